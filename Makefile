@@ -1,0 +1,45 @@
+# `make demo` and `make test` need Python 3.11+ and nothing else; the environment is made once and renewed when
+# pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow lint format clean
+
+.venv/base: pyproject.toml setup.cfg constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# torch first and alone, at the pinned version: another one would be replaced, and some bring gigabytes.
+	$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/demo: .venv/base
+	$(INSTALL) --editable '.[demo]'
+	touch $@
+
+.venv/test: .venv/base
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+demo: .venv/demo
+	$(BIN)/python examples/demo.py
+
+test: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv demo *.egg-info build

@@ -1,0 +1,304 @@
+"""Command line: `hf-vec2vec embed | train | evaluate | translate`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+import yaml
+from datasets import Dataset
+from transformers import HfArgumentParser, TrainingArguments, set_seed
+
+from .data import (
+    EMBEDDING,
+    TEXT,
+    PairedEmbeddings,
+    UnpairedEmbeddings,
+    load_embeddings,
+    save_embeddings,
+    to_dataset,
+    vectors,
+)
+from .encoders import POOLINGS, TextEncoder, embed
+from .evaluation import evaluate_translation, markdown_table
+from .model_card import write_model_card
+from .modeling_vec2vec import Vec2VecModel
+from .training import TranslatorArguments, load_translator, train_translator
+from .training_args import PRESETS, Vec2VecTrainingArguments
+
+USAGE = """\
+usage: hf-vec2vec COMMAND [--flag VALUE ...] [--config FILE.yaml]
+
+Translate between the embedding spaces of two encoders, learned without a single pair.
+
+commands:
+  embed      texts to vectors, with any sentence encoder or language model
+  train      learn a translator from unpaired vectors (or texts) of two spaces
+  evaluate   figures and pictures of a translator, on held-out pairs
+  translate  vectors of one space to vectors of the other
+
+`hf-vec2vec COMMAND --help` explains a command. Flags can stand in a YAML file (flag: value); flags on the line win.
+
+A first run, on vectors that exist already:
+  hf-vec2vec train --source old=old.npy --target new=new.parquet --output_dir translator
+  hf-vec2vec translate translator --source old --target new --input store.npy --output translated.npy
+"""
+
+
+@dataclass
+class EmbedArguments:
+    """Texts to vectors, cached by everything that changes them."""
+
+    texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
+    model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
+    output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
+    pooling: str | None = field(
+        default=None, metadata={"help": "How token vectors become one; default: the model's own.", "choices": POOLINGS}
+    )
+    layer: int = field(default=-1, metadata={"help": "Hidden layer, 0 the embeddings, -1 the last."})
+    prompt: str = field(default="", metadata={"help": "Text put before each text."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens; the rest of a text is cut."})
+    batch_size: int = field(default=64, metadata={"help": "Texts at a time."})
+    device: str | None = field(default=None, metadata={"help": "For instance cpu or cuda; default: a GPU if there is one."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings are cached."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+
+
+@dataclass
+class DataArguments:
+    """Which vectors to train on."""
+
+    source: str = field(metadata={"help": "NAME=PATH: a short name for the one space, and its vectors (or texts)."})
+    target: str = field(metadata={"help": "NAME=PATH of the other space. No text may be on both sides."})
+    source_encoder: str | None = field(
+        default=None, metadata={"help": "If the source PATH holds texts: the encoder that embeds them."}
+    )
+    target_encoder: str | None = field(default=None, metadata={"help": "The same for the target."})
+    strict_unpaired: bool = field(
+        default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
+    )
+    preset: str | None = field(
+        default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
+    )
+
+
+@dataclass
+class EvaluateArguments:
+    """Which pairs to judge a translator on."""
+
+    source: str = field(metadata={"help": "NAME=PATH: a space of the model, and vectors of held-out texts."})
+    target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
+    oracle_source: str | None = field(
+        default=None,
+        metadata={"help": "NAME=PATH: other pairs, to fit the paired oracles on; default: five folds of the pairs."},
+    )
+    oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
+    output_dir: str | None = field(default=None, metadata={"help": "For pictures and figures; default: DIR/evaluation."})
+    json: str | None = field(default=None, metadata={"help": "Write the table as JSON to this file, too."})
+    seed: int = field(default=0, metadata={"help": "Of the random-rotation baseline."})
+
+
+@dataclass
+class TranslateArguments:
+    """Which vectors to translate."""
+
+    source: str = field(metadata={"help": "Name of the space that the vectors come from."})
+    target: str = field(metadata={"help": "Name of the space to translate into."})
+    input: str = field(metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
+    output: str = field(metadata={"help": "Where translations go; the suffix says the format. Texts are kept if it can."})
+    batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+
+
+def run_embed(argv: list[str]) -> None:
+    (args,) = _parse("embed", argv, [EmbedArguments])
+    if Path(args.output).exists() and not args.overwrite:  # before the work, not after it
+        raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")
+    encoder = TextEncoder(
+        args.model,
+        pooling=args.pooling,
+        layer=args.layer,
+        prompt=args.prompt,
+        max_length=args.max_length,
+        device=args.device,
+    )
+    data = embed(args.texts, encoder, batch_size=args.batch_size, cache_dir=args.cache_dir)
+    save_embeddings(data, args.output, overwrite=args.overwrite)
+    print(f"{len(data):,} texts → {args.output}, dimension {len(data[0][EMBEDDING])}")
+
+
+def run_train(argv: list[str]) -> None:
+    defaults = TRAIN_DEFAULTS
+    if "--preset" in argv and (name := argv[argv.index("--preset") + 1]) in PRESETS:
+        defaults = defaults | PRESETS[name] | {"init": "random", "architecture": "paper"}
+    data_args, translator_args, training_args = _parse(
+        "train", _flags(defaults) + argv, [DataArguments, TranslatorArguments, Vec2VecTrainingArguments]
+    )
+    sides = [_named_path("source", data_args.source), _named_path("target", data_args.target)]
+    if sides[0][0] == sides[1][0]:
+        raise ValueError(f"`source` and `target` are both named {sides[0][0]!r}; give the two spaces two names.")
+    loaded, encoders = {}, {}
+    for (name, path), encoder in zip(sides, (data_args.source_encoder, data_args.target_encoder), strict=True):
+        loaded[name] = embed(path, TextEncoder(encoder)) if encoder else load_embeddings(path)
+        encoders[name] = _encoder_settings(loaded[name])
+    spaces = UnpairedEmbeddings(loaded, strict_unpaired=data_args.strict_unpaired)
+    set_seed(training_args.seed)
+    train_translator(spaces, translator_args, training_args, encoders)
+
+
+def run_evaluate(argv: list[str]) -> None:
+    args, folder = _parse("evaluate", argv, [EvaluateArguments], positional="DIR")
+    model = load_translator(folder)
+    (source, source_path), (target, target_path) = (
+        _named_path("source", args.source),
+        _named_path("target", args.target),
+    )
+    for argument, name in (("source", source), ("target", target)):
+        if name not in model.config.spaces:
+            raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
+    pairs = PairedEmbeddings({source: load_embeddings(source_path), target: load_embeddings(target_path)})
+    oracle_pairs = None
+    if (args.oracle_source is None) != (args.oracle_target is None):
+        raise ValueError("`oracle_source` and `oracle_target` go together: give both or neither.")
+    if args.oracle_source:
+        paths = {n: _named_path("oracle", spec) for n, spec in ((source, args.oracle_source), (target, args.oracle_target))}
+        oracle_pairs = PairedEmbeddings({name: load_embeddings(path) for name, (_, path) in paths.items()})
+    alignment = Path(folder) / "alignment"
+    models = {"alignment": load_translator(str(alignment))} if alignment.is_dir() else {}
+    models["translator"] = model
+    rows = evaluate_translation(models, pairs, source=source, target=target, oracle_pairs=oracle_pairs, seed=args.seed)
+    print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
+    print(markdown_table(rows))
+    output = Path(args.output_dir or Path(folder) / "evaluation")
+    output.mkdir(parents=True, exist_ok=True)
+    for file in filter(None, [output / "results.json", args.json and Path(args.json)]):
+        file.write_text(json.dumps({"pool_size": len(pairs), "rows": rows}, indent=2, ensure_ascii=False))
+    if Path(folder).is_dir():
+        write_model_card(Path(folder), results=rows)
+    _draw(model, pairs, source, target, output)
+
+
+def _draw(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str, output: Path) -> None:
+    try:
+        from .evaluation.figures import heatmap, projection
+    except ImportError:
+        print('\nNo pictures: matplotlib is missing. Install it with `pip install "hf-vec2vec[figures]"`.')
+        return
+    heatmap(model, pairs, source, target, output / "heatmap.png")
+    projection(model, pairs, source, target, output / "projection.png")
+    print(f"\nPictures and figures: {output}/heatmap.png, projection.png, results.json")
+
+
+def run_translate(argv: list[str]) -> None:
+    args, folder = _parse("translate", argv, [TranslateArguments], positional="DIR")
+    if Path(args.output).exists() and not args.overwrite:
+        raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")
+    model = load_translator(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    data = load_embeddings(args.input)
+    rows = vectors(data, "input", model.config.embedding_dims.get(args.source))
+    translated = model.translate(rows, source=args.source, target=args.target, batch_size=args.batch_size)
+    texts = list(data[TEXT]) if TEXT in data.column_names else None
+    save_embeddings(to_dataset(translated, texts), args.output, overwrite=args.overwrite)
+    print(f"{len(translated):,} vectors, {args.source} → {args.target}: {args.output}")
+
+
+COMMANDS = {"embed": run_embed, "train": run_train, "evaluate": run_evaluate, "translate": run_translate}
+
+# `train` evaluates, saves and selects by the unpaired score, unless flags say otherwise.
+TRAIN_DEFAULTS = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "alignment_score",
+    "greater_is_better": True,
+    "logging_steps": 20,
+}
+
+# What a newcomer may want of the hundred flags of TrainingArguments; the others work, and `--help_all` shows them.
+SHOWN = {
+    "output_dir", "num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed", "bf16",
+    "logging_steps", "eval_steps", "save_steps", "resume_from_checkpoint", "report_to", "push_to_hub", "disable_tqdm",
+}  # fmt: skip
+
+
+def _parse(command: str, argv: list[str], kinds: list[type], positional: str | None = None) -> Sequence:
+    parser = HfArgumentParser(
+        kinds,
+        prog=f"hf-vec2vec {command}",
+        description="\n".join(kind.__doc__.splitlines()[0] for kind in kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if positional:
+        parser.add_argument("model_folder", metavar=positional, help="Folder or Hub id of a translator.")
+    parser.add_argument("--config", metavar="FILE.yaml", help="Flags from a file; flags on the line win.")
+    hidden = set()
+    if Vec2VecTrainingArguments in kinds:
+        parser.add_argument("--help_all", action="store_true", help="Show the flags of transformers.TrainingArguments, too.")
+        own = set(Vec2VecTrainingArguments.__annotations__)
+        hidden = {f.name for f in fields(TrainingArguments)} - own - SHOWN
+    if "--help_all" in argv:
+        argv = ["--help"]
+    else:
+        for action in parser._actions:
+            if action.dest in hidden:
+                action.help = argparse.SUPPRESS
+    parsed = parser.parse_args_into_dataclasses(argv)
+    namespace = parsed[len(kinds)]
+    return [*parsed[: len(kinds)], *([namespace.model_folder] if positional else [])]
+
+
+def _expand_config(argv: list[str]) -> list[str]:
+    """Put the flags of a `--config` file before those on the line, so that the line wins."""
+    if "--config" not in argv[:-1]:
+        return argv
+    at = argv.index("--config")
+    content = yaml.safe_load(Path(argv[at + 1]).read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"`config` {argv[at + 1]!r} must hold lines `flag: value`.")
+    return _flags(content) + argv[:at] + argv[at + 2 :]
+
+
+def _flags(values: dict) -> list[str]:
+    flags = []
+    for name, value in values.items():
+        items = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        flags += [f"--{name}", *map(str, items)]
+    return flags
+
+
+def _named_path(argument: str, value: str) -> tuple[str, str]:
+    name, separator, path = value.partition("=")
+    if not (name and separator and path):
+        raise ValueError(f"`{argument}` must be NAME=PATH, for instance minilm=minilm.npy, got {value!r}.")
+    return name, path
+
+
+def _encoder_settings(data: Dataset) -> dict | None:
+    description = data.info.description
+    return json.loads(description) if description and description.startswith("{") else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status; bad input prints one line and gives 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    command, *rest = argv
+    if command not in COMMANDS:
+        print(f"hf-vec2vec: `COMMAND` must be one of {', '.join(COMMANDS)}, got {command!r}.", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[command](_expand_config(rest))
+    except (OSError, ValueError, TypeError) as error:
+        print(f"hf-vec2vec {command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

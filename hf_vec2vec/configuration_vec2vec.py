@@ -1,0 +1,115 @@
+"""Configuration of a translator between embedding spaces."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class Vec2VecConfig(PreTrainedConfig):
+    r"""
+    Shape of a [`Vec2VecModel`] and of the discriminators that train it.
+
+    Args:
+        embedding_dims (`dict[str, int]`):
+            Name and dimension of each space, for instance `{"minilm": 384, "wordllama": 256}`. Names may not hold a dot.
+        latent_dim (`int`, *optional*):
+            Width of the shared space. Defaults to the sum of the dimensions: wide enough to hold one linear map for each
+            direction and exact reconstruction (see [`Vec2VecModel.from_alignment`]).
+        hidden_dim (`int`, *optional*, defaults to 512):
+            Width of every hidden layer.
+        adapter_layers (`int`, *optional*, defaults to 1):
+            Hidden layers of each input and output adapter.
+        backbone_layers (`int`, *optional*, defaults to 1):
+            Hidden layers of the shared backbone.
+        dropout (`float`, *optional*, defaults to 0.0):
+            Dropout after each hidden layer, between 0 and 1.
+        norm (`str`, *optional*, defaults to `"layer"`):
+            Normalisation of hidden layers, `"layer"` or `"batch"`. Take `"layer"` for training in several processes.
+        residual (`str`, *optional*, defaults to `"linear"`):
+            `"linear"`: every part is a linear map plus an MLP whose last layer starts at zero, so a fresh model is linear
+            and can start from an alignment. `"zero_pad"`: the published network, whose layers add their zero-padded input.
+        discriminator_hidden_dim (`int`, *optional*, defaults to 512):
+            Width of the discriminators. They are no part of the published model.
+        discriminator_layers (`int`, *optional*, defaults to 2):
+            Hidden layers of the discriminators.
+
+    Example:
+
+    ```python
+    >>> from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+
+    >>> model = Vec2VecModel(Vec2VecConfig(embedding_dims={"minilm": 384, "wordllama": 256}))
+    ```"""
+
+    model_type = "vec2vec"
+
+    embedding_dims: dict[str, int] | None = None
+    latent_dim: int | None = None
+    hidden_dim: int = 512
+    adapter_layers: int = 1
+    backbone_layers: int = 1
+    dropout: float | int = 0.0
+    norm: Literal["layer", "batch"] = "layer"
+    residual: Literal["linear", "zero_pad"] = "linear"
+    discriminator_hidden_dim: int = 512
+    discriminator_layers: int = 2
+
+    def __post_init__(self, **kwargs):
+        # `None` only where transformers builds a default config of its own, to compare with when it saves.
+        if self.embedding_dims is not None:
+            self._check_spaces(self.embedding_dims)
+            if self.latent_dim is None:
+                self.latent_dim = sum(self.embedding_dims.values())
+        for name in ("latent_dim", "hidden_dim", "discriminator_hidden_dim"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        for name, least in (("adapter_layers", 0), ("backbone_layers", 0), ("discriminator_layers", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout}.")
+        super().__post_init__(**kwargs)
+
+    @staticmethod
+    def _check_spaces(embedding_dims: dict[str, int]) -> None:
+        if len(embedding_dims) < 2:
+            raise ValueError(f"`embedding_dims` must name at least two spaces, got {embedding_dims}.")
+        for name, dim in embedding_dims.items():
+            if not name or "." in name:
+                raise ValueError(
+                    f"`embedding_dims` has the space name {name!r}. Names may not be empty or hold a dot: "
+                    "take a short one such as 'minilm'."
+                )
+            if dim < 1:
+                raise ValueError(f"`embedding_dims[{name!r}]` must be at least 1, got {dim}.")
+
+    @property
+    def spaces(self) -> list[str]:
+        """Names of the spaces, in the order of `embedding_dims`."""
+        return list(self.embedding_dims)
+
+    @classmethod
+    def paper(cls, embedding_dims: dict[str, int], **kwargs) -> "Vec2VecConfig":
+        """The published network: adapters of depth 3, backbone of depth 4, all of width 1024, random start.
+
+        Source: Jha et al., "Harnessing the universal geometry of embeddings", 2025 (arXiv 2505.12540), and the
+        hyper-parameters released with it. Depth counts linear layers, `*_layers` the hidden ones between.
+        """
+        published = {
+            "latent_dim": 1024,
+            "hidden_dim": 1024,
+            "adapter_layers": 3,
+            "backbone_layers": 4,
+            "dropout": 0.1,
+            "norm": "batch",
+            "residual": "zero_pad",
+            "discriminator_hidden_dim": 1024,
+            "discriminator_layers": 4,
+        }
+        return cls(embedding_dims=embedding_dims, **(published | kwargs))
+
+
+__all__ = ["Vec2VecConfig"]

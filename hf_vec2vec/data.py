@@ -1,0 +1,270 @@
+"""Texts and vectors on disk, and the data sets that the trainer draws from."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+import torch
+from datasets import Dataset, load_from_disk
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from .modeling_vec2vec import check_embeddings
+
+TEXT, EMBEDDING = "text", "embedding"
+VECTOR_FORMATS = "an Arrow folder (`Dataset.save_to_disk`), .parquet, .npy or .safetensors"
+TEXT_FORMATS = ".txt (one text a line), .jsonl, .csv, .parquet or an Arrow folder, with a column `text`"
+
+
+def to_dataset(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) -> Dataset:
+    """A `datasets.Dataset` with the column `embedding` (fixed-size lists) and, where texts are known, `text`.
+
+    Args:
+        embeddings: `(n, d)`.
+        texts: the n texts that they are made of.
+    """
+    values = np.ascontiguousarray(embeddings)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    columns = {EMBEDDING: column} if texts is None else {TEXT: pa.array(texts, pa.string()), EMBEDDING: column}
+    return Dataset(pa.table(columns))
+
+
+def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = None) -> Tensor:
+    """Checked float32 rows `(n, d)` of a data set or an array.
+
+    Args:
+        data: a data set with a column of vectors, or the vectors.
+        name: of the space, for errors.
+        dim: expected dimension.
+
+    Raises:
+        TypeError, ValueError: see `check_embeddings`; also for rows of unequal length and missing rows.
+    """
+    if not isinstance(data, Dataset):
+        return check_embeddings(data, name, dim).float()
+    column = data.with_format("arrow")[:][_vector_column(data, name)].combine_chunks()
+    if column.null_count:
+        raise ValueError(f"`{name}` has {column.null_count} row(s) without a vector. Drop or re-embed them.")
+    lengths = column.value_lengths().unique()
+    if len(lengths) > 1:
+        raise ValueError(f"`{name}` has rows of unequal lengths {sorted(lengths.to_pylist())[:5]}; all must be alike.")
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    # A copy, for Arrow's memory is read-only and torch cannot promise to keep it so.
+    rows = torch.from_numpy(values.reshape(len(column), -1).copy())
+    return check_embeddings(rows, name, dim).float()
+
+
+def _vector_column(data: Dataset, name: str) -> str:
+    if EMBEDDING in data.column_names:
+        return EMBEDDING
+    nested = [c for c in data.column_names if pa.types.is_nested(data.features.arrow_schema.field(c).type)]
+    if len(nested) == 1:
+        return nested[0]
+    raise ValueError(f"`{name}` has the columns {data.column_names}; name the one with the vectors '{EMBEDDING}'.")
+
+
+def load_embeddings(path: str | Path) -> Dataset:
+    """Read vectors, and their texts where the file has them, from an Arrow folder, Parquet, `.npy` or safetensors.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: for a format that is none of these, or a file that cannot be read as what its name says.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {VECTOR_FORMATS}.")
+    try:
+        if path.is_dir():
+            return load_from_disk(str(path))
+        if path.suffix == ".parquet":
+            return Dataset(pa.parquet.read_table(path))
+        if path.suffix == ".npy":
+            return to_dataset(check_embeddings(np.load(path, allow_pickle=False), path.name))
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+            if len(tensors) != 1:
+                raise ValueError(f"it holds the tensors {sorted(tensors)}; it must hold one")
+            return to_dataset(check_embeddings(next(iter(tensors.values())), path.name))
+    except TypeError:
+        raise
+    except Exception as error:  # every reader has errors of its own; the user needs the file's name beside them
+        raise ValueError(f"`path` {str(path)!r} cannot be read: {error} Give {VECTOR_FORMATS}.") from error
+    raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
+
+
+def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a data set of vectors in the format that the name of `path` asks for (no suffix: an Arrow folder).
+
+    `.npy` and `.safetensors` hold the vectors alone. The file appears whole or not at all.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is not set.
+        ValueError: for an unknown suffix.
+    """
+    path = Path(path)
+    if path.suffix not in ("", ".parquet", ".npy", ".safetensors"):
+        raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    if path.suffix == "":
+        shutil.rmtree(partial, ignore_errors=True)
+        data.save_to_disk(str(partial))
+        if path.exists():
+            shutil.rmtree(path)
+    elif path.suffix == ".parquet":
+        pa.parquet.write_table(data.with_format("arrow")[:], partial)
+    elif path.suffix == ".npy":
+        with open(partial, "wb") as file:
+            np.save(file, vectors(data, path.name).numpy())
+    else:
+        save_file({EMBEDDING: vectors(data, path.name)}, partial)
+    os.replace(partial, path)
+
+
+def load_texts(path: str | Path) -> list[str]:
+    """Read texts from `.txt` (one a line, blank lines left out), `.jsonl`, `.csv`, `.parquet` or an Arrow folder.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_embeddings`; also if there is no column `text`, or no text.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {TEXT_FORMATS}.")
+    readers = {".jsonl": pa.json.read_json, ".csv": pa.csv.read_csv, ".parquet": pa.parquet.read_table}
+    if path.suffix == ".txt":
+        texts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    elif path.is_dir() or path.suffix in readers:
+        table = load_from_disk(str(path)).with_format("arrow")[:] if path.is_dir() else readers[path.suffix](path)
+        if TEXT not in table.column_names:
+            raise ValueError(f"`path` {str(path)!r} has the columns {table.column_names}; it needs '{TEXT}'.")
+        texts = [text.strip() for text in table[TEXT].to_pylist() if text]
+    else:
+        raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {TEXT_FORMATS}.")
+    texts = [text for text in texts if text]
+    if not texts:
+        raise ValueError(f"`path` {str(path)!r} holds no text.")
+    return texts
+
+
+class UnpairedEmbeddings(torch.utils.data.Dataset):
+    """Vectors of several spaces whose rows have nothing to do with each other. Indexed by one row number a space.
+
+    Args:
+        spaces: `{name: data set or (n, d) array}`. The spaces may have different numbers of rows.
+        strict_unpaired: refuse data sets that share texts, where the texts are known. A shared text is a hidden pair,
+            and figures measured with it say nothing about unpaired translation.
+
+    Raises:
+        TypeError, ValueError: see `vectors`; also if texts are shared.
+    """
+
+    def __init__(self, spaces: Mapping[str, Dataset | Tensor | np.ndarray], *, strict_unpaired: bool = True):
+        if len(spaces) < 2:
+            raise ValueError(f"`spaces` must hold at least two spaces, got {list(spaces)}.")
+        self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
+        if strict_unpaired:
+            _refuse_shared_texts(spaces)
+
+    def __len__(self) -> int:
+        """Rows of the largest space; one epoch sees each of them once."""
+        return max(map(len, self.spaces.values()))
+
+    def __getitems__(self, indices: list[tuple[int, ...]]) -> dict[str, Tensor]:
+        """A batch: item j of each index is the row of space j. Gives `{name: (len(indices), d)}`."""
+        columns = zip(*indices, strict=True)
+        return {name: rows[list(c)] for (name, rows), c in zip(self.spaces.items(), columns, strict=True)}
+
+    def __getitem__(self, index: tuple[int, ...]) -> dict[str, Tensor]:
+        return {name: rows[i] for (name, rows), i in zip(self.spaces.items(), index, strict=True)}
+
+    def split(self, rows: int, *, seed: int) -> tuple["UnpairedEmbeddings", "UnpairedEmbeddings"]:
+        """Take `rows` random rows out of every space: (what is left, what was taken). Neither holds pairs."""
+        generator = torch.Generator().manual_seed(seed)
+        left, taken = {}, {}
+        for name, data in self.spaces.items():
+            order = torch.randperm(len(data), generator=generator)
+            left[name], taken[name] = data[order[rows:]], data[order[:rows]]
+        return UnpairedEmbeddings(left), UnpairedEmbeddings(taken)
+
+
+class PairedEmbeddings(torch.utils.data.Dataset):
+    """Vectors of the same texts in several spaces, row by row. For evaluation; the trainer refuses to train on them.
+
+    Args:
+        spaces: `{name: data set or (n, d) array}`, all with the same number of rows.
+
+    Raises:
+        TypeError, ValueError: see `vectors`; also if the numbers of rows or, where known, the texts differ.
+    """
+
+    def __init__(self, spaces: Mapping[str, Dataset | Tensor | np.ndarray]):
+        self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
+        sizes = {name: len(rows) for name, rows in self.spaces.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"`spaces` must have the same texts row by row, but their numbers of rows are {sizes}.")
+        texts = [data[TEXT] for data in spaces.values() if isinstance(data, Dataset) and TEXT in data.column_names]
+        if any(list(t) != list(texts[0]) for t in texts[1:]):
+            raise ValueError("`spaces` must have the same texts row by row, but their `text` columns differ.")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.spaces.values())))
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        return {name: rows[indices] for name, rows in self.spaces.items()}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: rows[index] for name, rows in self.spaces.items()}
+
+
+def _refuse_shared_texts(spaces: Mapping[str, Dataset | Tensor | np.ndarray]) -> None:
+    known = {
+        name: set(data[TEXT]) for name, data in spaces.items() if isinstance(data, Dataset) and TEXT in data.column_names
+    }
+    names = list(known)
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            if shared := known[a] & known[b]:
+                raise ValueError(
+                    f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training "
+                    "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
+                    "mean it."
+                )
+
+
+class UnpairedSampler(Sampler[tuple[int, ...]]):
+    """Draws every space's rows in an order of its own, anew each epoch, and the same again when an epoch is resumed.
+
+    A smaller space starts over, in a new order, when it runs out before the largest one.
+
+    Args:
+        sizes: rows of each space.
+        seed: of the orders.
+    """
+
+    def __init__(self, sizes: list[int], seed: int):
+        self.sizes, self.seed, self.epoch = sizes, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)))
+        orders = []
+        for size in self.sizes:
+            repeats = -(-len(self) // size)
+            order = torch.cat([torch.randperm(size, generator=generator) for _ in range(repeats)])
+            orders.append(order[: len(self)].tolist())
+        return zip(*orders, strict=True)

@@ -1,0 +1,67 @@
+"""What a translator must beat (baselines, which learn nothing) and what it may hope for (oracles, which see pairs)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..alignment import fit_statistics, polar_factor, ridge
+
+Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
+
+
+def mean_vector(target_mean: Tensor) -> Translate:
+    """Answer everything with the target's mean vector, `(d_b,)`: high raw cosine, no information."""
+    return lambda rows: target_mean.expand(len(rows), -1)
+
+
+def random_rotation(source_mean: Tensor, target_mean: Tensor, target_scale: Tensor, seed: int) -> Translate:
+    """A random semi-orthogonal map between centred spaces, with the target's mean and scale put on."""
+    generator = torch.Generator().manual_seed(seed)
+    rotation = polar_factor(torch.randn(len(source_mean), len(target_mean), generator=generator))
+    return lambda rows: (rows - source_mean) @ rotation * target_scale + target_mean
+
+
+def paired_procrustes(source: Tensor, target: Tensor) -> Translate:
+    """Oracle: the best rotation between centred, scaled spaces, fitted on pairs `(n, d_a)`, `(n, d_b)`.
+
+    Source: Schönemann, 1966.
+    """
+    (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
+    rotation = polar_factor(((source - a_mean) / a_scale).T @ ((target - b_mean) / b_scale))
+    return lambda rows: (rows - a_mean) / a_scale @ rotation * b_scale + b_mean
+
+
+def paired_ridge(source: Tensor, target: Tensor, strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)) -> Translate:
+    """Oracle: ridge regression on pairs, its strength chosen by squared error on the last tenth of them.
+
+    Args:
+        source: `(n, d_a)`.
+        target: `(n, d_b)`, row by row.
+        strengths: tried penalties, in units of the mean eigenvalue.
+    """
+    (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
+    x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
+    cut = len(x) - max(1, len(x) // 10)
+    errors = {s: (x[cut:] @ ridge(x[:cut], y[:cut], s) - y[cut:]).square().mean().item() for s in strengths}
+    weight = ridge(x, y, min(errors, key=errors.get))
+    return lambda rows: (rows - a_mean) / a_scale @ weight * b_scale + b_mean
+
+
+def cross_fitted(fit: Callable[[Tensor, Tensor], Translate], source: Tensor, target: Tensor, folds: int = 5) -> Tensor:
+    """Oracle translations of rows that the oracle was not fitted on, where no other pairs are at hand.
+
+    Args:
+        fit: `paired_procrustes` or `paired_ridge`.
+        source: `(n, d_a)`.
+        target: `(n, d_b)`, row by row.
+        folds: each is translated by a map fitted on the others.
+
+    Returns:
+        `(n, d_b)`.
+    """
+    out = torch.empty(len(source), target.shape[1])
+    fold = torch.arange(len(source)) % folds
+    for k in range(folds):
+        out[fold == k] = fit(source[fold != k], target[fold != k])(source[fold == k])
+    return out

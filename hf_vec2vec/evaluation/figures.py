@@ -1,0 +1,90 @@
+"""Pictures of a translation. Needs matplotlib (`pip install "hf-vec2vec[figures]"`)."""
+
+from pathlib import Path
+
+import matplotlib
+from sklearn.decomposition import PCA
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import PairedEmbeddings
+from ..modeling_vec2vec import Vec2VecModel
+
+matplotlib.use("Agg")  # files only: no screen is needed
+from matplotlib import pyplot as plt  # noqa: E402
+
+SOURCE_COLOUR, TARGET_COLOUR = "#0072b2", "#d55e00"  # told apart also by the colour-blind
+
+
+def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str, path: Path, rows: int = 64) -> None:
+    """Centred cosines of translations and true vectors, both directions. A bright diagonal is a translation that works.
+
+    Args:
+        model: the translator.
+        pairs: held-out rows; the first `rows` are drawn.
+        source: name of the one space.
+        target: name of the other.
+        path: PNG to write.
+        rows: texts in the picture.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+    for axis, (a, b) in zip(axes, ((source, target), (target, source)), strict=True):
+        mean = model.normalizers[b].mean.cpu()
+        there = F.normalize(model.translate(pairs.spaces[a][:rows], source=a, target=b) - mean, dim=1)
+        cosines = there @ F.normalize(pairs.spaces[b][:rows] - mean, dim=1).T
+        image = axis.imshow(cosines, cmap="viridis", vmin=-0.2, vmax=1.0)
+        axis.set_title(f"{a} → {b}")
+        axis.set_xlabel(f"true vector in {b}")
+        axis.set_ylabel(f"text, translated from {a}")
+    figure.colorbar(image, ax=axes, label="cosine, target mean removed", shrink=0.9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def projection(
+    model: Vec2VecModel,
+    pairs: PairedEmbeddings,
+    source: str,
+    target: str,
+    path: Path,
+    rows: int = 1000,
+    lines: int = 40,
+) -> None:
+    """Both spaces in two dimensions, before and after translation, with lines between the two vectors of some texts.
+
+    Before, each space lies in its own principal axes, for the two have no common coordinates. After, both lie in the
+    principal axes of the target.
+
+    Args:
+        model, pairs, source, target, path: as in `heatmap`.
+        rows: texts drawn.
+        lines: texts joined by a line.
+    """
+    x, y = pairs.spaces[source][:rows], pairs.spaces[target][:rows]
+    axes_of_target = PCA(2).fit(_unit(y, model, target))
+    translated = model.translate(x, source=source, target=target)
+    panels = {
+        "before: each in its own principal axes": PCA(2).fit_transform(_unit(x, model, source)),
+        f"after: {source} translated into {target}": axes_of_target.transform(_unit(translated, model, target)),
+    }
+    truth = axes_of_target.transform(_unit(y, model, target))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
+        axis.scatter(*truth.T, s=6, color=TARGET_COLOUR, alpha=0.45, linewidths=0, label=target)
+        axis.scatter(*points.T, s=6, color=SOURCE_COLOUR, alpha=0.45, linewidths=0, label=source)
+        for start, end in zip(points[:lines], truth[:lines], strict=True):
+            axis.plot(*zip(start, end, strict=True), color="0.25", linewidth=0.6, alpha=0.7)
+        axis.set_title(title)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axes[0].legend(markerscale=3)
+    figure.supxlabel(f"lines join the two vectors of one text ({lines} of {len(x)} texts)", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> Tensor:
+    return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1)
+
+
+__all__ = ["heatmap", "projection"]

@@ -1,0 +1,96 @@
+"""The losses of unpaired translation, as pure functions. Which ones are summed, and how heavily, the trainer says.
+
+All of them take rows in the *normalised* coordinates of a space (see `Vec2VecModel`) and return a scalar.
+"Paper" below is Jha et al., "Harnessing the universal geometry of embeddings", 2025 (arXiv 2505.12540); "public code" is
+what its authors released with it.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GanLoss = Literal["least_squares", "vanilla", "hinge"]
+Distance = Literal["mse", "cosine"]
+
+
+def row_distance(outputs: Tensor, targets: Tensor, kind: Distance) -> Tensor:
+    """Mean distance between matching rows: squared error by element (`"mse"`) or `1 - cosine` (`"cosine"`).
+
+    Args:
+        outputs: `(n, d)`.
+        targets: `(n, d)`.
+        kind: the paper writes the squared error, its public code takes `1 - cosine`.
+    """
+    if kind == "mse":
+        return F.mse_loss(outputs, targets)
+    return 1 - F.cosine_similarity(outputs, targets, dim=1).mean()
+
+
+def reconstruction_loss(rows: Tensor, reconstructions: Tensor, kind: Distance = "mse") -> Tensor:
+    """A row sent into the shared space and back out must come back, `(n, d)` each. Source: paper, section 3.2."""
+    return row_distance(reconstructions, rows, kind)
+
+
+def cycle_loss(rows: Tensor, round_trips: Tensor, kind: Distance = "mse") -> Tensor:
+    """A row translated to another space and back must come back, `(n, d)` each. Source: paper, section 3.2."""
+    return row_distance(round_trips, rows, kind)
+
+
+def vector_space_preservation_loss(rows: Tensor, translations: Tensor) -> Tensor:
+    """Translation must keep who is near whom: mean absolute difference of all pairwise cosines, before and after.
+
+    Args:
+        rows: `(n, d_a)`, a batch of one space.
+        translations: `(n, d_b)`, the same rows in another space, or back in the first after a round trip.
+
+    Source: paper, section 3.2, which compares inner products of unit vectors.
+    """
+    before, after = F.normalize(rows, dim=1), F.normalize(translations, dim=1)
+    return (before @ before.T - after @ after.T).abs().mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
+    """What a discriminator minimises: high logits for real rows, low ones for translations.
+
+    Args:
+        real_logits: `(n,)`.
+        fake_logits: `(m,)`.
+        kind: `"least_squares"` (targets 1 and 0; Mao et al., 2017), `"vanilla"` (Goodfellow et al., 2014) or `"hinge"`
+            (Lim and Ye, 2017).
+    """
+    if kind == "least_squares":
+        return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
+    if kind == "vanilla":
+        return (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()) / 2
+    return (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()) / 2
+
+
+def generator_loss(fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
+    """What a translator minimises: its translations, `(n,)` logits, must be taken for real. `kind` as above."""
+    if kind == "least_squares":
+        return (fake_logits - 1).square().mean() / 2
+    if kind == "vanilla":
+        return F.softplus(-fake_logits).mean()
+    return -fake_logits.mean()
+
+
+def r1_penalty(real_logits: Tensor, real_rows: Tensor) -> Tensor:
+    """Squared gradient of a discriminator at real rows, which keeps it from growing too steep.
+
+    Args:
+        real_logits: `(n,)`, computed from `real_rows`.
+        real_rows: `(n, d)`, with `requires_grad`.
+
+    Source: Mescheder et al., "Which training methods for GANs do actually converge?", 2018, equation 9 (without its
+    factor of one half, which the weight holds).
+    """
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_rows, create_graph=True)
+    return gradient.square().sum(1).mean()
+
+
+def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
+    """Share of rows that a discriminator judges rightly. One half means that it cannot tell them apart."""
+    boundary = 0.5 if kind == "least_squares" else 0.0
+    return ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean()) / 2

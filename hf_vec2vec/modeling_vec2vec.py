@@ -1,0 +1,340 @@
+"""Translator between embedding spaces. Travels with a checkpoint: imports only torch, transformers and its config."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_vec2vec import Vec2VecConfig
+
+
+def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None) -> Tensor:
+    """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
+
+    Args:
+        embeddings: anything that `torch.as_tensor` takes. Half precision is widened to float32.
+        name: of the argument or space, for the error.
+        dim: expected number of columns.
+
+    Raises:
+        TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
+        ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN or infinity or only zeros.
+    """
+    rows = torch.as_tensor(embeddings)
+    if not rows.is_floating_point():
+        raise TypeError(
+            f"`{name}` holds {rows.dtype} values; embeddings are floating-point. If they are quantised, scale them back "
+            "to floats first."
+        )
+    if rows.ndim != 2:
+        raise ValueError(f"`{name}` must have shape (rows, dimension), got {tuple(rows.shape)}.")
+    if not len(rows):
+        raise ValueError(f"`{name}` is empty: it has no rows.")
+    if dim is not None and rows.shape[1] != dim:
+        raise ValueError(f"`{name}` has vectors of dimension {rows.shape[1]}, but this space has dimension {dim}.")
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
+    peaks = rows.abs().amax(1)
+    for broken, what in ((~peaks.isfinite(), "NaN or infinite values"), (peaks == 0, "only zeros")):
+        if broken.any():
+            where = broken.nonzero().flatten().tolist()
+            raise ValueError(
+                f"`{name}` has {len(where)} row(s) with {what}, the first at index {where[0]}. Drop or re-embed them."
+            )
+    return rows
+
+
+class Normalizer(nn.Module):
+    """Takes raw vectors of a space to centred, scaled coordinates and back. Statistics are persistent buffers."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return (embeddings - self.mean) / self.scale
+
+    def inverse(self, rows: Tensor) -> Tensor:
+        return rows * self.scale + self.mean
+
+
+class Block(nn.Sequential):
+    """One hidden layer: linear, norm, SiLU, dropout."""
+
+    def __init__(self, config: Vec2VecConfig, in_dim: int):
+        norm = nn.LayerNorm if config.norm == "layer" else nn.BatchNorm1d
+        super().__init__(
+            nn.Linear(in_dim, config.hidden_dim), norm(config.hidden_dim), nn.SiLU(), nn.Dropout(config.dropout)
+        )
+
+
+class LinearPlusMLP(nn.Module):
+    """A linear map (the identity where `in_dim == out_dim` is asked for) plus an MLP whose last layer starts at zero."""
+
+    def __init__(self, config: Vec2VecConfig, in_dim: int, out_dim: int, num_layers: int, *, identity: bool = False):
+        super().__init__()
+        self.linear = nn.Identity() if identity else nn.Linear(in_dim, out_dim, bias=False)
+        self.hidden = nn.Sequential(*(Block(config, config.hidden_dim if i else in_dim) for i in range(num_layers)))
+        self.output = nn.Linear(config.hidden_dim, out_dim) if num_layers else None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        mapped = self.linear(rows)
+        return mapped if self.output is None else mapped + self.output(self.hidden(rows))
+
+    def init_weights(self) -> None:
+        if isinstance(self.linear, nn.Linear):
+            init.orthogonal_(self.linear.weight)
+        for block in self.hidden:
+            init.kaiming_normal_(block[0].weight, nonlinearity="relu")
+            init.zeros_(block[0].bias)
+        if self.output is not None:
+            init.zeros_(self.output.weight)
+            init.zeros_(self.output.bias)
+
+
+class ZeroPaddedMLP(nn.Module):
+    """The published network: each layer adds its own input, padded with zeros or cut to the layer's width.
+
+    Source: paper, appendix on architecture, and the code released with it (the first layer has no norm, the last has
+    two linear maps).
+    """
+
+    def __init__(self, config: Vec2VecConfig, in_dim: int, out_dim: int, num_layers: int):
+        super().__init__()
+        width, norm = config.hidden_dim, nn.LayerNorm if config.norm == "layer" else nn.BatchNorm1d
+        layers = [nn.Sequential(nn.Linear(in_dim, width), nn.SiLU())]
+        for _ in range(num_layers - 2):
+            layers.append(nn.Sequential(nn.Linear(width, width), nn.SiLU(), norm(width), nn.Dropout(config.dropout)))
+        layers.append(
+            nn.Sequential(nn.Linear(width, width), nn.Dropout(config.dropout), nn.SiLU(), nn.Linear(width, out_dim))
+        )
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        for layer in self.layers:
+            out = layer(rows)
+            rows = out + nn.functional.pad(rows, (0, out.shape[1] - rows.shape[1]))  # a negative pad cuts
+        return rows
+
+    def init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                init.kaiming_normal_(module.weight, nonlinearity="relu")
+                init.zeros_(module.bias)
+
+
+@dataclass
+class Vec2VecOutput(ModelOutput):
+    """What [`Vec2VecModel.forward`] returns.
+
+    Args:
+        latents (`dict[str, Tensor]`): shared-space coordinates of each space's rows, `(n, latent_dim)`.
+        reconstructions (`dict[str, Tensor]`): raw vectors back in their own space, `(n, d)`.
+        translations (`dict[tuple[str, str], Tensor]`): raw vectors for each `(source, target)`, `(n, d_target)`.
+    """
+
+    latents: dict[str, Tensor] | None = None
+    reconstructions: dict[str, Tensor] | None = None
+    translations: dict[tuple[str, str], Tensor] | None = None
+
+
+class Vec2VecPreTrainedModel(PreTrainedModel):
+    """Base of the models: initialisation and loading."""
+
+    config_class = Vec2VecConfig
+    base_model_prefix = "vec2vec"
+    main_input_name = "embeddings"
+    input_modalities = ()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LinearPlusMLP | ZeroPaddedMLP):
+            module.init_weights()
+        elif isinstance(module, Normalizer):
+            init.zeros_(module.mean)
+            init.ones_(module.scale)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm1d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+
+
+class Vec2VecModel(Vec2VecPreTrainedModel):
+    """Translates vectors of one encoder into the space of another through a shared latent space.
+
+    For spaces i and j, `F(x) = denorm_j(B_j(T(A_i(norm_i(x)))))`: a normaliser, an input adapter A and an output adapter
+    B for each space, and one backbone T for all.
+
+    Args:
+        config ([`Vec2VecConfig`]): shape of the network.
+    """
+
+    def __init__(self, config: Vec2VecConfig):
+        super().__init__(config)
+        if config.embedding_dims is None:
+            raise ValueError("`embedding_dims` is missing: name the spaces, for instance {'minilm': 384, 'mpnet': 768}.")
+        latent, dims = config.latent_dim, config.embedding_dims
+        part = LinearPlusMLP if config.residual == "linear" else ZeroPaddedMLP
+        identity = {"identity": True} if config.residual == "linear" else {}
+        self.normalizers = nn.ModuleDict({name: Normalizer(dim) for name, dim in dims.items()})
+        self.input_adapters = nn.ModuleDict(
+            {name: part(config, dim, latent, config.adapter_layers) for name, dim in dims.items()}
+        )
+        self.backbone = part(config, latent, latent, config.backbone_layers, **identity)
+        self.output_adapters = nn.ModuleDict(
+            {name: part(config, latent, dim, config.adapter_layers) for name, dim in dims.items()}
+        )
+        self.post_init()
+
+    def encode(self, rows: Tensor, source: str) -> Tensor:
+        """Normalised rows `(n, d_source)` to latents `(n, latent_dim)`; differentiable."""
+        return self.backbone(self.input_adapters[source](rows))
+
+    def decode(self, latents: Tensor, target: str) -> Tensor:
+        """Latents `(n, latent_dim)` to normalised rows `(n, d_target)`; differentiable."""
+        return self.output_adapters[target](latents)
+
+    def forward(self, embeddings: dict[str, Tensor]) -> Vec2VecOutput:
+        """All latents, reconstructions and translations of a batch; differentiable.
+
+        Args:
+            embeddings: raw vectors of one or more spaces, `{space: (n, d)}`. The rows of two spaces need not match.
+        """
+        latents = {name: self.encode(self.normalizers[name](rows), name) for name, rows in embeddings.items()}
+
+        def raw(source: str, target: str) -> Tensor:
+            return self.normalizers[target].inverse(self.decode(latents[source], target))
+
+        return Vec2VecOutput(
+            latents=latents,
+            reconstructions={name: raw(name, name) for name in latents},
+            translations={(a, b): raw(a, b) for a in latents for b in self.config.spaces if a != b},
+        )
+
+    def translate(self, embeddings: Tensor, *, source: str, target: str, batch_size: int = 8192) -> Tensor:
+        """Raw vectors of one space in, raw vectors of another out. No gradient, no dropout.
+
+        Args:
+            embeddings: `(n, d_source)`, as the encoder of `source` makes them.
+            source: name of the space they come from.
+            target: name of the space to translate into.
+            batch_size: rows at a time.
+
+        Returns:
+            `(n, d_target)`, float32 unless the model's dtype is wider, on the device of `embeddings`. Lengths are as the
+            map gives them: scale to norm 1 if your index needs it.
+
+        Raises:
+            ValueError: for a space that the model does not know, or rows that `check_embeddings` refuses.
+        """
+        self._check_space("target", target)
+        return self._in_batches(
+            embeddings,
+            source,
+            batch_size,
+            lambda rows: self.normalizers[target].inverse(self.decode(self.encode(rows, source), target)),
+        )
+
+    def encode_latent(self, embeddings: Tensor, *, source: str, batch_size: int = 8192) -> Tensor:
+        """Raw vectors `(n, d_source)` to the shared space `(n, latent_dim)`. No gradient, no dropout; errors as above."""
+        return self._in_batches(embeddings, source, batch_size, lambda rows: self.encode(rows, source))
+
+    @torch.no_grad()
+    def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
+        self._check_space("source", source)
+        rows = check_embeddings(embeddings, "embeddings", self.config.embedding_dims[source])
+        was_training = self.training
+        self.eval()
+        try:
+            # The statistics decide the precision: raw vectors are subtracted from a mean of nearly the same size.
+            outputs = [
+                function(self.normalizers[source](batch.to(self.device, self.dtype))).float().to(rows.device)
+                for batch in rows.split(batch_size)
+            ]
+        finally:
+            self.train(was_training)
+        return torch.cat(outputs)
+
+    def _check_space(self, argument: str, name: str) -> None:
+        if name not in self.config.embedding_dims:
+            raise ValueError(f"`{argument}` is {name!r}, which this model does not know. It has {self.config.spaces}.")
+
+    @classmethod
+    def from_alignment(cls, alignments, **config_kwargs) -> "Vec2VecModel":
+        """Build a model that *is* the given linear maps; training can only add to it.
+
+        With F the map a → b and G the map b → a, latents are pairs (a-part, b-part): A_a = [I; F], A_b = [G; I], and B_a,
+        B_b read their part. So F and G need not be transposes of each other, reconstruction is exact, and a text and its
+        counterpart have like latents. With more spaces the latent holds a part for each; maps that were not given are
+        composed along the alignments that were.
+
+        Args:
+            alignments ([`~hf_vec2vec.alignment.Alignment`] or a list of them): maps between pairs of spaces. Together
+                they must connect all spaces.
+            config_kwargs: fields of [`Vec2VecConfig`] other than `embedding_dims`.
+
+        Raises:
+            ValueError: if a space cannot be reached from another, or `latent_dim` cannot hold the parts.
+        """
+        alignments = list(alignments) if isinstance(alignments, Iterable) else [alignments]
+        maps, statistics = {}, {}
+        for alignment in alignments:
+            a, b = alignment.source, alignment.target
+            maps[a, b], maps[b, a] = alignment.source_to_target, alignment.target_to_source
+            statistics.setdefault(a, alignment.source_statistics)
+            statistics.setdefault(b, alignment.target_statistics)
+        dims = {name: len(mean) for name, (mean, _) in statistics.items()}
+        maps = _compose(maps, dims)
+        model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs))
+        if model.config.residual != "linear":
+            raise ValueError("`residual` must be 'linear' to start from an alignment, got 'zero_pad'.")
+        if model.config.latent_dim < sum(dims.values()):
+            raise ValueError(
+                f"`latent_dim` is {model.config.latent_dim}, but an alignment of spaces with dimensions {dims} needs at "
+                f"least {sum(dims.values())}. Leave it out to get that."
+            )
+        with torch.no_grad():
+            start = 0
+            for name, dim in dims.items():
+                part = slice(start, start := start + dim)
+                mean, scale = statistics[name]
+                model.normalizers[name].mean.copy_(mean)
+                model.normalizers[name].scale.copy_(scale)
+                model.output_adapters[name].linear.weight.zero_()[:, part] = torch.eye(dim)
+                for source in dims:
+                    weight = torch.eye(dim) if source == name else maps[source, name].T
+                    model.input_adapters[source].linear.weight[part] = weight
+                if start == sum(dims.values()):
+                    for source in dims:
+                        model.input_adapters[source].linear.weight[start:] = 0
+        return model.eval()
+
+
+def _compose(maps: dict[tuple[str, str], Tensor], dims: dict[str, int]) -> dict[tuple[str, str], Tensor]:
+    """Add the maps between spaces that no alignment joins directly, along the fewest steps."""
+    for _ in dims:
+        known = dict(maps)
+        for (a, b), first in known.items():
+            for (c, d), second in known.items():
+                if b == c and a != d and (a, d) not in maps:
+                    maps[a, d] = first @ second
+    missing = [(a, b) for a in dims for b in dims if a != b and (a, b) not in maps]
+    if missing:
+        raise ValueError(
+            f"`alignments` leave no way from {missing[0][0]!r} to {missing[0][1]!r}: align one more pair of spaces."
+        )
+    return maps
+
+
+__all__ = ["Vec2VecModel", "Vec2VecOutput", "Vec2VecPreTrainedModel"]

@@ -1,0 +1,236 @@
+"""Adversarial training of a translator with the Hugging Face Trainer."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from .alignment import alignment_score
+from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
+from .losses import (
+    cycle_loss,
+    discriminator_accuracy,
+    discriminator_loss,
+    generator_loss,
+    r1_penalty,
+    reconstruction_loss,
+    vector_space_preservation_loss,
+)
+from .metrics import translation_metrics
+from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
+from .modeling_vec2vec import Vec2VecModel
+from .training_args import Vec2VecTrainingArguments
+
+Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
+
+
+class Vec2VecTrainer(Trainer):
+    """Alternates updates of the discriminators and of the translator.
+
+    One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
+    accumulation, resuming and several processes work as in every other Trainer. `discriminator_steps` updates of the
+    discriminators go before each one of the translator.
+
+    Args:
+        model: a [`Vec2VecModel`], around which discriminators are put, or a [`Vec2VecForAdversarialTraining`].
+        args: [`Vec2VecTrainingArguments`].
+        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of.
+        eval_dataset: [`UnpairedEmbeddings`] (gives `eval_loss` and `eval_alignment_score`, which may choose a checkpoint)
+            or [`PairedEmbeddings`] (gives also figures of translation, which may not).
+        kwargs: of `transformers.Trainer`.
+
+    Raises:
+        TypeError, ValueError: for paired training data, spaces that the model does not know, or wrong dimensions.
+    """
+
+    def __init__(
+        self,
+        model: Vec2VecModel | Vec2VecForAdversarialTraining,
+        args: Vec2VecTrainingArguments,
+        train_dataset: UnpairedEmbeddings | Spaces | None = None,
+        eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
+        **kwargs,
+    ):
+        if isinstance(train_dataset, PairedEmbeddings):
+            raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
+        if isinstance(train_dataset, Mapping):
+            train_dataset = UnpairedEmbeddings(train_dataset)
+        if isinstance(model, Vec2VecModel):
+            model = Vec2VecForAdversarialTraining.from_translator(model)
+        for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
+            if data is not None:
+                _check_spaces(argument, data, model.config.embedding_dims)
+        if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
+            raise ValueError(
+                f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
+                "without them: use 'alignment_score' or 'loss'."
+            )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=lambda batch: batch,  # `__getitems__` gives whole batches
+            **kwargs,
+        )
+        self.can_return_loss = True
+        self.label_names = []
+        self.loss_is_scaled_for_ga = False
+        self._log_sums = defaultdict(lambda: [0.0, 0])
+
+    @property
+    def translator(self) -> Vec2VecModel:
+        """The model being trained, without its discriminators."""
+        return self.accelerator.unwrap_model(self.model).vec2vec
+
+    def _get_train_sampler(self, train_dataset: UnpairedEmbeddings | None = None) -> UnpairedSampler:
+        data = self.train_dataset if train_dataset is None else train_dataset
+        return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: UnpairedEmbeddings | PairedEmbeddings):
+        if isinstance(eval_dataset, UnpairedEmbeddings):
+            return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.args.seed)
+        return super()._get_eval_sampler(eval_dataset)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """One optimizer with the parameter groups `translator` and `discriminators`, each with its learning rate."""
+        if self.optimizer is None:
+            sides = self._sides()
+            rates = {"translator": self.args.learning_rate, "discriminator": self.args.discriminator_learning_rate}
+            groups = [
+                {"params": list(parameters), "lr": rates[side], "name": side, "weight_decay": self.args.weight_decay}
+                for side, parameters in sides.items()
+            ]
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = optimizer_class(groups, **kwargs)
+        return self.optimizer
+
+    def _sides(self) -> dict[Phase, list[torch.nn.Parameter]]:
+        model = self.accelerator.unwrap_model(self.model)
+        translator = list(model.vec2vec.parameters())
+        inside = set(map(id, translator))
+        return {"translator": translator, "discriminator": [p for p in model.parameters() if id(p) not in inside]}
+
+    def _phase(self) -> Phase:
+        turn = self.state.global_step % (self.args.discriminator_steps + 1)
+        return "discriminator" if turn < self.args.discriminator_steps else "translator"
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Loss of the side whose turn it is; in evaluation the translator's."""
+        phase = self._phase() if model.training else "translator"
+        if model.training:
+            for side, parameters in self._sides().items():
+                for parameter in parameters:
+                    parameter.requires_grad_(side == phase)
+        output = model(
+            embeddings=inputs,
+            phase=phase,
+            detach_cycle=self.args.detach_cycle,
+            input_gradients=self.args.r1_penalty_weight > 0,
+        )
+        losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
+        loss = losses.pop("objective")
+        if model.training:
+            for name, value in losses.items():
+                total = self._log_sums[name]
+                total[0] += value.detach()
+                total[1] += 1
+        return (loss, output) if return_outputs else loss
+
+    def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
+        kind, loss, accuracy, penalties = self.args.gan_loss, [], [], []
+        for (_, target), fake in output.fake_logits.items():
+            loss.append(discriminator_loss(output.real_logits[target], fake, kind))
+            accuracy.append(discriminator_accuracy(output.real_logits[target], fake, kind))
+        for k, name in enumerate(output.latent_logits):
+            real = output.latent_logits[name][:, k]
+            fake = torch.cat([logits[:, k] for other, logits in output.latent_logits.items() if other != name])
+            loss.append(discriminator_loss(real, fake, kind))
+            accuracy.append(discriminator_accuracy(real, fake, kind))
+        total = torch.stack(loss).mean()
+        losses = {"discriminator_loss": total, "discriminator_accuracy": torch.stack(accuracy).mean()}
+        if self.args.r1_penalty_weight:
+            penalties = [r1_penalty(logits, output.rows[name]) for name, logits in output.real_logits.items()]
+            losses["r1_penalty"] = torch.stack(penalties).mean()
+            total = total + self.args.r1_penalty_weight * losses["r1_penalty"]
+        return losses | {"objective": total}
+
+    def _translator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
+        args, rows = self.args, output.rows
+        # Latents of one space should be taken for each other's: column k judges "is of space k".
+        disguised = [
+            generator_loss(logits[:, k], args.gan_loss)
+            for name, logits in output.latent_logits.items()
+            for k, other in enumerate(output.latent_logits)
+            if other != name
+        ]
+        terms = {
+            "generator_loss": [generator_loss(fake, args.gan_loss) for fake in output.fake_logits.values()],
+            "latent_generator_loss": disguised,
+            "reconstruction_loss": [
+                reconstruction_loss(rows[name], out, args.distance) for name, out in output.reconstructions.items()
+            ],
+            "cycle_loss": [cycle_loss(rows[a], back, args.distance) for (a, _), back in output.round_trips.items()],
+            "vsp_loss": [vector_space_preservation_loss(rows[a], there) for (a, _), there in output.translations.items()],
+            "cycle_vsp_loss": [vector_space_preservation_loss(rows[a], back) for (a, _), back in output.round_trips.items()],
+        }
+        weights = {
+            "generator_loss": args.adversarial_weight,
+            "latent_generator_loss": args.latent_adversarial_weight,
+            "reconstruction_loss": args.reconstruction_weight,
+            "cycle_loss": args.cycle_weight,
+            "vsp_loss": args.vsp_weight,
+            "cycle_vsp_loss": args.cycle_vsp_weight,
+        }
+        losses = {name: torch.stack(values).mean() for name, values in terms.items()}
+        # A term of weight 0 stays in the log but out of the graph.
+        losses["objective"] = sum(weight * losses[name] for name, weight in weights.items() if weight)
+        return losses
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of every loss component since the last log, over all processes."""
+        if "loss" in logs and self._log_sums:
+            for name in sorted(self._log_sums):  # the same order everywhere, for the processes exchange values
+                total, count = self._log_sums[name]
+                sums = torch.stack([total, torch.tensor(float(count), device=total.device)])
+                total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+                logs[name] = total / count
+            self._log_sums.clear()
+        super().log(logs, start_time)
+
+    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
+        """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
+        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        data = dataloader.dataset
+        scores = []
+        for source in data.spaces:
+            for target in data.spaces:
+                if source != target:
+                    scores.append(self._alignment_score(data, source, target))
+                    if isinstance(data, PairedEmbeddings):
+                        translated = self.translator.translate(data.spaces[source], source=source, target=target)
+                        mean = self.translator.normalizers[target].mean.cpu()
+                        for name, value in translation_metrics(translated, data.spaces[target], mean).items():
+                            output.metrics[f"{metric_key_prefix}_{source}_to_{target}_{name}"] = value
+        output.metrics[f"{metric_key_prefix}_alignment_score"] = sum(scores) / len(scores)
+        return output
+
+    def _alignment_score(self, data: UnpairedEmbeddings | PairedEmbeddings, source: str, target: str) -> float:
+        source_rows, target_rows = data.spaces[source], data.spaces[target]
+        if isinstance(data, PairedEmbeddings):  # other texts on each side, so that the score never sees a pair
+            half = len(data) // 2
+            source_rows, target_rows = source_rows[:half], target_rows[half:]
+        translated = self.translator.translate(source_rows[:1000], source=source, target=target)
+        mean = self.translator.normalizers[target].mean.cpu()
+        return alignment_score(translated - mean, target_rows - mean)
+
+
+def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
+    found = {name: rows.shape[1] for name, rows in data.spaces.items()}
+    if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
+        raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")

@@ -1,0 +1,188 @@
+"""From unpaired vectors to a translator on disk: align, train, select without pairs, save."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from .alignment import align, fit_statistics
+from .configuration_vec2vec import Vec2VecConfig
+from .data import UnpairedEmbeddings
+from .model_card import write_model_card
+from .modeling_vec2vec import Vec2VecModel
+from .trainer import Vec2VecTrainer
+from .training_args import Vec2VecTrainingArguments
+
+
+@dataclass
+class TranslatorArguments:
+    """How the translator starts and what it looks like."""
+
+    init: str = field(
+        default="alignment",
+        metadata={
+            "help": "Start from the geometry of the two spaces, or at random.",
+            "choices": ["alignment", "random"],
+        },
+    )
+    align_starts: int = field(default=12, metadata={"help": "First guesses that the alignment tries."})
+    align_steps: int = field(default=100, metadata={"help": "Steps that refine the best guess; it goes on while it helps."})
+    standardize: str = field(
+        default="auto",
+        metadata={
+            "help": "Scale each dimension by itself, as language models need.",
+            "choices": ["auto", "true", "false"],
+        },
+    )
+    architecture: str = field(default="default", metadata={"help": "Of the network.", "choices": ["default", "paper"]})
+    hidden_dim: int | None = field(default=None, metadata={"help": "Width of hidden layers."})
+    adapter_layers: int | None = field(default=None, metadata={"help": "Hidden layers of each adapter."})
+    backbone_layers: int | None = field(default=None, metadata={"help": "Hidden layers of the backbone."})
+    dropout: float | None = field(default=None, metadata={"help": "Dropout after hidden layers."})
+    validation_rows: int = field(
+        default=1000, metadata={"help": "Unpaired rows of each space kept out of training, to choose a checkpoint."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace the model in `output_dir` if there is one."})
+
+    def config_kwargs(self) -> dict:
+        """The fields of `Vec2VecConfig` that were set."""
+        names = ("hidden_dim", "adapter_layers", "backbone_layers", "dropout")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def train_translator(
+    spaces: UnpairedEmbeddings,
+    translator_args: TranslatorArguments,
+    training_args: Vec2VecTrainingArguments,
+    encoders: dict[str, dict | None],
+) -> Vec2VecModel:
+    """Train a translator and leave it, its card and its log in `training_args.output_dir`.
+
+    The alignment alone is saved beside it, in `alignment/`. Adversarial training keeps its result only if
+    `alignment_score` on held-out, unpaired rows is no lower than the alignment's; else the alignment is what is saved.
+
+    Args:
+        spaces: training vectors.
+        translator_args: start and shape.
+        training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
+        encoders: how the vectors of each space were made, where that is known; for the card.
+
+    Raises:
+        FileExistsError: if the folder holds a model already.
+        ValueError: if there are too few rows.
+    """
+    output = Path(training_args.output_dir)
+    resume = _checkpoint_to_resume(output, training_args)
+    if (output / "config.json").exists() and not (translator_args.overwrite or resume):
+        raise FileExistsError(
+            f"`output_dir` {str(output)!r} holds a model already. Choose another folder, or pass --overwrite."
+        )
+    smallest = min(map(len, spaces.spaces.values()))
+    held_out = min(translator_args.validation_rows, smallest // 5)
+    training, validation = spaces.split(held_out, seed=training_args.seed)
+    if resume:
+        start = load_translator(str(output / "alignment")) if translator_args.init == "alignment" else None
+    elif output.exists() and translator_args.overwrite:
+        for stale in ("alignment", "evaluation", *(p.name for p in output.glob("checkpoint-*"))):
+            shutil.rmtree(output / stale, ignore_errors=True)
+        start = None
+    else:
+        start = None
+    model = start or _starting_model(training, translator_args, training_args.seed)
+    if translator_args.init == "alignment" and not resume:
+        model.save_pretrained(output / "alignment")
+    trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
+    selection = {"before": trainer.evaluate()["eval_alignment_score"]}
+    if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
+        trainer.train(resume_from_checkpoint=resume)
+        selection["after"] = trainer.evaluate()["eval_alignment_score"]
+    model = trainer.translator
+    helped = selection.get("after", float("-inf")) >= selection["before"]
+    if translator_args.init == "alignment" and "after" in selection and not helped:
+        model = load_translator(str(output / "alignment"))
+    selection["kept"] = "training" if helped or translator_args.init == "random" else "alignment"
+    model.save_pretrained(output)
+    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    facts = {
+        "rows": {name: len(rows) for name, rows in training.spaces.items()},
+        "validation_rows": held_out,
+        "encoders": encoders,
+        "selection": selection,
+        "init": translator_args.init,
+        "seed": training_args.seed,
+    }
+    (output / "training.json").write_text(json.dumps(facts, indent=2))
+    write_model_card(output)
+    print(_verdict(selection))
+    return model
+
+
+def load_translator(folder: str) -> Vec2VecModel:
+    """`Vec2VecModel.from_pretrained` with an error that says what to do when a folder's weights are broken.
+
+    Raises:
+        FileNotFoundError: if the folder has no config.
+        ValueError: if weights are truncated, or do not fit the config.
+    """
+    path = Path(folder)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise FileNotFoundError(f"`DIR` {folder!r} holds no translator: there is no config.json in it.")
+    try:
+        model, report = Vec2VecModel.from_pretrained(folder, output_loading_info=True, use_safetensors=True)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"`DIR` {folder!r} cannot be loaded, its weights may be truncated: {error}") from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise ValueError(
+            f"`DIR` {folder!r} cannot be loaded: weights are missing or of another shape, for instance "
+            f"{sorted(map(str, report['missing_keys'] or report['mismatched_keys']))[0]}. Save the model again."
+        )
+    return model
+
+
+def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> Vec2VecModel:
+    standardize = {"auto": "auto", "true": True, "false": False}[args.standardize]
+    if args.init == "alignment":
+        (source, x), (target, y) = training.spaces.items()
+        alignment = align(
+            x,
+            y,
+            source_name=source,
+            target_name=target,
+            standardize=standardize,
+            num_starts=args.align_starts,
+            steps=args.align_steps,
+            seed=seed,
+        )
+        return Vec2VecModel.from_alignment(alignment, **args.config_kwargs())
+    dims = {name: rows.shape[1] for name, rows in training.spaces.items()}
+    build = Vec2VecConfig.paper if args.architecture == "paper" else Vec2VecConfig
+    model = Vec2VecModel(build(embedding_dims=dims, **args.config_kwargs()))
+    for name, rows in training.spaces.items():
+        mean, scale = fit_statistics(rows, standardize)
+        model.normalizers[name].mean.copy_(mean)
+        model.normalizers[name].scale.copy_(scale)
+    return model
+
+
+def _checkpoint_to_resume(output: Path, args: Vec2VecTrainingArguments) -> str | None:
+    asked = args.resume_from_checkpoint
+    if asked is None or str(asked).lower() == "false":
+        return None
+    if str(asked).lower() != "true":
+        return asked
+    last = get_last_checkpoint(str(output)) if output.is_dir() else None
+    if last is None:
+        raise FileNotFoundError(f"`resume_from_checkpoint` is true, but {str(output)!r} holds no checkpoint.")
+    return last
+
+
+def _verdict(selection: dict) -> str:
+    before = f"alignment score on held-out unpaired rows: {selection['before']:.4f} before training"
+    if "after" not in selection:
+        return f"{before}; no training was asked for."
+    after = f"{before}, {selection['after']:.4f} after."
+    return f"{after} Kept: {'the trained model' if selection['kept'] == 'training' else 'the alignment, training did not help'}."

@@ -1,0 +1,94 @@
+"""Arguments of adversarial training."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class Vec2VecTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the weights and switches of adversarial training.
+
+    Losses are explained in `hf_vec2vec.losses`. Defaults start from an alignment; `PRESETS` hold the published settings,
+    which start at random.
+    """
+
+    discriminator_learning_rate: float = field(
+        default=1e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
+    )
+    discriminator_steps: int = field(default=1, metadata={"help": "Discriminator updates for each translator update."})
+    gan_loss: str = field(
+        default="least_squares",
+        metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
+    )
+    adversarial_weight: float = field(default=0.1, metadata={"help": "Weight of the loss on translations."})
+    latent_adversarial_weight: float = field(default=0.1, metadata={"help": "Weight of the loss on latents."})
+    r1_penalty_weight: float = field(default=0.0, metadata={"help": "Weight of the discriminators' R1 penalty; 0 is off."})
+    reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
+    cycle_weight: float = field(default=1.0, metadata={"help": "Weight of the cycle-consistency loss."})
+    vsp_weight: float = field(default=1.0, metadata={"help": "Weight of vector-space preservation on translations."})
+    cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
+    distance: str = field(
+        default="mse",
+        metadata={"help": "Of reconstructions and cycles: squared error or 1 - cosine.", "choices": ["mse", "cosine"]},
+    )
+    detach_cycle: bool = field(default=False, metadata={"help": "Let the cycle loss train the way back only."})
+
+    # Other defaults than the parent's, for batches of vectors and a two-sided game.
+    learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the translator."})
+    adam_beta1: float = field(default=0.5, metadata={"help": "AdamW beta1; games want less momentum than .9."})
+    per_device_train_batch_size: int = field(default=256, metadata={"help": "Rows of each space in a batch."})
+    per_device_eval_batch_size: int = field(default=1024, metadata={"help": "Rows in an evaluation batch."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: batches have a key a space."})
+
+    def __post_init__(self):
+        if self.fp16:
+            raise ValueError(
+                "`fp16` is True: the two sides of adversarial training would share one loss scaler. Use `bf16`."
+            )
+        if self.remove_unused_columns:
+            raise ValueError("`remove_unused_columns` must be False: the columns of a batch are the spaces.")
+        if self.discriminator_steps < 1:
+            raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
+        for name in (*LOSS_WEIGHTS, "r1_penalty_weight", "discriminator_learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        for name, allowed in (("gan_loss", ("least_squares", "vanilla", "hinge")), ("distance", ("mse", "cosine"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
+        super().__post_init__()
+
+
+LOSS_WEIGHTS = (
+    "adversarial_weight",
+    "latent_adversarial_weight",
+    "reconstruction_weight",
+    "cycle_weight",
+    "vsp_weight",
+    "cycle_vsp_weight",
+)
+
+_PUBLISHED = {
+    "learning_rate": 2e-5,
+    "discriminator_learning_rate": 1e-5,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.999,
+    "per_device_train_batch_size": 256,
+    "adversarial_weight": 1.0,
+    "latent_adversarial_weight": 1.0,
+    "reconstruction_weight": 1.0,
+    "cycle_weight": 10.0,
+    "vsp_weight": 1.0,
+}
+# What the paper writes, and what the code released with it runs (warm-up 2,000 steps, then constant).
+PRESETS = {
+    "paper": {**_PUBLISHED, "distance": "mse"},
+    "public_code": {
+        **_PUBLISHED,
+        "distance": "cosine",
+        "cycle_vsp_weight": 10.0,
+        "max_grad_norm": 1000.0,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 2000,
+    },
+}
