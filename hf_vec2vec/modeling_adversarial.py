@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_vec2vec import Vec2VecConfig
@@ -27,12 +26,6 @@ class Discriminator(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.layers(rows)
-
-    def init_weights(self) -> None:
-        for module in self.layers:
-            if isinstance(module, nn.Linear):
-                init.kaiming_normal_(module.weight, nonlinearity="relu")
-                init.zeros_(module.bias)
 
 
 @dataclass
@@ -75,13 +68,6 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
         self.discriminators = nn.ModuleDict({n: Discriminator(config, d) for n, d in config.embedding_dims.items()})
         self.latent_discriminator = Discriminator(config, config.latent_dim, len(config.embedding_dims))
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, Discriminator):
-            module.init_weights()
-        else:
-            super()._init_weights(module)
 
     @classmethod
     def from_translator(cls, translator: Vec2VecModel) -> "Vec2VecForAdversarialTraining":

@@ -64,6 +64,14 @@ class Normalizer(nn.Module):
         return rows * self.scale + self.mean
 
 
+class LinearMap(nn.Linear):
+    """The linear part of an adapter: starts orthogonal."""
+
+
+class ZeroLinear(nn.Linear):
+    """Last layer of a residual MLP: starts at zero."""
+
+
 class Block(nn.Sequential):
     """One hidden layer: linear, norm, SiLU, dropout."""
 
@@ -79,23 +87,13 @@ class LinearPlusMLP(nn.Module):
 
     def __init__(self, config: Vec2VecConfig, in_dim: int, out_dim: int, num_layers: int, *, identity: bool = False):
         super().__init__()
-        self.linear = nn.Identity() if identity else nn.Linear(in_dim, out_dim, bias=False)
+        self.linear = nn.Identity() if identity else LinearMap(in_dim, out_dim, bias=False)
         self.hidden = nn.Sequential(*(Block(config, config.hidden_dim if i else in_dim) for i in range(num_layers)))
-        self.output = nn.Linear(config.hidden_dim, out_dim) if num_layers else None
+        self.output = ZeroLinear(config.hidden_dim, out_dim) if num_layers else None
 
     def forward(self, rows: Tensor) -> Tensor:
         mapped = self.linear(rows)
         return mapped if self.output is None else mapped + self.output(self.hidden(rows))
-
-    def init_weights(self) -> None:
-        if isinstance(self.linear, nn.Linear):
-            init.orthogonal_(self.linear.weight)
-        for block in self.hidden:
-            init.kaiming_normal_(block[0].weight, nonlinearity="relu")
-            init.zeros_(block[0].bias)
-        if self.output is not None:
-            init.zeros_(self.output.weight)
-            init.zeros_(self.output.bias)
 
 
 class ZeroPaddedMLP(nn.Module):
@@ -121,12 +119,6 @@ class ZeroPaddedMLP(nn.Module):
             out = layer(rows)
             rows = out + nn.functional.pad(rows, (0, out.shape[1] - rows.shape[1]))  # a negative pad cuts
         return rows
-
-    def init_weights(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                init.kaiming_normal_(module.weight, nonlinearity="relu")
-                init.zeros_(module.bias)
 
 
 @dataclass
@@ -154,8 +146,15 @@ class Vec2VecPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, LinearPlusMLP | ZeroPaddedMLP):
-            module.init_weights()
+        # By the type of leaves alone: transformers passes over modules of foreign packages that own no parameters.
+        if isinstance(module, LinearMap):
+            init.orthogonal_(module.weight)
+        elif isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
         elif isinstance(module, Normalizer):
             init.zeros_(module.mean)
             init.ones_(module.scale)

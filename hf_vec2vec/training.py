@@ -28,7 +28,7 @@ class TranslatorArguments:
         },
     )
     align_starts: int = field(default=12, metadata={"help": "First guesses that the alignment tries."})
-    align_steps: int = field(default=100, metadata={"help": "Steps that refine the best guess; it goes on while it helps."})
+    align_steps: int = field(default=60, metadata={"help": "Steps that refine the best guess."})
     standardize: str = field(
         default="auto",
         metadata={
@@ -82,17 +82,16 @@ def train_translator(
     smallest = min(map(len, spaces.spaces.values()))
     held_out = min(translator_args.validation_rows, smallest // 5)
     training, validation = spaces.split(held_out, seed=training_args.seed)
-    if resume:
-        start = load_translator(str(output / "alignment")) if translator_args.init == "alignment" else None
-    elif output.exists() and translator_args.overwrite:
-        for stale in ("alignment", "evaluation", *(p.name for p in output.glob("checkpoint-*"))):
-            shutil.rmtree(output / stale, ignore_errors=True)
-        start = None
+    aligned = translator_args.init == "alignment"
+    if resume and aligned:
+        model = load_translator(str(output / "alignment"))
     else:
-        start = None
-    model = start or _starting_model(training, translator_args, training_args.seed)
-    if translator_args.init == "alignment" and not resume:
-        model.save_pretrained(output / "alignment")
+        model = _starting_model(training, translator_args, training_args.seed)
+    if not resume:
+        for stale in (output / "alignment", output / "evaluation", *output.glob("checkpoint-*")):
+            shutil.rmtree(stale, ignore_errors=True)
+        if aligned:
+            model.save_pretrained(output / "alignment")
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
     selection = {"before": trainer.evaluate()["eval_alignment_score"]}
     if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
@@ -100,9 +99,9 @@ def train_translator(
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
     model = trainer.translator
     helped = selection.get("after", float("-inf")) >= selection["before"]
-    if translator_args.init == "alignment" and "after" in selection and not helped:
+    if aligned and not helped:
         model = load_translator(str(output / "alignment"))
-    selection["kept"] = "training" if helped or translator_args.init == "random" else "alignment"
+    selection["kept"] = "alignment" if aligned and not helped else "training"
     model.save_pretrained(output)
     trainer.state.save_to_json(str(output / "trainer_state.json"))
     facts = {
@@ -184,5 +183,5 @@ def _verdict(selection: dict) -> str:
     before = f"alignment score on held-out unpaired rows: {selection['before']:.4f} before training"
     if "after" not in selection:
         return f"{before}; no training was asked for."
-    after = f"{before}, {selection['after']:.4f} after."
-    return f"{after} Kept: {'the trained model' if selection['kept'] == 'training' else 'the alignment, training did not help'}."
+    kept = "the trained model" if selection["kept"] == "training" else "the alignment, for training did not help"
+    return f"{before}, {selection['after']:.4f} after. Kept: {kept}."

@@ -19,7 +19,6 @@ from .score import alignment_score
 from .start import polar_factor, starting_rotations
 
 Statistics = tuple[Tensor, Tensor]  # mean and scale of a space, `(d,)` each
-AVERAGED_ROWS = 12_000  # more rows no longer change a rotation of a few hundred dimensions
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def align(
     standardize: bool | Literal["auto"] = "auto",
     num_starts: int = 12,
     num_anchors: int = 25,
-    steps: int = 100,
+    steps: int = 60,
     back_translation_rounds: int = 2,
     neighbours: int = 15,
     seed: int = 0,
@@ -88,7 +87,7 @@ def align(
 
     1. Guess: cluster random samples of each space, match the clusters' shapes, take the rotation (`starting_rotations`).
     2. Select: refine every guess for a few steps, the best four for more, and keep the highest `alignment_score`.
-    3. Refine: annealed mutual-neighbour steps on fresh samples while the score rises, then neighbour averages.
+    3. Refine: annealed mutual-neighbour steps on fresh samples, then neighbour averages on all rows.
     4. Free the maps from being a rotation by iterated back-translation.
 
     Args:
@@ -135,8 +134,10 @@ def align(
     candidates = starting_rotations(
         fit_a, fit_b, num_starts=num_starts, num_anchors=num_anchors, sample=6000, whitening=0.6, generator=generator
     )
-    short_steps, finalists, max_extra = 8, 4, 10
-    with tqdm(total=len(candidates) * short_steps + finalists * 20 + steps + 20, desc="align", disable=not progress) as bar:
+    short_steps, finalists, dense_steps = 8, 4, 8
+    with tqdm(
+        total=len(candidates) * short_steps + finalists * 20 + steps + dense_steps, desc="align", disable=not progress
+    ) as bar:
         run = partial(anneal, fit_a, fit_b, generator=generator, progress=bar.update)
         # Successive halving: the score tells right starts from wrong ones better the more they are refined.
         short = {"powers": (0.5, 0.5), "neighbours": (30, 30), "sample": 2500}
@@ -145,15 +146,11 @@ def align(
         best = sorted(range(len(tried)), key=start_scores.__getitem__)[-finalists:]
         rotation = max((run(tried[i], steps=20, **short | {"powers": (0.5, 0.3)}) for i in best), key=score)
         rotation = run(rotation, steps=steps, powers=(0.5, 0.1), neighbours=(30, 10), sample=4000)
-        # Hard pairs need longer, and the score shows it: go on while it rises.
-        for _ in range(max_extra):
-            before = score(rotation)
-            rotation = run(rotation, steps=20, powers=(0.1, 0.1), neighbours=(10, 10), sample=4000)
-            if score(rotation) < before * 1.01:
-                break
+        # Denser samples have nearer neighbours, which carry the map past the point where the small ones stall.
+        rotation = run(rotation, steps=dense_steps, powers=(0.1, 0.05), neighbours=(10, 10), sample=10_000)
     rotation = polar_factor(rotation)
-    for k in (10, 10):
-        rotation = average_step(fit_a[:AVERAGED_ROWS], fit_b[:AVERAGED_ROWS], rotation, k)
+    for k in tqdm((10, 10), desc="average", disable=not progress):
+        rotation = average_step(fit_a, fit_b, rotation, k)
     final_score = score(rotation)
     maps = MapPair(rotation, rotation.T)
     for _ in tqdm(range(back_translation_rounds), desc="back-translate", disable=not progress):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .start import polar_factor
 
+HUBNESS_ROWS = 8192
 BLOCK = 2048  # rows of one side that are compared with all rows of the other at a time; bounds the memory
 
 
@@ -24,7 +25,7 @@ def nearest_means(queries: Tensor, keys: Tensor, values: Tensor, k: int, hubness
     query, so the query's own term may be left out.
 
     Args:
-        queries: `(n, d)`, norm 1.
+        queries: `(n, d)`, norm 1, in random order.
         keys: `(m, d)`, norm 1.
         values: `(m, e)`, what is averaged.
         k: neighbours.
@@ -35,7 +36,8 @@ def nearest_means(queries: Tensor, keys: Tensor, values: Tensor, k: int, hubness
 
     Source: Conneau et al., "Word translation without parallel data", 2018, section 2.3.
     """
-    penalty = neighbourhood_similarity(keys, queries, min(hubness_k, len(queries)))
+    # A sample tells hubs as well as all queries do, and costs less than the search itself.
+    penalty = neighbourhood_similarity(keys, queries[:HUBNESS_ROWS], min(hubness_k, len(queries)))
     k = min(k, len(keys))
     means = []
     for block in queries.split(BLOCK):
@@ -179,4 +181,11 @@ def back_translate(source: Tensor, target: Tensor, maps: MapPair, k: int, streng
     moved_source = F.normalize(source @ maps.source_to_target, dim=1)
     synthetic_source = nearest_means(moved_target, unit_source, source, k)
     synthetic_target = nearest_means(moved_source, unit_target, target, k)
-    return MapPair(ridge(synthetic_source, target, strength), ridge(synthetic_target, source, strength))
+    forward = ridge(synthetic_source, target, strength)
+    backward = ridge(synthetic_target, source, strength)
+    return MapPair(_keep_length(forward, source, target), _keep_length(backward, target, source))
+
+
+def _keep_length(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Rescale a map so that it gives rows as long as real ones: averages are short, so a fit to them overshoots."""
+    return weight * (outputs.square().sum(1).mean() / (inputs @ weight).square().sum(1).mean()).sqrt()
