@@ -66,7 +66,8 @@ class Vec2VecConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
-        for name, least in (("adapter_layers", 0), ("backbone_layers", 0), ("discriminator_layers", 1)):
+        fewest = 2 if self.residual == "zero_pad" else 0
+        for name, least in (("adapter_layers", fewest), ("backbone_layers", fewest), ("discriminator_layers", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
         if not 0 <= self.dropout < 1:

@@ -27,7 +27,7 @@ class TranslatorArguments:
             "choices": ["alignment", "random"],
         },
     )
-    align_starts: int = field(default=12, metadata={"help": "First guesses that the alignment tries."})
+    align_starts: int = field(default=20, metadata={"help": "First guesses that the alignment tries."})
     align_steps: int = field(default=60, metadata={"help": "Steps that refine the best guess."})
     standardize: str = field(
         default="auto",

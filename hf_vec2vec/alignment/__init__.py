@@ -75,7 +75,7 @@ def align(
     source_name: str = "source",
     target_name: str = "target",
     standardize: bool | Literal["auto"] = "auto",
-    num_starts: int = 12,
+    num_starts: int = 20,
     num_anchors: int = 25,
     steps: int = 60,
     back_translation_rounds: int = 2,
@@ -132,7 +132,7 @@ def align(
         return (alignment_score(held_a @ rotation, held_b) + alignment_score(held_b @ rotation.T, held_a)) / 2
 
     candidates = starting_rotations(
-        fit_a, fit_b, num_starts=num_starts, num_anchors=num_anchors, sample=6000, whitening=0.6, generator=generator
+        fit_a, fit_b, num_starts=num_starts, num_anchors=num_anchors, sample=6000, whitening=(0.6, 0.0), generator=generator
     )
     short_steps, finalists, dense_steps = 8, 4, 8
     with tqdm(

@@ -136,7 +136,7 @@ def starting_rotations(
     num_starts: int,
     num_anchors: int,
     sample: int,
-    whitening: float,
+    whitening: tuple[float, ...],
     generator: torch.Generator,
 ) -> Tensor:
     """Candidate rotations from matched cluster centres, one for each random sample of rows, and their joint one first.
@@ -147,8 +147,9 @@ def starting_rotations(
         num_starts: samples that are clustered and matched.
         num_anchors: clusters a side.
         sample: rows of each side in a sample.
-        whitening: exponent of `partial_whitening` for the anchors. k-means cuts clouds along their widest axes, which
-            differ from encoder to encoder; damping those axes makes the two cuts agree more often.
+        whitening: exponents of `partial_whitening` for the anchors, used by the starts in turn. k-means cuts clouds along
+            their widest axes, which differ from encoder to encoder; damping those axes makes the two cuts of text
+            embeddings agree more often, but spoils clouds of well separated clusters.
         generator: source of randomness, on the CPU.
 
     Returns:
@@ -156,8 +157,9 @@ def starting_rotations(
     """
     anchors, grams = ([], []), ([], [])
     for side, rows in enumerate((source, target)):
-        whitened = partial_whitening(rows, whitening)
-        for _ in range(num_starts):
+        whitened_rows = [partial_whitening(rows, exponent) for exponent in whitening]
+        for start in range(num_starts):
+            whitened = whitened_rows[start % len(whitening)]
             picked = torch.randperm(len(rows), generator=generator)[:sample].to(rows.device)
             seed = int(torch.randint(2**31 - 1, (), generator=generator))
             labels = cluster(whitened[picked], num_anchors, seed)

@@ -1,0 +1,164 @@
+import itertools
+
+import pytest
+import torch
+from conftest import make_cloud, random_rotation, top1
+
+from hf_vec2vec import Vec2VecModel, align, alignment_score
+from hf_vec2vec.alignment import fit_statistics, polar_factor, ridge
+from hf_vec2vec.alignment.refine import average_step, mutual_covariance, nearest_means, spectral_power
+from hf_vec2vec.alignment.start import _swap_gains, gram, partial_whitening, quadratic_assignment
+
+QUICK = {"num_starts": 6, "num_anchors": 20, "steps": 15, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def rotated_spaces():
+    """Disjoint rows of one cloud, the second side rotated into more dimensions; and held-out pairs."""
+    rotation = random_rotation(24, 32)
+    a, b, held_out = make_cloud(2000, seed=2), make_cloud(2000, seed=3) @ rotation, make_cloud(500, seed=4)
+    return a, b, held_out, held_out @ rotation
+
+
+@pytest.fixture(scope="module")
+def alignment(rotated_spaces):
+    a, b, _, _ = rotated_spaces
+    return align(a, b, source_name="a", target_name="b", seed=0, **QUICK)
+
+
+def test_known_rotation_is_recovered_from_disjoint_rows(rotated_spaces, alignment):
+    _, _, x, y = rotated_spaces
+    model = Vec2VecModel.from_alignment(alignment)
+    assert top1(model.translate(x, source="a", target="b"), y) >= 0.99
+    assert top1(model.translate(y, source="b", target="a"), x) >= 0.99
+
+
+def test_row_order_holds_no_information(rotated_spaces, alignment):
+    a, b, x, y = rotated_spaces
+    shuffled = b[torch.randperm(len(b), generator=torch.Generator().manual_seed(0))]
+    again = align(a, shuffled, source_name="a", target_name="b", seed=0, **QUICK)
+    for model in map(Vec2VecModel.from_alignment, (alignment, again)):
+        assert top1(model.translate(x, source="a", target="b"), y) >= 0.99
+
+
+def test_pairs_by_row_order_do_not_help():
+    """Noise has no shape to align by. Row i of both sides is the same point: only a leak could find the rotation."""
+    noise = torch.randn(1000, 24, generator=torch.Generator().manual_seed(0))
+    rotation = random_rotation(24, 24)
+    found = align(noise, noise @ rotation, seed=0, **QUICK | {"num_starts": 2, "steps": 2})
+    assert torch.nn.functional.cosine_similarity(noise @ found.source_to_target, noise @ rotation).mean() < 0.5
+
+
+def test_clouds_without_common_shape_score_below_a_right_alignment(rotated_spaces, alignment):
+    a, _, _, _ = rotated_spaces
+    noise = torch.randn(2000, 32, generator=torch.Generator().manual_seed(0))
+    assert align(a, noise, seed=0, **QUICK | {"num_starts": 2}).score < alignment.score - 0.1
+
+
+def test_same_seed_gives_the_same_alignment():
+    a, b = make_cloud(500, seed=1), make_cloud(500, seed=2)
+    first, second = (align(a, b, seed=7, **QUICK | {"num_starts": 1, "steps": 2}) for _ in range(2))
+    torch.testing.assert_close(first.source_to_target, second.source_to_target, rtol=0, atol=1e-6)
+
+
+def test_swap_gains_are_the_change_of_the_objective():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (m + m.T for m in torch.randn(2, 6, 6, generator=generator, dtype=torch.float64))
+    gains = _swap_gains(a, b)
+    for i, j in itertools.combinations(range(6), 2):
+        order = list(range(6))
+        order[i], order[j] = j, i
+        change = (a * b[order][:, order]).sum() - (a * b).sum()
+        torch.testing.assert_close(gains[i, j], change)
+
+
+def test_quadratic_assignment_finds_the_permutation_of_every_problem():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.stack([gram(torch.randn(12, 8, generator=generator)) for _ in range(3)])
+    orders = torch.stack([torch.randperm(12, generator=generator) for _ in range(3)])
+    b = torch.stack([m[o][:, o] for m, o in zip(a, orders, strict=True)])
+    found, objective = quadratic_assignment(a, b, generator=generator)
+    torch.testing.assert_close(objective, torch.ones(3), rtol=0, atol=1e-5)  # gram matrices have norm 1
+    assert torch.equal(found, orders.argsort(1))
+
+
+def test_polar_factor_is_the_best_rotation():
+    x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+    rotation = random_rotation(5, 7)
+    torch.testing.assert_close(polar_factor(x.T @ (x @ rotation)), rotation, rtol=0, atol=1e-5)
+
+
+def test_spectral_power_joins_polar_factor_and_covariance():
+    matrix = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(spectral_power(matrix, 0.0), polar_factor(matrix), rtol=0, atol=1e-5)
+    torch.testing.assert_close(spectral_power(matrix, 1.0), matrix / torch.linalg.matrix_norm(matrix, 2))
+
+
+def test_ridge_without_penalty_is_least_squares():
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(50, 4, generator=generator), torch.randn(4, 3, generator=generator)
+    torch.testing.assert_close(ridge(x, x @ weight, 0.0), weight, rtol=1e-4, atol=1e-4)
+
+
+def test_partial_whitening_with_exponent_one_gives_unit_covariance():
+    rows = make_cloud(2000)
+    rows = rows - rows.mean(0)
+    whitened = partial_whitening(rows, 1.0)
+    torch.testing.assert_close(whitened.T @ whitened / len(rows), torch.eye(24), rtol=0, atol=1e-3)
+    plain = partial_whitening(rows, 0.0)
+    torch.testing.assert_close(plain @ plain.T, rows @ rows.T, rtol=1e-3, atol=1e-2)
+
+
+def test_nearest_means_averages_the_nearest_keys():
+    keys = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), dim=1)
+    values = torch.tensor([[1.0], [3.0], [100.0]])
+    queries = torch.tensor([[1.0, 0.0], [0.95, 0.05]])
+    torch.testing.assert_close(nearest_means(queries, keys, values, k=2), torch.tensor([[2.0], [2.0]]))
+
+
+def test_mutual_covariance_with_one_neighbour_is_that_of_the_true_pairs():
+    a = torch.nn.functional.normalize(make_cloud(200), dim=1)
+    rotation = random_rotation(24, 24)
+    found = mutual_covariance(a, a @ rotation, rotation, k=1)
+    torch.testing.assert_close(found, a.T @ (a @ rotation), rtol=1e-4, atol=1e-3)
+
+
+def test_average_step_keeps_a_right_rotation():
+    a, b = (torch.nn.functional.normalize(make_cloud(1500, seed=s), dim=1) for s in (1, 2))
+    rotation = random_rotation(24, 24)
+    moved = average_step(a, b @ rotation, rotation, k=5)
+    torch.testing.assert_close(moved.T @ moved, torch.eye(24), rtol=0, atol=1e-4)
+    assert torch.nn.functional.cosine_similarity(a @ moved, a @ rotation, dim=1).mean() > 0.95
+
+
+def test_alignment_score_is_one_for_the_same_rows_in_any_order():
+    rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    assert alignment_score(rows, rows.flip(0)) == pytest.approx(1.0)
+    assert alignment_score(rows, torch.randn(50, 8, generator=torch.Generator().manual_seed(1))) < 0.9
+
+
+def test_statistics_standardize_where_one_dimension_dominates():
+    rows = torch.randn(500, 40, generator=torch.Generator().manual_seed(0))
+    rows[:, 3] *= 100
+    mean, scale = fit_statistics(rows)
+    torch.testing.assert_close(((rows - mean) / scale).std(0, correction=0), torch.ones(40), rtol=1e-4, atol=1e-4)
+    _, scale = fit_statistics(rows[:, 4:])
+    assert len(scale.unique()) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), ValueError, "NaN or infinite.*index 7"),
+        (lambda x: x.index_fill(0, torch.tensor([7]), torch.inf), ValueError, "NaN or infinite"),
+        (lambda x: x.index_fill(0, torch.tensor([7]), 0.0), ValueError, "only zeros"),
+        (lambda x: x.long(), TypeError, "int64"),
+        (lambda x: x[:0], ValueError, "empty"),
+        (lambda x: x[:30], ValueError, "too few for 20 anchors"),
+        (lambda x: x[0], ValueError, "shape"),
+    ],
+)
+def test_bad_rows_are_refused(broken, error, message):
+    rows = make_cloud(200)
+    with pytest.raises(error, match=message):
+        align(rows, broken(rows), **QUICK)
