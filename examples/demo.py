@@ -48,7 +48,7 @@ def main() -> None:
     hf_vec2vec(
         "train",
         *("--source", f"minilm={DEMO}/minilm_a", "--target", f"wordllama={DEMO}/wordllama_b"),
-        *("--output_dir", translator, "--num_train_epochs", 10, "--overwrite"),
+        *("--output_dir", translator, "--num_train_epochs", 4, "--overwrite"),
     )
     hf_vec2vec(
         "evaluate",

@@ -169,10 +169,8 @@ def run_evaluate(argv: list[str]) -> None:
     if args.oracle_source:
         paths = {n: _named_path("oracle", spec) for n, spec in ((source, args.oracle_source), (target, args.oracle_target))}
         oracle_pairs = PairedEmbeddings({name: load_embeddings(path) for name, (_, path) in paths.items()})
-    alignment = Path(folder) / "alignment"
-    models = {"alignment": load_translator(str(alignment))} if alignment.is_dir() else {}
-    models["translator"] = model
-    rows = evaluate_translation(models, pairs, source=source, target=target, oracle_pairs=oracle_pairs, seed=args.seed)
+    rows_of = _stages(folder) or {"translator": model}
+    rows = evaluate_translation(rows_of, pairs, source=source, target=target, oracle_pairs=oracle_pairs, seed=args.seed)
     print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
     print(markdown_table(rows))
     output = Path(args.output_dir or Path(folder) / "evaluation")
@@ -182,6 +180,17 @@ def run_evaluate(argv: list[str]) -> None:
     if Path(folder).is_dir():
         write_model_card(Path(folder), results=rows)
     _draw(model, pairs, source, target, output)
+
+
+def _stages(folder: str) -> dict[str, Vec2VecModel]:
+    """Both stages of a translator that was trained here, the one that became the translator marked."""
+    facts = Path(folder) / "training.json"
+    if not facts.exists():
+        return {}
+    kept = json.loads(facts.read_text())["selection"]["kept"]
+    names = {"alignment": "alignment alone", "trained": "after adversarial training"}
+    found = {stage: Path(folder) / stage for stage in names if (Path(folder) / stage).is_dir()}
+    return {names[stage] + (" (kept)" if stage == kept else ""): load_translator(str(path)) for stage, path in found.items()}
 
 
 def _draw(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str, output: Path) -> None:
@@ -298,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         COMMANDS[command](_expand_config(rest))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"hf-vec2vec {command}: {error}", file=sys.stderr)
         return 2
     return 0

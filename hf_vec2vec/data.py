@@ -57,7 +57,7 @@ def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = No
         raise ValueError(f"`{name}` has rows of unequal lengths {sorted(lengths.to_pylist())[:5]}; all must be alike.")
     values = column.flatten().to_numpy(zero_copy_only=False)
     # A copy, for Arrow's memory is read-only and torch cannot promise to keep it so.
-    rows = torch.from_numpy(values.reshape(len(column), -1).copy())
+    rows = torch.from_numpy(values.reshape(len(column), lengths[0].as_py() if len(lengths) else 0).copy())
     return check_embeddings(rows, name, dim).float()
 
 

@@ -2,6 +2,7 @@
 
 import datasets
 import evaluate
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -83,7 +84,6 @@ class _VectorMetric(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=datasets.Features({"predictions": vector, "references": vector}),
-            format="torch",
         )
 
 
@@ -103,5 +103,5 @@ class TranslationRank(_VectorMetric):
         return rank_metrics(_rows(predictions), _rows(references))
 
 
-def _rows(values) -> Tensor:
-    return torch.stack(list(values)) if not isinstance(values, Tensor) else values
+def _rows(values: list) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))

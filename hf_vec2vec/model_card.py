@@ -5,6 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from .bundled import BUNDLED
 from .evaluation import markdown_table
 from .modeling_vec2vec import Vec2VecModel
 
@@ -26,7 +27,7 @@ def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
         license="apache-2.0",
         library_name="hf_vec2vec",
         tags=["vec2vec", "embedding-translation", "unpaired"],
-        base_model=[encoder["model"] for encoder in encoders.values() if encoder] or None,
+        base_model=[_hub_id(encoder["model"]) for encoder in encoders.values() if encoder] or None,
     )
     card = ModelCard.from_template(
         data,
@@ -45,6 +46,10 @@ def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
     card.save(folder / "README.md")
 
 
+def _hub_id(model: str) -> str:
+    return BUNDLED[model].hub_id if model in BUNDLED else model
+
+
 def _made_by(encoder: dict | None) -> str:
     if encoder is None:
         return "not recorded"
@@ -57,8 +62,8 @@ def _made_by(encoder: dict | None) -> str:
 def _selection(selection: dict) -> str:
     if "after" not in selection:
         return "No adversarial training followed."
-    kept = "the trained model" if selection["kept"] == "training" else "the start, for training did not help"
+    kept = "its result" if selection["kept"] == "trained" else "the alignment, for that is within two standard errors"
     return (
-        f"Alignment score on held-out unpaired rows {selection['before']:.4f} before adversarial training and "
-        f"{selection['after']:.4f} after; kept: {kept}."
+        f"Adversarial training took the alignment score on held-out unpaired rows from {selection['before']:.4f} "
+        f"(standard error {selection['error']:.4f}) to {selection['after']:.4f}; kept: {kept}."
     )

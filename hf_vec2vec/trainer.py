@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from .alignment import alignment_score
+from .alignment import matched_cosines
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from .losses import (
     cycle_loss,
@@ -192,6 +192,13 @@ class Vec2VecTrainer(Trainer):
         losses["objective"] = sum(weight * losses[name] for name, weight in weights.items() if weight)
         return losses
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the translator alone. Checkpoints, which the Trainer writes itself, hold the discriminators, too."""
+        if _internal_call:
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save:
+            self.translator.save_pretrained(output_dir or self.args.output_dir)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of every loss component since the last log, over all processes."""
         if "loss" in logs and self._log_sums:
@@ -211,23 +218,25 @@ class Vec2VecTrainer(Trainer):
         for source in data.spaces:
             for target in data.spaces:
                 if source != target:
-                    scores.append(self._alignment_score(data, source, target))
+                    scores.append(self._matched_cosines(data, source, target))
                     if isinstance(data, PairedEmbeddings):
                         translated = self.translator.translate(data.spaces[source], source=source, target=target)
                         mean = self.translator.normalizers[target].mean.cpu()
                         for name, value in translation_metrics(translated, data.spaces[target], mean).items():
                             output.metrics[f"{metric_key_prefix}_{source}_to_{target}_{name}"] = value
-        output.metrics[f"{metric_key_prefix}_alignment_score"] = sum(scores) / len(scores)
+        cosines = torch.cat(scores)
+        output.metrics[f"{metric_key_prefix}_alignment_score"] = cosines.mean().item()
+        output.metrics[f"{metric_key_prefix}_alignment_score_error"] = (cosines.std() / len(cosines) ** 0.5).item()
         return output
 
-    def _alignment_score(self, data: UnpairedEmbeddings | PairedEmbeddings, source: str, target: str) -> float:
+    def _matched_cosines(self, data: UnpairedEmbeddings | PairedEmbeddings, source: str, target: str) -> Tensor:
         source_rows, target_rows = data.spaces[source], data.spaces[target]
         if isinstance(data, PairedEmbeddings):  # other texts on each side, so that the score never sees a pair
             half = len(data) // 2
             source_rows, target_rows = source_rows[:half], target_rows[half:]
         translated = self.translator.translate(source_rows[:1000], source=source, target=target)
         mean = self.translator.normalizers[target].mean.cpu()
-        return alignment_score(translated - mean, target_rows - mean)
+        return matched_cosines(translated - mean, target_rows - mean)
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:

@@ -16,6 +16,9 @@ from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
 
 
+KEPT = {"alignment": "alignment alone", "trained": "model after adversarial training"}
+
+
 @dataclass
 class TranslatorArguments:
     """How the translator starts and what it looks like."""
@@ -60,8 +63,8 @@ def train_translator(
 ) -> Vec2VecModel:
     """Train a translator and leave it, its card and its log in `training_args.output_dir`.
 
-    The alignment alone is saved beside it, in `alignment/`. Adversarial training keeps its result only if
-    `alignment_score` on held-out, unpaired rows is no lower than the alignment's; else the alignment is what is saved.
+    Both stages are saved beside it, in `alignment/` and `trained/`. What comes out of adversarial training becomes the
+    translator only if it raises the alignment score, on held-out unpaired rows, by more than two standard errors.
 
     Args:
         spaces: training vectors.
@@ -88,20 +91,21 @@ def train_translator(
     else:
         model = _starting_model(training, translator_args, training_args.seed)
     if not resume:
-        for stale in (output / "alignment", output / "evaluation", *output.glob("checkpoint-*")):
+        for stale in (output / "alignment", output / "trained", output / "evaluation", *output.glob("checkpoint-*")):
             shutil.rmtree(stale, ignore_errors=True)
         if aligned:
             model.save_pretrained(output / "alignment")
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
-    selection = {"before": trainer.evaluate()["eval_alignment_score"]}
+    start = trainer.evaluate()
+    selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
+    selection["kept"] = "alignment" if aligned else "trained"
     if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
         trainer.train(resume_from_checkpoint=resume)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
-    model = trainer.translator
-    helped = selection.get("after", float("-inf")) >= selection["before"]
-    if aligned and not helped:
-        model = load_translator(str(output / "alignment"))
-    selection["kept"] = "alignment" if aligned and not helped else "training"
+        trainer.translator.save_pretrained(output / "trained")
+        if selection["after"] > selection["before"] + 2 * selection["error"]:
+            selection["kept"] = "trained"
+    model = load_translator(str(output / selection["kept"])) if "after" in selection or aligned else trainer.translator
     model.save_pretrained(output)
     trainer.state.save_to_json(str(output / "trainer_state.json"))
     facts = {
@@ -180,8 +184,10 @@ def _checkpoint_to_resume(output: Path, args: Vec2VecTrainingArguments) -> str |
 
 
 def _verdict(selection: dict) -> str:
-    before = f"alignment score on held-out unpaired rows: {selection['before']:.4f} before training"
+    before = (
+        f"Alignment score on held-out unpaired rows: {selection['before']:.4f} ± {selection['error']:.4f} before training"
+    )
     if "after" not in selection:
         return f"{before}; no training was asked for."
-    kept = "the trained model" if selection["kept"] == "training" else "the alignment, for training did not help"
-    return f"{before}, {selection['after']:.4f} after. Kept: {kept}."
+    reason = "" if selection["kept"] == "trained" else ", for training did not raise the score by two standard errors"
+    return f"{before}, {selection['after']:.4f} after. Kept: the {KEPT[selection['kept']]}{reason}."

@@ -14,19 +14,19 @@ class Vec2VecTrainingArguments(TrainingArguments):
     """
 
     discriminator_learning_rate: float = field(
-        default=1e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
+        default=5e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
     )
     discriminator_steps: int = field(default=1, metadata={"help": "Discriminator updates for each translator update."})
     gan_loss: str = field(
         default="least_squares",
         metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
     )
-    adversarial_weight: float = field(default=0.1, metadata={"help": "Weight of the loss on translations."})
-    latent_adversarial_weight: float = field(default=0.1, metadata={"help": "Weight of the loss on latents."})
+    adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on translations."})
+    latent_adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on latents."})
     r1_penalty_weight: float = field(default=0.0, metadata={"help": "Weight of the discriminators' R1 penalty; 0 is off."})
     reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
-    cycle_weight: float = field(default=1.0, metadata={"help": "Weight of the cycle-consistency loss."})
-    vsp_weight: float = field(default=1.0, metadata={"help": "Weight of vector-space preservation on translations."})
+    cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
+    vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
     cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
     distance: str = field(
         default="mse",
@@ -35,7 +35,7 @@ class Vec2VecTrainingArguments(TrainingArguments):
     detach_cycle: bool = field(default=False, metadata={"help": "Let the cycle loss train the way back only."})
 
     # Other defaults than the parent's, for batches of vectors and a two-sided game.
-    learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the translator."})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate of the translator."})
     adam_beta1: float = field(default=0.5, metadata={"help": "AdamW beta1; games want less momentum than .9."})
     per_device_train_batch_size: int = field(default=256, metadata={"help": "Rows of each space in a batch."})
     per_device_eval_batch_size: int = field(default=1024, metadata={"help": "Rows in an evaluation batch."})

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..modeling_vec2vec import check_embeddings
 from .refine import MapPair, anneal, average_step, back_translate, ridge
-from .score import alignment_score
+from .score import alignment_score, matched_cosines
 from .start import polar_factor, starting_rotations
 
 Statistics = tuple[Tensor, Tensor]  # mean and scale of a space, `(d,)` each
@@ -78,7 +78,7 @@ def align(
     num_starts: int = 20,
     num_anchors: int = 25,
     steps: int = 60,
-    back_translation_rounds: int = 2,
+    back_translation_rounds: int = 3,
     neighbours: int = 15,
     seed: int = 0,
     progress: bool = True,
@@ -167,4 +167,4 @@ def align(
     )
 
 
-__all__ = ["Alignment", "align", "alignment_score", "fit_statistics", "polar_factor", "ridge"]
+__all__ = ["Alignment", "align", "alignment_score", "fit_statistics", "matched_cosines", "polar_factor", "ridge"]

@@ -6,12 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = 1000) -> float:
-    """Mean cosine of translated rows and the target rows that the best one-to-one matching gives them.
-
-    The rows need not, and in use do not, belong to the same texts. A right map lays the translated cloud on the real
-    one, so that every row finds a near neighbour of its own; a wrong one does not. The score ranks runs and checkpoints
-    of one kind of map on one pair of spaces. It is no proof, and its value depends on the pair and on `max_rows`.
+def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = 1000) -> Tensor:
+    """Cosines of translated rows and the target rows that the best one-to-one matching gives them.
 
     Args:
         translated: `(n, d)`, centred by the target's mean.
@@ -19,7 +15,7 @@ def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = 1000)
         max_rows: the first so many rows of each are taken; the matching costs their number cubed.
 
     Returns:
-        Mean cosine, between -1 and 1.
+        `(min(n, m, max_rows),)`.
 
     Source: the matching is Kuhn's, 1955, as scipy solves it.
     """
@@ -27,4 +23,14 @@ def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = 1000)
     cosines = F.normalize(translated[:rows].float(), dim=1) @ F.normalize(target[:rows].float(), dim=1).T
     cosines = cosines.cpu()
     chosen = linear_sum_assignment(cosines.numpy(), maximize=True)
-    return cosines[torch.as_tensor(chosen[0]), torch.as_tensor(chosen[1])].mean().item()
+    return cosines[torch.as_tensor(chosen[0]), torch.as_tensor(chosen[1])]
+
+
+def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = 1000) -> float:
+    """Mean of `matched_cosines`, between -1 and 1; arguments as there.
+
+    The rows need not, and in use do not, belong to the same texts. A right map lays the translated cloud on the real
+    one, so that every row finds a near neighbour of its own; a wrong one does not. The score ranks runs and checkpoints
+    of one kind of map on one pair of spaces. It is no proof, and its value depends on the pair and on `max_rows`.
+    """
+    return matched_cosines(translated, target, max_rows=max_rows).mean().item()

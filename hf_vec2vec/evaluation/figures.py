@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,7 +32,7 @@ def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: s
     for axis, (a, b) in zip(axes, ((source, target), (target, source)), strict=True):
         mean = model.normalizers[b].mean.cpu()
         there = F.normalize(model.translate(pairs.spaces[a][:rows], source=a, target=b) - mean, dim=1)
-        cosines = there @ F.normalize(pairs.spaces[b][:rows] - mean, dim=1).T
+        cosines = (there @ F.normalize(pairs.spaces[b][:rows] - mean, dim=1).T).numpy()
         image = axis.imshow(cosines, cmap="viridis", vmin=-0.2, vmax=1.0)
         axis.set_title(f"{a} → {b}")
         axis.set_xlabel(f"true vector in {b}")
@@ -83,8 +84,8 @@ def projection(
     plt.close(figure)
 
 
-def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> Tensor:
-    return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1)
+def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
+    return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
 
 
 __all__ = ["heatmap", "projection"]

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import save_file
+
+from hf_vec2vec import PairedEmbeddings, UnpairedEmbeddings
+from hf_vec2vec.data import UnpairedSampler, load_embeddings, load_texts, save_embeddings, to_dataset, vectors
+
+ROWS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+TEXTS = [f"text {i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("name", ["folder", "x.parquet", "x.npy", "x.safetensors"])
+def test_vectors_survive_every_format(tmp_path, name):
+    save_embeddings(to_dataset(ROWS, TEXTS), tmp_path / name)
+    loaded = load_embeddings(tmp_path / name)
+    assert torch.equal(vectors(loaded, "x"), ROWS)
+    if name in ("folder", "x.parquet"):
+        assert list(loaded["text"]) == TEXTS
+
+
+def test_existing_output_is_kept_unless_asked(tmp_path):
+    for name in ("folder", "x.npy"):
+        save_embeddings(to_dataset(ROWS), tmp_path / name)
+        with pytest.raises(FileExistsError, match="exists already"):
+            save_embeddings(to_dataset(ROWS + 1), tmp_path / name)
+        assert torch.equal(vectors(load_embeddings(tmp_path / name), "x"), ROWS)
+        save_embeddings(to_dataset(ROWS + 1), tmp_path / name, overwrite=True)
+        assert torch.equal(vectors(load_embeddings(tmp_path / name), "x"), ROWS + 1)
+
+
+def test_selected_rows_and_other_column_types_are_read():
+    data = Dataset.from_dict({"id": [1, 2, 3], "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]})
+    assert torch.equal(vectors(data.select([2, 0]), "x"), torch.tensor([[5.0, 6.0], [1.0, 2.0]]))
+
+
+def test_half_precision_is_widened():
+    assert vectors(to_dataset(ROWS.numpy().astype(np.float16)), "x").dtype == torch.float32
+    assert vectors(ROWS.bfloat16(), "x").dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (Dataset.from_dict({"embedding": [[1, 2], [3, 4]]}), TypeError, "int64"),
+        (Dataset.from_dict({"embedding": [[1.0, 2.0], [3.0]]}), ValueError, "unequal lengths"),
+        (Dataset.from_dict({"embedding": [[1.0, 2.0], None]}), ValueError, "without a vector"),
+        (Dataset.from_dict({"text": ["a"]}), ValueError, "columns.*'embedding'"),
+        (to_dataset(torch.tensor([[1.0, 2.0], [0.0, 0.0]])), ValueError, "only zeros.*index 1"),
+        (to_dataset(torch.tensor([[1.0, 2.0], [torch.inf, 0.0]])), ValueError, "infinite.*index 1"),
+        (to_dataset(ROWS[:0]), ValueError, "empty"),
+    ],
+)
+def test_bad_vectors(data, error, message):
+    with pytest.raises(error, match=message):
+        vectors(data, "x")
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        load_embeddings(tmp_path / "none.npy")
+    (tmp_path / "x.csv").write_text("a")
+    with pytest.raises(ValueError, match="no known format"):
+        load_embeddings(tmp_path / "x.csv")
+    np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_embeddings(tmp_path / "pickled.npy")
+    np.save(tmp_path / "whole.npy", np.arange(6).reshape(2, 3))
+    with pytest.raises(TypeError, match="int64"):
+        load_embeddings(tmp_path / "whole.npy")
+    save_file({"a": ROWS, "b": ROWS.clone()}, tmp_path / "two.safetensors")
+    with pytest.raises(ValueError, match="must hold one"):
+        load_embeddings(tmp_path / "two.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "two.safetensors").read_bytes()[:40])
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_embeddings(tmp_path / "cut.safetensors")
+
+
+def test_texts_are_read_from_every_format(tmp_path):
+    (tmp_path / "x.txt").write_text("one\n\n two \n")
+    (tmp_path / "x.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (tmp_path / "x.csv").write_text("text,n\none,1\ntwo,2\n")
+    Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(tmp_path / "folder"))
+    for name in ("x.txt", "x.jsonl", "x.csv", "folder"):
+        assert load_texts(tmp_path / name) == ["one", "two"]
+
+
+def test_bad_texts(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        load_texts(tmp_path / "none.txt")
+    (tmp_path / "empty.txt").write_text("\n\n")
+    with pytest.raises(ValueError, match="holds no text"):
+        load_texts(tmp_path / "empty.txt")
+    (tmp_path / "x.csv").write_text("sentence\none\n")
+    with pytest.raises(ValueError, match="it needs 'text'"):
+        load_texts(tmp_path / "x.csv")
+
+
+def test_shared_texts_are_refused_unless_told():
+    a, b = to_dataset(ROWS, TEXTS), to_dataset(ROWS, ["text 3", "new 1", "new 2", "new 3", "new 4"])
+    with pytest.raises(ValueError, match=r"share 1 text.*'text 3'"):
+        UnpairedEmbeddings({"a": a, "b": b})
+    assert len(UnpairedEmbeddings({"a": a, "b": b}, strict_unpaired=False)) == 5
+    assert len(UnpairedEmbeddings({"a": ROWS, "b": b})) == 5  # texts of one side are unknown: nothing to check
+
+
+def test_batches_are_drawn_from_each_space_by_its_own_index():
+    data = UnpairedEmbeddings({"a": ROWS, "b": ROWS[:2] + 10})
+    batch = data.__getitems__([(0, 1), (4, 0)])
+    assert torch.equal(batch["a"], ROWS[[0, 4]])
+    assert torch.equal(batch["b"], ROWS[[1, 0]] + 10)
+    assert torch.equal(data[(0, 1)]["b"], ROWS[1] + 10)
+
+
+def test_sampler_draws_independently_and_covers_every_row():
+    sampler = UnpairedSampler([100, 30], seed=0)
+    first = list(sampler)
+    assert sorted(i for i, _ in first) == list(range(100))
+    assert {j for _, j in first} == set(range(30))
+    assert sum(i == j for i, j in first) < 10  # pairs of equal numbers come up by chance only
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_split_shares_no_row():
+    data = UnpairedEmbeddings({"a": torch.arange(1, 21.0)[:, None], "b": torch.arange(1, 11.0)[:, None]})
+    left, taken = data.split(3, seed=0)
+    for name, size in (("a", 20), ("b", 10)):
+        together = torch.cat([left.spaces[name], taken.spaces[name]]).flatten()
+        assert len(taken.spaces[name]) == 3
+        assert sorted(together.tolist()) == list(range(1, size + 1))
+
+
+def test_pairs_must_match():
+    with pytest.raises(ValueError, match=r"numbers of rows are \{'a': 5, 'b': 4\}"):
+        PairedEmbeddings({"a": ROWS, "b": ROWS[:4]})
+    with pytest.raises(ValueError, match="`text` columns differ"):
+        PairedEmbeddings({"a": to_dataset(ROWS, TEXTS), "b": to_dataset(ROWS, TEXTS[::-1])})
+    with pytest.raises(ValueError, match="at least two spaces"):
+        UnpairedEmbeddings({"a": ROWS})

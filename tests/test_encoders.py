@@ -1,0 +1,174 @@
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+from hf_vec2vec import TextEncoder, embed, encoders
+from hf_vec2vec.encoders import pool
+
+TEXTS = ["a dog", "the small dog sat on a mat", "dog", "cat mat cat mat the cat sat"]
+WORDS = ["[PAD]", "[UNK]", "[BOS]", "a", "the", "small", "dog", "cat", "sat", "on", "mat"]
+
+
+def tokenizer() -> Tokenizer:
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return words
+
+
+def save_model(model, folder) -> str:
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer(), pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return str(folder)
+
+
+SHAPE = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.fixture
+def bert(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save_model(BertModel(BertConfig(**SHAPE)), tmp_path / "bert")
+
+
+@pytest.fixture
+def llama(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save_model(LlamaModel(LlamaConfig(**SHAPE, num_key_value_heads=2)), tmp_path / "llama")
+
+
+@pytest.fixture
+def static(tmp_path) -> str:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    modules = [{"type": "sentence_transformers.models.StaticEmbedding", "path": ""}]
+    modules.append({"type": "sentence_transformers.models.Normalize", "path": "1_Normalize"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    tokenizer().save(str(folder / "tokenizer.json"))
+    weight = torch.randn(11, 6, generator=torch.Generator().manual_seed(0))
+    save_file({"embedding.weight": weight}, folder / "model.safetensors")
+    return str(folder)
+
+
+def test_pooling_by_hand():
+    states = torch.tensor([[[10.0], [2.0], [4.0], [99.0]]])
+    mask = torch.tensor([[1, 1, 1, 0]])
+    expected = {"mean": 16 / 3, "cls": 10.0, "last": 4.0, "weighted_mean": (10 + 4 + 12) / 6}
+    for pooling, value in expected.items():
+        assert pool(states, mask, pooling).item() == pytest.approx(value)
+    assert pool(states, mask, "mean", mask_first_token=True).item() == pytest.approx(3.0)
+    assert pool(states, mask, "weighted_mean", mask_first_token=True).item() == pytest.approx((4 + 12) / 5)
+    only_one = torch.tensor([[1, 0, 0, 0]])
+    assert pool(states, only_one, "mean", mask_first_token=True).item() == 10.0
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "static"])
+def test_batches_and_order_do_not_change_vectors(kind, request):
+    encoder = TextEncoder(request.getfixturevalue(kind), device="cpu")
+    together = encoder.encode(TEXTS, batch_size=3, progress=False)
+    alone = torch.cat([encoder.encode([text], progress=False) for text in TEXTS])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert together.dtype == torch.float32
+
+
+def test_decoders_mask_the_first_token_and_encoders_do_not(bert, llama):
+    assert TextEncoder(llama).settings.mask_first_token
+    assert not TextEncoder(bert).settings.mask_first_token
+    masked, whole = (TextEncoder(llama, mask_first_token=m).encode(TEXTS, progress=False) for m in (True, False))
+    assert not torch.allclose(masked, whole)
+
+
+def test_every_setting_changes_the_vectors_and_the_fingerprint(bert):
+    settings = [
+        {},
+        {"pooling": "cls"},
+        {"pooling": "last"},
+        {"pooling": "weighted_mean"},
+        {"layer": 1},
+        {"prompt": "the cat "},
+        {"max_length": 2},
+        {"normalize": True},
+        {"mask_first_token": True},
+    ]
+    made = [TextEncoder(bert, **kwargs) for kwargs in settings]
+    vectors = [encoder.encode(TEXTS, progress=False) for encoder in made]
+    assert len({encoder.fingerprint() for encoder in made}) == len(settings)
+    for i, first in enumerate(vectors):
+        assert not any(torch.allclose(first, second) for second in vectors[i + 1 :])
+
+
+def test_last_layer_by_either_name(bert):
+    first, second = (TextEncoder(bert, layer=layer).encode(TEXTS, progress=False) for layer in (-1, 2))
+    torch.testing.assert_close(first, second)
+
+
+def test_pooling_is_read_from_the_model_folder(bert, tmp_path):
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    written = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules]
+    (tmp_path / "bert" / "modules.json").write_text(json.dumps(written))
+    (tmp_path / "bert" / "sentence_bert_config.json").write_text('{"max_seq_length": 3}')
+    (tmp_path / "bert" / "1_Pooling").mkdir()
+    config = {"word_embedding_dimension": 8, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (tmp_path / "bert" / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    settings = TextEncoder(bert).settings
+    assert (settings.pooling, settings.normalize, settings.max_length) == ("cls", True, 3)
+    assert TextEncoder(bert, pooling="mean").settings.pooling == "mean"
+    written.append({"type": "sentence_transformers.models.Dense", "path": "3_Dense"})
+    (tmp_path / "bert" / "modules.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match="Dense module.*not supported"):
+        TextEncoder(bert)
+
+
+def test_static_vectors_are_normalised_means(static):
+    encoder = TextEncoder(static)
+    rows = encoder.encode(["dog cat"], progress=False)
+    weight = encoder.model.weight
+    expected = torch.nn.functional.normalize((weight[6] + weight[7])[None], dim=1)
+    torch.testing.assert_close(rows, expected)
+
+
+def test_cache_is_used_and_interrupted_work_goes_on(static, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "CHUNK", 2)
+    encoder, texts = TextEncoder(static), ["dog", "cat", "mat", "the cat", "a dog"]
+    calls, encode = [], encoder.encode
+
+    def counted(batch, **kwargs):
+        calls.append(list(batch))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(batch, **kwargs)
+
+    monkeypatch.setattr(encoder, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        embed(texts, encoder, cache_dir=tmp_path / "cache")
+    data = embed(texts, encoder, cache_dir=tmp_path / "cache")
+    assert calls == [texts[:2], texts[2:4], texts[2:4], texts[4:]]  # the first chunk was kept
+    assert list(data["text"]) == texts
+    torch.testing.assert_close(torch.tensor(data["embedding"][:]), encode(texts, progress=False))
+    again = embed(texts, encoder, cache_dir=tmp_path / "cache")
+    assert len(calls) == 4
+    assert isinstance(again, Dataset)
+    assert json.loads(again.info.description)["pooling"] == "mean"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"pooling": "max"}, "`pooling` must be one of"), ({"layer": 3}, "`layer` must be between -3 and 2")],
+)
+def test_bad_settings(bert, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        TextEncoder(bert, **kwargs)
+
+
+def test_bad_texts(bert, static):
+    with pytest.raises(ValueError, match="empty text.*index 1"):
+        TextEncoder(bert).encode(["dog", " "])
+    with pytest.raises(ValueError, match="`texts` is empty"):
+        TextEncoder(bert).encode([])
+    with pytest.raises(ValueError, match="one layer"):
+        TextEncoder(static, layer=1)

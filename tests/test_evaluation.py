@@ -1,0 +1,65 @@
+import matplotlib.image
+import pytest
+import torch
+from conftest import make_cloud, random_rotation
+
+from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.evaluation import evaluate_translation, markdown_table
+from hf_vec2vec.evaluation.figures import heatmap, projection
+
+
+@pytest.fixture
+def pairs():
+    rows = make_cloud(300, 12, seed=1)
+    return PairedEmbeddings({"a": rows, "b": rows @ random_rotation(12, 12) + 2})
+
+
+@pytest.fixture
+def model(pairs):
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 12, "b": 12}, hidden_dim=16))
+    for name, rows in pairs.spaces.items():
+        model.normalizers[name].mean.copy_(rows.mean(0))
+    return model
+
+
+@pytest.mark.parametrize("own_pairs", [True, False])
+def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
+    others = make_cloud(300, 12, seed=2)
+    oracle_pairs = PairedEmbeddings({"a": others, "b": others @ random_rotation(12, 12) + 2}) if own_pairs else None
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b", oracle_pairs=oracle_pairs)
+    for direction in ("a → b", "b → a"):
+        found = {row["method"].split(" (")[0]: row for row in rows if row["direction"] == direction}
+        kinds = ["identity", "mean vector", "random rotation", "ours", "paired Procrustes", "paired ridge"]
+        assert list(found) == kinds
+        for oracle in kinds[-2:]:
+            assert found[oracle]["top1"] > 0.99
+            assert found[oracle]["kind"] == "oracle"
+        assert found["mean vector"]["top1"] < 0.005  # at most the one text that lies nearest to the mean
+        assert found["mean vector"]["cosine"] > found["mean vector"]["centred_cosine"] + 0.3
+        assert found["random rotation"]["top1"] < 0.1
+        assert found["ours"]["pool_size"] == 300
+
+
+def test_identity_is_left_out_where_dimensions_differ():
+    pairs = PairedEmbeddings({"a": make_cloud(50, 6), "b": make_cloud(50, 4)})
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=8))
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    assert "identity" not in {row["method"] for row in rows}
+
+
+def test_table_reads_as_markdown(model, pairs):
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    lines = markdown_table(rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({len(line) for line in lines}) == 1
+    assert "centred cosine" in lines[0]
+    assert f"{rows[0]['top1']:.3f}" in lines[2]
+
+
+def test_pictures_are_drawn(model, pairs, tmp_path):
+    heatmap(model, pairs, "a", "b", tmp_path / "heatmap.png")
+    projection(model, pairs, "a", "b", tmp_path / "projection.png")
+    for name in ("heatmap.png", "projection.png"):
+        picture = torch.from_numpy(matplotlib.image.imread(tmp_path / name))
+        assert picture.shape[0] > 400
+        assert picture[..., :3].std() > 0.05  # not blank
