@@ -52,6 +52,8 @@ A first run, on vectors that exist already:
 class EmbedArguments:
     """Texts to vectors, cached by everything that changes them."""
 
+    _argument_group_name = "flags"
+
     texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
     model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
     output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
@@ -71,6 +73,8 @@ class EmbedArguments:
 class DataArguments:
     """Which vectors to train on."""
 
+    _argument_group_name = "data"
+
     source: str = field(metadata={"help": "NAME=PATH: a short name for the one space, and its vectors (or texts)."})
     target: str = field(metadata={"help": "NAME=PATH of the other space. No text may be on both sides."})
     source_encoder: str | None = field(
@@ -89,6 +93,8 @@ class DataArguments:
 class EvaluateArguments:
     """Which pairs to judge a translator on."""
 
+    _argument_group_name = "flags"
+
     source: str = field(metadata={"help": "NAME=PATH: a space of the model, and vectors of held-out texts."})
     target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
     oracle_source: str | None = field(
@@ -104,6 +110,8 @@ class EvaluateArguments:
 @dataclass
 class TranslateArguments:
     """Which vectors to translate."""
+
+    _argument_group_name = "flags"
 
     source: str = field(metadata={"help": "Name of the space that the vectors come from."})
     target: str = field(metadata={"help": "Name of the space to translate into."})
@@ -233,17 +241,50 @@ TRAIN_DEFAULTS = {
 
 # What a newcomer may want of the hundred flags of TrainingArguments; the others work, and `--help_all` shows them.
 SHOWN = {
-    "output_dir", "num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "seed", "bf16",
-    "logging_steps", "eval_steps", "save_steps", "resume_from_checkpoint", "report_to", "push_to_hub", "disable_tqdm",
-}  # fmt: skip
+    "output_dir": "Folder for the translator, its card, both stages and checkpoints.",
+    "num_train_epochs": "Passes over the larger space's rows in adversarial training; 0 keeps the alignment.",
+    "max_steps": "Updates of adversarial training, instead of epochs.",
+    "learning_rate": None,
+    "per_device_train_batch_size": None,
+    "seed": "Of everything random.",
+    "bf16": "Train in bfloat16.",
+    "logging_steps": "Updates between two lines of the log.",
+    "resume_from_checkpoint": "`true` goes on from the last checkpoint in `output_dir`; a path from that one.",
+    "report_to": "Where to log, too: tensorboard, wandb, ...; none by default.",
+    "disable_tqdm": "No progress bar.",
+}
+
+SYNOPSIS = {
+    "embed": "--texts FILE --model MODEL --output PATH [flags]",
+    "train": "--source NAME=PATH --target NAME=PATH --output_dir DIR [flags]",
+    "evaluate": "DIR --source NAME=PATH --target NAME=PATH [flags]",
+    "translate": "DIR --source NAME --target NAME --input PATH --output PATH [flags]",
+}
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """One spelling and one line a flag; the default behind the help."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=36, width=110)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        if action.choices:
+            return f"{action.option_strings[0]} {'|'.join(map(str, action.choices))}"
+        return action.option_strings[0] + (f" {action.metavar}" if action.metavar else "")
 
 
 def _parse(command: str, argv: list[str], kinds: list[type], positional: str | None = None) -> Sequence:
     parser = HfArgumentParser(
         kinds,
-        prog=f"hf-vec2vec {command}",
-        description="\n".join(kind.__doc__.splitlines()[0] for kind in kinds),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"hf-vec2vec {command} {SYNOPSIS[command]}",
+        description=COMMANDS[command].__doc__,
+        formatter_class=_HelpFormatter,
     )
     if positional:
         parser.add_argument("model_folder", metavar=positional, help="Folder or Hub id of a translator.")
@@ -251,14 +292,15 @@ def _parse(command: str, argv: list[str], kinds: list[type], positional: str | N
     hidden = set()
     if Vec2VecTrainingArguments in kinds:
         parser.add_argument("--help_all", action="store_true", help="Show the flags of transformers.TrainingArguments, too.")
-        own = set(Vec2VecTrainingArguments.__annotations__)
-        hidden = {f.name for f in fields(TrainingArguments)} - own - SHOWN
+        own = set(Vec2VecTrainingArguments.__annotations__) - {"remove_unused_columns"}
+        hidden = {f.name for f in fields(TrainingArguments)} - own - set(SHOWN)
     if "--help_all" in argv:
         argv = ["--help"]
     else:
         for action in parser._actions:
-            if action.dest in hidden:
+            if action.dest in hidden or action.option_strings[:1] == ["--no_strict_unpaired"]:
                 action.help = argparse.SUPPRESS
+            action.help = SHOWN.get(action.dest) or action.help
     parsed = parser.parse_args_into_dataclasses(argv)
     namespace = parsed[len(kinds)]
     return [*parsed[: len(kinds)], *([namespace.model_folder] if positional else [])]

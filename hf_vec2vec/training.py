@@ -15,13 +15,14 @@ from .modeling_vec2vec import Vec2VecModel
 from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
 
-
 KEPT = {"alignment": "alignment alone", "trained": "model after adversarial training"}
 
 
 @dataclass
 class TranslatorArguments:
     """How the translator starts and what it looks like."""
+
+    _argument_group_name = "start and shape"
 
     init: str = field(
         default="alignment",

@@ -13,6 +13,8 @@ class Vec2VecTrainingArguments(TrainingArguments):
     which start at random.
     """
 
+    _argument_group_name = "adversarial training"
+
     discriminator_learning_rate: float = field(
         default=5e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
     )
