@@ -236,7 +236,7 @@ TRAIN_DEFAULTS = {
     "load_best_model_at_end": True,
     "metric_for_best_model": "alignment_score",
     "greater_is_better": True,
-    "logging_steps": 20,
+    "logging_steps": 50,
 }
 
 # What a newcomer may want of the hundred flags of TrainingArguments; the others work, and `--help_all` shows them.

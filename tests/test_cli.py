@@ -11,7 +11,6 @@ from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import load_embeddings
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
 QUICK = ["--align_starts", "2", "--align_steps", "3", "--max_steps", "4", "--eval_strategy", "steps", "--eval_steps", "2"]
 QUICK += ["--save_strategy", "steps", "--save_steps", "2", "--hidden_dim", "16", "--disable_tqdm", "true"]
 

@@ -14,8 +14,6 @@ from hf_vec2vec import (
 )
 from hf_vec2vec.training_args import PRESETS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
-
 
 def spaces(rows=96, names=("a", "b")):
     return {name: make_cloud(rows, dim, seed=i) for i, (name, dim) in enumerate(zip(names, (6, 4, 5), strict=False))}
