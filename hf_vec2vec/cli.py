@@ -9,24 +9,25 @@ from pathlib import Path
 
 import torch
 import yaml
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
 from .data import (
     EMBEDDING,
-    TEXT,
     PairedEmbeddings,
     UnpairedEmbeddings,
+    check_output,
     load_embeddings,
     save_embeddings,
     to_dataset,
+    vector_column,
     vectors,
 )
 from .encoders import POOLINGS, TextEncoder, embed
 from .evaluation import evaluate_translation, markdown_table
 from .model_card import write_model_card
 from .modeling_vec2vec import Vec2VecModel
-from .training import TranslatorArguments, load_translator, train_translator
+from .training import TranslatorArguments, check_output_dir, load_translator, train_translator
 from .training_args import PRESETS, Vec2VecTrainingArguments
 
 USAGE = """\
@@ -102,7 +103,9 @@ class EvaluateArguments:
         metadata={"help": "NAME=PATH: other pairs, to fit the paired oracles on; default: five folds of the pairs."},
     )
     oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
-    output_dir: str | None = field(default=None, metadata={"help": "For pictures and figures; default: DIR/evaluation."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "For pictures and figures; default: DIR/evaluation (./evaluation for a Hub id)."}
+    )
     json: str | None = field(default=None, metadata={"help": "Write the table as JSON to this file, too."})
     seed: int = field(default=0, metadata={"help": "Of the random-rotation baseline."})
 
@@ -116,7 +119,9 @@ class TranslateArguments:
     source: str = field(metadata={"help": "Name of the space that the vectors come from."})
     target: str = field(metadata={"help": "Name of the space to translate into."})
     input: str = field(metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
-    output: str = field(metadata={"help": "Where translations go; the suffix says the format. Texts are kept if it can."})
+    output: str = field(
+        metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
+    )
     batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
     overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
 
@@ -124,8 +129,7 @@ class TranslateArguments:
 def run_embed(argv: list[str]) -> None:
     """Texts to vectors on disk."""
     (args,) = _parse("embed", argv, [EmbedArguments])
-    if Path(args.output).exists() and not args.overwrite:  # before the work, not after it
-        raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")
+    check_output(args.output, overwrite=args.overwrite)
     encoder = TextEncoder(
         args.model,
         pooling=args.pooling,
@@ -142,7 +146,7 @@ def run_embed(argv: list[str]) -> None:
 def run_train(argv: list[str]) -> None:
     """Unpaired vectors to a translator on disk."""
     defaults = TRAIN_DEFAULTS
-    if "--preset" in argv and (name := argv[argv.index("--preset") + 1]) in PRESETS:
+    if (name := _peek(argv, "--preset")[0]) in PRESETS:
         defaults = defaults | PRESETS[name] | {"init": "random", "architecture": "paper"}
     data_args, translator_args, training_args = _parse(
         "train", _flags(defaults) + argv, [DataArguments, TranslatorArguments, Vec2VecTrainingArguments]
@@ -150,6 +154,7 @@ def run_train(argv: list[str]) -> None:
     sides = [_named_path("source", data_args.source), _named_path("target", data_args.target)]
     if sides[0][0] == sides[1][0]:
         raise ValueError(f"`source` and `target` are both named {sides[0][0]!r}; give the two spaces two names.")
+    check_output_dir(translator_args, training_args)  # before texts are embedded
     loaded, encoders = {}, {}
     for (name, path), encoder in zip(sides, (data_args.source_encoder, data_args.target_encoder), strict=True):
         loaded[name] = embed(path, TextEncoder(encoder)) if encoder else load_embeddings(path)
@@ -167,6 +172,8 @@ def run_evaluate(argv: list[str]) -> None:
         _named_path("source", args.source),
         _named_path("target", args.target),
     )
+    if source == target:
+        raise ValueError(f"`source` and `target` both name {source!r}; they must be two spaces of the model.")
     for argument, name in (("source", source), ("target", target)):
         if name not in model.config.spaces:
             raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
@@ -175,17 +182,20 @@ def run_evaluate(argv: list[str]) -> None:
     if (args.oracle_source is None) != (args.oracle_target is None):
         raise ValueError("`oracle_source` and `oracle_target` go together: give both or neither.")
     if args.oracle_source:
-        paths = {n: _named_path("oracle", spec) for n, spec in ((source, args.oracle_source), (target, args.oracle_target))}
-        oracle_pairs = PairedEmbeddings({name: load_embeddings(path) for name, (_, path) in paths.items()})
+        paths = dict([_named_path("oracle_source", args.oracle_source), _named_path("oracle_target", args.oracle_target)])
+        if set(paths) != {source, target}:
+            raise ValueError(f"`oracle_source` and `oracle_target` must name {source!r} and {target!r}, got {list(paths)}.")
+        oracle_pairs = PairedEmbeddings({name: load_embeddings(path) for name, path in paths.items()})
     rows_of = _stages(folder) or {"translator": model}
     rows = evaluate_translation(rows_of, pairs, source=source, target=target, oracle_pairs=oracle_pairs, seed=args.seed)
     print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
     print(markdown_table(rows))
-    output = Path(args.output_dir or Path(folder) / "evaluation")
+    local = Path(folder).is_dir()
+    output = Path(args.output_dir or (Path(folder) / "evaluation" if local else "evaluation"))
     output.mkdir(parents=True, exist_ok=True)
     for file in filter(None, [output / "results.json", args.json and Path(args.json)]):
         file.write_text(json.dumps({"pool_size": len(pairs), "rows": rows}, indent=2, ensure_ascii=False))
-    if Path(folder).is_dir():
+    if local and (Path(folder) / "training.json").exists():  # a card that was not written here is left alone
         write_model_card(Path(folder), results=rows)
     _draw(model, pairs, source, target, output)
 
@@ -215,14 +225,16 @@ def _draw(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str
 def run_translate(argv: list[str]) -> None:
     """Vectors of one space to vectors of the other, on disk."""
     args, folder = _parse("translate", argv, [TranslateArguments], positional="DIR")
-    if Path(args.output).exists() and not args.overwrite:
-        raise FileExistsError(f"`output` {args.output!r} exists already. Choose another, or pass --overwrite.")
+    check_output(args.output, overwrite=args.overwrite)
     model = load_translator(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     data = load_embeddings(args.input)
     rows = vectors(data, "input", model.config.embedding_dims.get(args.source))
     translated = model.translate(rows, source=args.source, target=args.target, batch_size=args.batch_size)
-    texts = list(data[TEXT]) if TEXT in data.column_names else None
-    save_embeddings(to_dataset(translated, texts), args.output, overwrite=args.overwrite)
+    others = data.remove_columns(vector_column(data, "input"))  # ids, texts and whatever else belongs to the rows
+    result = (
+        concatenate_datasets([others, to_dataset(translated)], axis=1) if others.column_names else to_dataset(translated)
+    )
+    save_embeddings(result, args.output, overwrite=args.overwrite)
     print(f"{len(translated):,} vectors, {args.source} → {args.target}: {args.output}")
 
 
@@ -285,6 +297,7 @@ def _parse(command: str, argv: list[str], kinds: list[type], positional: str | N
         usage=f"hf-vec2vec {command} {SYNOPSIS[command]}",
         description=COMMANDS[command].__doc__,
         formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
     if positional:
         parser.add_argument("model_folder", metavar=positional, help="Folder or Hub id of a translator.")
@@ -308,13 +321,26 @@ def _parse(command: str, argv: list[str], kinds: list[type], positional: str | N
 
 def _expand_config(argv: list[str]) -> list[str]:
     """Put the flags of a `--config` file before those on the line, so that the line wins."""
-    if "--config" not in argv[:-1]:
-        return argv
-    at = argv.index("--config")
-    content = yaml.safe_load(Path(argv[at + 1]).read_text())
+    path, rest = _peek(argv, "--config")
+    if path is None:
+        return rest
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"`config` {path!r} is no YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"`config` {argv[at + 1]!r} must hold lines `flag: value`.")
-    return _flags(content) + argv[:at] + argv[at + 2 :]
+        raise ValueError(f"`config` {path!r} must hold lines `flag: value`.")
+    # A positional argument stands first and has to stay there.
+    positional = [] if not rest or rest[0].startswith("-") else [rest.pop(0)]
+    return positional + _flags(content) + rest
+
+
+def _peek(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Value of one flag, written `--flag value` or `--flag=value`, and the other words."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value")
+    known, rest = parser.parse_known_args(argv)
+    return known.value, rest
 
 
 def _flags(values: dict) -> list[str]:
@@ -333,8 +359,12 @@ def _named_path(argument: str, value: str) -> tuple[str, str]:
 
 
 def _encoder_settings(data: Dataset) -> dict | None:
-    description = data.info.description
-    return json.loads(description) if description and description.startswith("{") else None
+    """How `embed` made the vectors, if it did."""
+    try:
+        settings = json.loads(data.info.description)
+    except (TypeError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) and {"model", "pooling"} <= settings.keys() else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
+from torch import nn
 from transformers import PreTrainedConfig
 
 
@@ -84,6 +85,8 @@ class Vec2VecConfig(PreTrainedConfig):
                     f"`embedding_dims` has the space name {name!r}. Names may not be empty or hold a dot: "
                     "take a short one such as 'minilm'."
                 )
+            if hasattr(nn.ModuleDict, name):  # torch keeps modules as attributes
+                raise ValueError(f"`embedding_dims` has the space name {name!r}, which torch needs. Take another.")
             if dim < 1:
                 raise ValueError(f"`embedding_dims[{name!r}]` must be at least 1, got {dim}.")
 

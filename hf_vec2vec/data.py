@@ -48,8 +48,13 @@ def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = No
         TypeError, ValueError: see `check_embeddings`; also for rows of unequal length and missing rows.
     """
     if not isinstance(data, Dataset):
-        return check_embeddings(data, name, dim).float()
-    column = data.with_format("arrow")[:][_vector_column(data, name)].combine_chunks()
+        return check_embeddings(data, name, dim).float().cpu()
+    column = data.with_format("arrow")[:][vector_column(data, name)].combine_chunks()
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_kind(column.type) for is_kind in kinds):
+        raise ValueError(f"`{name}` has vectors of the type {column.type}; it must be a list of numbers a row.")
+    if not (pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)):
+        raise ValueError(f"`{name}` has vectors with elements of the type {column.type.value_type}, not numbers.")
     if column.null_count:
         raise ValueError(f"`{name}` has {column.null_count} row(s) without a vector. Drop or re-embed them.")
     lengths = column.value_lengths().unique()
@@ -61,7 +66,8 @@ def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = No
     return check_embeddings(rows, name, dim).float()
 
 
-def _vector_column(data: Dataset, name: str) -> str:
+def vector_column(data: Dataset, name: str) -> str:
+    """Name of the column with the vectors: `embedding`, or the only one that holds lists."""
     if EMBEDDING in data.column_names:
         return EMBEDDING
     nested = [c for c in data.column_names if pa.types.is_nested(data.features.arrow_schema.field(c).type)]
@@ -82,7 +88,10 @@ def load_embeddings(path: str | Path) -> Dataset:
         raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {VECTOR_FORMATS}.")
     try:
         if path.is_dir():
-            return load_from_disk(str(path))
+            loaded = load_from_disk(str(path))
+            if not isinstance(loaded, Dataset):
+                raise ValueError(f"it holds the splits {list(loaded)}; give the folder of one, such as {list(loaded)[0]!r}.")
+            return loaded
         if path.suffix == ".parquet":
             return Dataset(pa.parquet.read_table(path))
         if path.suffix == ".npy":
@@ -90,7 +99,7 @@ def load_embeddings(path: str | Path) -> Dataset:
         if path.suffix == ".safetensors":
             tensors = load_file(path)
             if len(tensors) != 1:
-                raise ValueError(f"it holds the tensors {sorted(tensors)}; it must hold one")
+                raise ValueError(f"it holds the tensors {sorted(tensors)}; it must hold one.")
             return to_dataset(check_embeddings(next(iter(tensors.values())), path.name))
     except TypeError:
         raise
@@ -99,13 +108,11 @@ def load_embeddings(path: str | Path) -> Dataset:
     raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
 
 
-def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a data set of vectors in the format that the name of `path` asks for (no suffix: an Arrow folder).
-
-    `.npy` and `.safetensors` hold the vectors alone. The file appears whole or not at all.
+def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Raise, before the work is done, what `save_embeddings` would raise after it.
 
     Raises:
-        FileExistsError: if `path` exists and `overwrite` is not set.
+        FileExistsError: if `path` exists and `overwrite` is not set, or is a folder that holds no data set.
         ValueError: for an unknown suffix.
     """
     path = Path(path)
@@ -113,14 +120,32 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
         raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
+    if path.exists() and path.is_dir() != (path.suffix == "" and (path / "dataset_info.json").exists()):
+        raise FileExistsError(f"`path` {str(path)!r} is in the way and no data set; it is not overwritten. Choose another.")
+    return path
+
+
+def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a data set of vectors in the format that the name of `path` asks for (no suffix: an Arrow folder).
+
+    `.npy` and `.safetensors` hold the vectors alone. The file appears whole or not at all.
+
+    Raises:
+        FileExistsError, ValueError: see `check_output`.
+    """
+    path = check_output(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
     if path.suffix == "":
         shutil.rmtree(partial, ignore_errors=True)
         data.save_to_disk(str(partial))
-        if path.exists():
-            shutil.rmtree(path)
-    elif path.suffix == ".parquet":
+        replaced = path.with_name(f".replaced-{path.name}")
+        if path.exists():  # moved aside first, so that a whole data set is there at any moment
+            os.replace(path, replaced)
+        os.replace(partial, path)
+        shutil.rmtree(replaced, ignore_errors=True)
+        return
+    if path.suffix == ".parquet":
         pa.parquet.write_table(data.with_format("arrow")[:], partial)
     elif path.suffix == ".npy":
         with open(partial, "wb") as file:
@@ -131,7 +156,7 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
 
 
 def load_texts(path: str | Path) -> list[str]:
-    """Read texts from `.txt` (one a line, blank lines left out), `.jsonl`, `.csv`, `.parquet` or an Arrow folder.
+    """Read texts from `.txt` (one a line), `.jsonl`, `.csv`, `.parquet` or an Arrow folder; blank ones are left out.
 
     Raises:
         FileNotFoundError, ValueError: as `load_embeddings`; also if there is no column `text`, or no text.
@@ -139,20 +164,24 @@ def load_texts(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {TEXT_FORMATS}.")
-    readers = {".jsonl": pa.json.read_json, ".csv": pa.csv.read_csv, ".parquet": pa.parquet.read_table}
+    readers = {".jsonl": pa.json.read_json, ".csv": _read_csv, ".parquet": pa.parquet.read_table}
     if path.suffix == ".txt":
-        texts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        texts = path.read_text(encoding="utf-8").split("\n")
     elif path.is_dir() or path.suffix in readers:
         table = load_from_disk(str(path)).with_format("arrow")[:] if path.is_dir() else readers[path.suffix](path)
         if TEXT not in table.column_names:
             raise ValueError(f"`path` {str(path)!r} has the columns {table.column_names}; it needs '{TEXT}'.")
-        texts = [text.strip() for text in table[TEXT].to_pylist() if text]
+        texts = [str(text) for text in table[TEXT].to_pylist() if text is not None]
     else:
         raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {TEXT_FORMATS}.")
-    texts = [text for text in texts if text]
+    texts = [stripped for text in texts if (stripped := text.strip())]
     if not texts:
         raise ValueError(f"`path` {str(path)!r} holds no text.")
     return texts
+
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True))
 
 
 class UnpairedEmbeddings(torch.utils.data.Dataset):
@@ -171,8 +200,11 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
         if len(spaces) < 2:
             raise ValueError(f"`spaces` must hold at least two spaces, got {list(spaces)}.")
         self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
+        known = {n: d[TEXT] for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
+        # What a card may say of these rows.
+        self.checked = "not checked" if not strict_unpaired else "checked" if len(known) == len(spaces) else "texts unknown"
         if strict_unpaired:
-            _refuse_shared_texts(spaces)
+            _refuse_shared_texts(known)
 
     def __len__(self) -> int:
         """Rows of the largest space; one epoch sees each of them once."""
@@ -225,10 +257,8 @@ class PairedEmbeddings(torch.utils.data.Dataset):
         return {name: rows[index] for name, rows in self.spaces.items()}
 
 
-def _refuse_shared_texts(spaces: Mapping[str, Dataset | Tensor | np.ndarray]) -> None:
-    known = {
-        name: set(data[TEXT]) for name, data in spaces.items() if isinstance(data, Dataset) and TEXT in data.column_names
-    }
+def _refuse_shared_texts(texts: dict[str, list[str]]) -> None:
+    known = {name: set(column) for name, column in texts.items()}
     names = list(known)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:

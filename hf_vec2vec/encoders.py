@@ -43,7 +43,8 @@ class EncoderSettings:
             1, 2, 3, … by position).
         layer: index into the hidden states, 0 the embeddings, -1 the last (after the model's final norm).
         prompt: text put before each text.
-        max_length: tokens; the rest is cut.
+        max_length: tokens; the rest is cut. Default: what the model's folder names for sentence-transformers, else the
+            tokenizer's limit or 512, whichever is less.
         normalize: scale vectors to norm 1.
         mask_first_token: leave the first token out of the pooling. In decoders it is an attention sink, whose vector is
             hundreds of times longer than the others.
@@ -98,7 +99,8 @@ class TextEncoder:
         else:
             self._load_transformer(dtype, layer)
             decoder = _is_decoder(self.model.config.model_type)
-            own_length = min(own.pop("max_length") or self.tokenizer.model_max_length, 512)
+            # Where the folder names no length, 512: tokenizers may claim 10^30, and attention costs the square.
+            own_length = own["max_length"] or min(self.tokenizer.model_max_length, 512)
         self.settings = EncoderSettings(
             model=model,
             pooling=pooling or own["pooling"],
@@ -297,6 +299,8 @@ def embed(
         `info.description`.
     """
     texts = load_texts(texts) if isinstance(texts, str | Path) else list(texts)
+    if not texts:
+        raise ValueError("`texts` is empty.")
     key = hashlib.sha256(json.dumps([encoder.fingerprint(), texts]).encode()).hexdigest()[:32]
     folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
     if folder.exists():

@@ -57,8 +57,10 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss =
     Args:
         real_logits: `(n,)`.
         fake_logits: `(m,)`.
-        kind: `"least_squares"` (targets 1 and 0; Mao et al., 2017), `"vanilla"` (Goodfellow et al., 2014) or `"hinge"`
-            (Lim and Ye, 2017).
+        kind: with r and f for real and fake logits, means over rows:
+            `"least_squares"`: ((r - 1)² + f²) / 2 (Mao et al., 2017);
+            `"vanilla"`: (softplus(-r) + softplus(f)) / 2 (Goodfellow et al., 2014, halved);
+            `"hinge"`: (max(0, 1 - r) + max(0, 1 + f)) / 2 (Lim and Ye, 2017, halved). Halved, so that all weigh alike.
     """
     if kind == "least_squares":
         return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
@@ -68,7 +70,10 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss =
 
 
 def generator_loss(fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
-    """What a translator minimises: its translations, `(n,)` logits, must be taken for real. `kind` as above."""
+    """What a translator minimises: its translations, `(n,)` logits f, must be taken for real.
+
+    `kind` as above: (f - 1)² / 2, softplus(-f) or -f, the mean over rows.
+    """
     if kind == "least_squares":
         return (fake_logits - 1).square().mean() / 2
     if kind == "vanilla":

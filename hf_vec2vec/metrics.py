@@ -47,7 +47,12 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048) -> Tensor:
 
     Returns:
         `(n,)`, float.
+
+    Raises:
+        ValueError: if predictions hold NaN or infinite values.
     """
+    if not predictions.isfinite().all():
+        raise ValueError("`predictions` hold NaN or infinite values; they have no rank.")
     pool = F.normalize(references, dim=1)
     found = []
     for start in range(0, len(predictions), block):
@@ -66,7 +71,7 @@ def rank_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
         "top1": (found <= 1).float().mean().item(),
         "top5": (found <= 5).float().mean().item(),
         "mean_rank": found.mean().item(),
-        "median_rank": found.median().item(),
+        "median_rank": found.quantile(0.5).item(),
         "pool_size": len(references),
     }
 

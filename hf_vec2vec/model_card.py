@@ -27,7 +27,7 @@ def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
         license="apache-2.0",
         library_name="hf_vec2vec",
         tags=["vec2vec", "embedding-translation", "unpaired"],
-        base_model=[_hub_id(encoder["model"]) for encoder in encoders.values() if encoder] or None,
+        base_model=_base_models(encoders),
     )
     card = ModelCard.from_template(
         data,
@@ -39,6 +39,7 @@ def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
         folder=folder.name,
         init=facts.get("init", "unknown"),
         seed=facts.get("seed", "unknown"),
+        unpaired=_unpaired(facts.get("unpaired", "not recorded")),
         selection=_selection(facts.get("selection", {})),
         table=markdown_table(results) if results else None,
         pool_size=f"{results[0]['pool_size']:,}" if results else None,
@@ -46,8 +47,10 @@ def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
     card.save(folder / "README.md")
 
 
-def _hub_id(model: str) -> str:
-    return BUNDLED[model].hub_id if model in BUNDLED else model
+def _base_models(encoders: dict[str, dict | None]) -> list[str] | None:
+    models = [encoder["model"] for encoder in encoders.values() if encoder]
+    # A local folder means nothing on another machine.
+    return [BUNDLED[m].hub_id if m in BUNDLED else m for m in models if not Path(m).is_dir()] or None
 
 
 def _made_by(encoder: dict | None) -> str:
@@ -59,10 +62,18 @@ def _made_by(encoder: dict | None) -> str:
     return f"{encoder['model']}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}"
 
 
+def _unpaired(how: str) -> str:
+    return {
+        "checked": "No text was on both sides, which was checked.",
+        "texts unknown": "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
+        "not checked": "It was not checked whether texts were on both sides.",
+    }.get(how, "How the rows were chosen is not recorded.")
+
+
 def _selection(selection: dict) -> str:
     if "after" not in selection:
         return "No adversarial training followed."
-    kept = "its result" if selection["kept"] == "trained" else "the alignment, for that is within two standard errors"
+    kept = "its result" if selection["kept"] == "trained" else "the alignment, for the score rose by less than two errors"
     return (
         f"Adversarial training took the alignment score on held-out unpaired rows from {selection['before']:.4f} "
         f"(standard error {selection['error']:.4f}) to {selection['after']:.4f}; kept: {kept}."

@@ -1,4 +1,4 @@
-"""Translator between embedding spaces. Travels with a checkpoint: imports only torch, transformers and its config."""
+"""Translator between embedding spaces. Imports only torch, transformers and its config, so that it can travel alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -231,7 +231,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             batch_size: rows at a time.
 
         Returns:
-            `(n, d_target)`, float32 unless the model's dtype is wider, on the device of `embeddings`. Lengths are as the
+            `(n, d_target)`, float32, on the device of `embeddings`. Lengths are as the
             map gives them: scale to norm 1 if your index needs it.
 
         Raises:
@@ -256,7 +256,6 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         was_training = self.training
         self.eval()
         try:
-            # The statistics decide the precision: raw vectors are subtracted from a mean of nearly the same size.
             outputs = [
                 function(self.normalizers[source](batch.to(self.device, self.dtype))).float().to(rows.device)
                 for batch in rows.split(batch_size)
@@ -284,15 +283,21 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             config_kwargs: fields of [`Vec2VecConfig`] other than `embedding_dims`.
 
         Raises:
-            ValueError: if a space cannot be reached from another, or `latent_dim` cannot hold the parts.
+            ValueError: if two alignments normalise a space differently, one space cannot be
+                reached from another, or `latent_dim` cannot hold the parts.
         """
         alignments = list(alignments) if isinstance(alignments, Iterable) else [alignments]
         maps, statistics = {}, {}
         for alignment in alignments:
             a, b = alignment.source, alignment.target
             maps[a, b], maps[b, a] = alignment.source_to_target, alignment.target_to_source
-            statistics.setdefault(a, alignment.source_statistics)
-            statistics.setdefault(b, alignment.target_statistics)
+            for name, found in ((a, alignment.source_statistics), (b, alignment.target_statistics)):
+                known = statistics.setdefault(name, found)
+                if not all(torch.allclose(x, y) for x, y in zip(known, found, strict=True)):
+                    raise ValueError(
+                        f"`alignments` were fitted with different statistics of {name!r}. Align all pairs with the "
+                        "same rows of a space."
+                    )
         dims = {name: len(mean) for name, (mean, _) in statistics.items()}
         maps = _compose(maps, dims)
         model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs))

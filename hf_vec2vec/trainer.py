@@ -60,6 +60,12 @@ class Vec2VecTrainer(Trainer):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
         if isinstance(train_dataset, Mapping):
             train_dataset = UnpairedEmbeddings(train_dataset)
+        if not isinstance(train_dataset, UnpairedEmbeddings | None):
+            raise TypeError(f"`train_dataset` must be UnpairedEmbeddings, got {type(train_dataset).__name__}.")
+        if not isinstance(eval_dataset, UnpairedEmbeddings | PairedEmbeddings | None):
+            raise TypeError(
+                f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
+            )
         if isinstance(model, Vec2VecModel):
             model = Vec2VecForAdversarialTraining.from_translator(model)
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
@@ -70,6 +76,8 @@ class Vec2VecTrainer(Trainer):
                 f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
                 "without them: use 'alignment_score' or 'loss'."
             )
+        if model.config.norm == "batch":  # which cannot normalise a last batch of one row
+            args.dataloader_drop_last = True
         super().__init__(
             model=model,
             args=args,
@@ -78,6 +86,8 @@ class Vec2VecTrainer(Trainer):
             data_collator=lambda batch: batch,  # `__getitems__` gives whole batches
             **kwargs,
         )
+        if self.accelerator.mixed_precision == "fp16":  # as `accelerate launch` may set it
+            raise ValueError("`mixed_precision` is 'fp16', which adversarial training cannot use. Use 'bf16' or 'no'.")
         self.can_return_loss = True
         self.label_names = []
         self.loss_is_scaled_for_ga = False
@@ -115,6 +125,13 @@ class Vec2VecTrainer(Trainer):
         translator = list(model.vec2vec.parameters())
         inside = set(map(id, translator))
         return {"translator": translator, "discriminator": [p for p in model.parameters() if id(p) not in inside]}
+
+    def train(self, *args, **kwargs):
+        """The parent's `train`; afterwards no parameter is frozen."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.accelerator.unwrap_model(self.model).requires_grad_(True)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)

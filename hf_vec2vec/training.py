@@ -1,10 +1,13 @@
 """From unpaired vectors to a translator on disk: align, train, select without pairs, save."""
 
 import json
+import os
 import shutil
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import get_last_checkpoint
 
 from .alignment import align, fit_statistics
@@ -65,7 +68,8 @@ def train_translator(
     """Train a translator and leave it, its card and its log in `training_args.output_dir`.
 
     Both stages are saved beside it, in `alignment/` and `trained/`. What comes out of adversarial training becomes the
-    translator only if it raises the alignment score, on held-out unpaired rows, by more than two standard errors.
+    translator only if it raises the alignment score, on held-out unpaired rows, by more than two standard errors. (Its
+    checkpoint was chosen on the same rows, which favours it a little; the bar is high for that reason, too.)
 
     Args:
         spaces: training vectors.
@@ -74,27 +78,28 @@ def train_translator(
         encoders: how the vectors of each space were made, where that is known; for the card.
 
     Raises:
-        FileExistsError: if the folder holds a model already.
-        ValueError: if there are too few rows.
+        FileExistsError, FileNotFoundError: see `check_output_dir`.
+        ValueError: if there are too few rows, or arguments that do not go together.
     """
     output = Path(training_args.output_dir)
-    resume = _checkpoint_to_resume(output, training_args)
-    if (output / "config.json").exists() and not (translator_args.overwrite or resume):
-        raise FileExistsError(
-            f"`output_dir` {str(output)!r} holds a model already. Choose another folder, or pass --overwrite."
-        )
+    resume = check_output_dir(translator_args, training_args)
     smallest = min(map(len, spaces.spaces.values()))
     held_out = min(translator_args.validation_rows, smallest // 5)
+    if held_out < 2:
+        raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=training_args.seed)
     aligned = translator_args.init == "alignment"
-    if resume and aligned:
-        model = load_translator(str(output / "alignment"))
-    else:
-        model = _starting_model(training, translator_args, training_args.seed)
-    if not resume:
-        for stale in (output / "alignment", output / "trained", output / "evaluation", *output.glob("checkpoint-*")):
-            shutil.rmtree(stale, ignore_errors=True)
-        if aligned:
+    replaced = output / ".replaced"
+    with training_args.main_process_first(local=False):
+        if resume and aligned:
+            model = load_translator(str(Path(resume).parent / "alignment"))
+        elif training_args.should_save or not aligned:
+            if training_args.should_save and not resume:
+                _move_aside(output, replaced)
+            model = _starting_model(training, translator_args, training_args.seed)
+        else:
+            model = load_translator(str(output / "alignment"))
+        if aligned and training_args.should_save:
             model.save_pretrained(output / "alignment")
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
     start = trainer.evaluate()
@@ -103,24 +108,77 @@ def train_translator(
     if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
         trainer.train(resume_from_checkpoint=resume)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
-        trainer.translator.save_pretrained(output / "trained")
+        trainer.save_model(str(output / "trained"))
         if selection["after"] > selection["before"] + 2 * selection["error"]:
             selection["kept"] = "trained"
-    model = load_translator(str(output / selection["kept"])) if "after" in selection or aligned else trainer.translator
-    model.save_pretrained(output)
-    trainer.state.save_to_json(str(output / "trainer_state.json"))
-    facts = {
-        "rows": {name: len(rows) for name, rows in training.spaces.items()},
-        "validation_rows": held_out,
-        "encoders": encoders,
-        "selection": selection,
-        "init": translator_args.init,
-        "seed": training_args.seed,
-    }
-    (output / "training.json").write_text(json.dumps(facts, indent=2))
-    write_model_card(output)
-    print(_verdict(selection))
-    return model
+    if training_args.should_save:
+        if selection["kept"] == "alignment":
+            trainer.model.vec2vec = load_translator(str(output / "alignment"))
+        trainer.save_model()
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        facts = {
+            "rows": {name: len(rows) for name, rows in training.spaces.items()},
+            "validation_rows": held_out,
+            "unpaired": spaces.checked,
+            "encoders": encoders,
+            "selection": selection,
+            "init": translator_args.init,
+            "seed": training_args.seed,
+        }
+        (output / "training.json").write_text(json.dumps(facts, indent=2))
+        write_model_card(output)
+        shutil.rmtree(replaced, ignore_errors=True)
+        print(_verdict(selection))
+    return trainer.translator
+
+
+def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> str | None:
+    """Raise, before any work, if the output folder holds what would be lost; give the checkpoint to resume from.
+
+    Raises:
+        FileExistsError: if the folder holds a model or parts of one, and neither `overwrite` nor resuming was asked for.
+        FileNotFoundError: if there is no checkpoint to resume from.
+        ValueError: if the checkpoint is truncated.
+    """
+    output = Path(training_args.output_dir)
+    resume = _checkpoint_to_resume(output, training_args)
+    if resume is not None:
+        _check_checkpoint(Path(resume))
+    goes_on_here = resume is not None and Path(resume).resolve().parent == output.resolve()
+    if (found := _parts(output)) and not (translator_args.overwrite or goes_on_here):
+        raise FileExistsError(
+            f"`output_dir` {str(output)!r} holds a model already ({found[0].name}). Choose another folder, go on with "
+            "--resume_from_checkpoint true, or pass --overwrite."
+        )
+    return resume
+
+
+def _parts(output: Path) -> list[Path]:
+    """What earlier runs left in an output folder. Nothing else in it is ever touched."""
+    names = ("config.json", "model.safetensors", "alignment", "trained", "evaluation", "README.md", "training.json")
+    parts = [output / name for name in (*names, "trainer_state.json") if (output / name).exists()]
+    return parts + sorted(output.glob("checkpoint-*"))
+
+
+def _move_aside(output: Path, replaced: Path) -> None:
+    """Keep the old model until the new one is whole: a run that fails leaves it in `.replaced`."""
+    if not (parts := _parts(output)):
+        return
+    shutil.rmtree(replaced, ignore_errors=True)
+    replaced.mkdir()
+    for part in parts:
+        os.replace(part, replaced / part.name)
+
+
+def _check_checkpoint(checkpoint: Path) -> None:
+    try:
+        with safe_open(checkpoint / "model.safetensors", framework="pt"):
+            pass
+        whole = zipfile.is_zipfile(checkpoint / "optimizer.pt")
+    except SafetensorError:
+        whole = False
+    if not whole:
+        raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} is truncated. Delete it and take an earlier one.")
 
 
 def load_translator(folder: str) -> Vec2VecModel:
@@ -149,7 +207,12 @@ def load_translator(folder: str) -> Vec2VecModel:
 
 def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> Vec2VecModel:
     standardize = {"auto": "auto", "true": True, "false": False}[args.standardize]
+    dims = {name: rows.shape[1] for name, rows in training.spaces.items()}
+    build = Vec2VecConfig.paper if args.architecture == "paper" else Vec2VecConfig
+    config = build(embedding_dims=dims, **args.config_kwargs())  # bad values fail before the alignment, not after
     if args.init == "alignment":
+        if args.architecture == "paper":
+            raise ValueError("`architecture` 'paper' starts at random: pass --init random, too.")
         (source, x), (target, y) = training.spaces.items()
         alignment = align(
             x,
@@ -162,9 +225,7 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
             seed=seed,
         )
         return Vec2VecModel.from_alignment(alignment, **args.config_kwargs())
-    dims = {name: rows.shape[1] for name, rows in training.spaces.items()}
-    build = Vec2VecConfig.paper if args.architecture == "paper" else Vec2VecConfig
-    model = Vec2VecModel(build(embedding_dims=dims, **args.config_kwargs()))
+    model = Vec2VecModel(config)
     for name, rows in training.spaces.items():
         mean, scale = fit_statistics(rows, standardize)
         model.normalizers[name].mean.copy_(mean)

@@ -49,6 +49,8 @@ class Vec2VecTrainingArguments(TrainingArguments):
             raise ValueError(
                 "`fp16` is True: the two sides of adversarial training would share one loss scaler. Use `bf16`."
             )
+        if self.fp16_full_eval or self.bf16_full_eval:
+            raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
         if self.remove_unused_columns:
             raise ValueError("`remove_unused_columns` must be False: the columns of a batch are the spaces.")
         if self.discriminator_steps < 1:

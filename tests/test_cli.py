@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_cloud, random_rotation
+from datasets import Dataset
 from test_encoders import WORDS, bert, static  # noqa: F401  fixtures
 
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.cli import main
-from hf_vec2vec.data import load_embeddings
+from hf_vec2vec.data import load_embeddings, save_embeddings, to_dataset, vectors
 
 QUICK = ["--align_starts", "2", "--align_steps", "3", "--max_steps", "4", "--eval_strategy", "steps", "--eval_steps", "2"]
 QUICK += ["--save_strategy", "steps", "--save_steps", "2", "--hidden_dim", "16", "--disable_tqdm", "true"]
@@ -91,21 +92,22 @@ def test_translate_equals_the_model(folder, tmp_path):
         assert run("translate", folder / "model", *ends, "--output", tmp_path / name) == 0
     model = Vec2VecModel.from_pretrained(folder / "model")
     expected = model.translate(torch.from_numpy(np.load(folder / "held_a.npy")), source="a", target="b")
-    assert np.array_equal(np.load(tmp_path / "x.npy"), expected.numpy())
+    for name in ("x.npy", "x.safetensors", "x"):
+        assert torch.equal(vectors(load_embeddings(tmp_path / name), name), expected)
 
 
 def test_flags_from_a_file_give_way_to_the_line(folder, tmp_path):
     content = f"source: a={folder}/a.npy\ntarget: b={folder}/b.npy\nmax_steps: 2\nhidden_dim: 4\nalign_starts: 1\n"
     (tmp_path / "run.yaml").write_text(content + "align_steps: 1\nload_best_model_at_end: false\n")
     line = ["--hidden_dim", "12", "--disable_tqdm", "true"]
-    assert run("train", "--config", tmp_path / "run.yaml", "--output_dir", tmp_path / "model", *line) == 0
+    assert run("train", f"--config={tmp_path}/run.yaml", "--output_dir", tmp_path / "model", *line) == 0
     assert Vec2VecModel.from_pretrained(tmp_path / "model").config.hidden_dim == 12
 
 
 def test_preset_starts_at_random_with_the_published_network(folder, tmp_path):
     sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
     small = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
-    assert run("train", *sides, "--preset", "public_code", *small, "--hidden_dim", "32", "--disable_tqdm", "true") == 0
+    assert run("train", *sides, "--preset=public_code", *small, "--hidden_dim", "32", "--disable_tqdm", "true") == 0
     config = Vec2VecModel.from_pretrained(tmp_path / "model").config
     assert (config.residual, config.latent_dim, config.norm) == ("zero_pad", 1024, "batch")
 
@@ -117,6 +119,8 @@ def test_resume_goes_on_from_the_checkpoint(folder, tmp_path):
     assert run("train", *sides, *more) == 0
     log = json.loads((tmp_path / "model" / "trainer_state.json").read_text())
     assert log["global_step"] == 6
+    before = json.loads((folder / "model" / "trainer_state.json").read_text())["log_history"]
+    assert before[0] in log["log_history"]  # the first steps are those of the first run, not new ones
 
 
 def test_a_model_in_the_way_is_kept(folder, capsys):
@@ -126,6 +130,75 @@ def test_a_model_in_the_way_is_kept(folder, capsys):
     assert (folder / "model" / "model.safetensors").read_bytes() == before
     assert train(folder, "--overwrite", output="model2") == 0
     assert train(folder, "--overwrite", output="model2") == 0
+
+
+def test_only_what_training_made_is_replaced(folder, tmp_path, capsys):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    (tmp_path / "model" / "mine.txt").write_text("mine")
+    (tmp_path / "model" / "config.json").unlink()  # a run that broke off: its parts are still worth something
+    sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
+    assert run("train", *sides, *QUICK) == 2
+    assert "holds a model already" in capsys.readouterr().err
+    assert (tmp_path / "model" / "alignment" / "model.safetensors").exists()
+    assert run("train", *sides, *QUICK, "--overwrite") == 0
+    assert (tmp_path / "model" / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "model" / ".replaced").exists()
+
+
+def test_a_failed_overwrite_keeps_the_old_model(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("hf_vec2vec.training.align", fail)
+    sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
+    assert run("train", *sides, *QUICK, "--overwrite") == 2
+    assert (tmp_path / "model" / ".replaced" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
+def test_truncated_training_checkpoint(folder, tmp_path, capsys, file):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    (path,) = (tmp_path / "model").glob(f"checkpoint-*/{file}")
+    path.write_bytes(path.read_bytes()[:200])
+    sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
+    assert run("train", *sides, *QUICK, "--resume_from_checkpoint", "true") == 2
+    assert "is truncated" in capsys.readouterr().err
+
+
+def test_shared_texts_are_refused_on_the_command_line(tmp_path, capsys):
+    rows, texts = make_cloud(200, 6), [f"text {i}" for i in range(200)]
+    save_embeddings(to_dataset(rows, texts), tmp_path / "a")
+    save_embeddings(to_dataset(rows, [f"other {t}" for t in texts[1:]] + ["text 7"]), tmp_path / "b")
+    sides = ["--source", f"a={tmp_path}/a", "--target", f"b={tmp_path}/b", "--output_dir", tmp_path / "model"]
+    assert run("train", *sides, *QUICK) == 2
+    assert "share 1 text(s), for instance 'text 7'" in capsys.readouterr().err
+    assert run("train", *sides, *QUICK, "--strict_unpaired", "false") == 0
+    assert "It was not checked whether texts" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_other_columns_travel_with_their_rows(folder, tmp_path):
+    rows = np.load(folder / "held_a.npy")
+    store = Dataset.from_dict({"id": list(range(len(rows))), "vector": rows.tolist()}).select(range(50, 10, -1))
+    store.to_parquet(tmp_path / "store.parquet")
+    ends = ["--source", "a", "--target", "b", "--input", tmp_path / "store.parquet"]
+    assert run("translate", folder / "model", *ends, "--output", tmp_path / "out.parquet") == 0
+    out = load_embeddings(tmp_path / "out.parquet")
+    assert out["id"][:3] == [50, 49, 48]
+    model = Vec2VecModel.from_pretrained(folder / "model")
+    expected = model.translate(torch.from_numpy(rows)[[50]], source="a", target="b")[0]
+    torch.testing.assert_close(torch.tensor(out[0]["embedding"]), expected, rtol=0, atol=1e-5)
+
+
+def test_a_card_written_by_hand_is_left_alone(folder, tmp_path):
+    model = tmp_path / "model"
+    Vec2VecModel.from_pretrained(folder / "model").save_pretrained(model)
+    (model / "README.md").write_text("mine")
+    sides = ["--source", f"a={folder}/held_a.npy", "--target", f"b={folder}/held_b.npy"]
+    assert run("evaluate", model, *sides, "--output_dir", tmp_path / "figures") == 0
+    assert (model / "README.md").read_text() == "mine"
 
 
 def test_truncated_checkpoint(folder, tmp_path, capsys):
@@ -168,6 +241,11 @@ def test_bad_calls(folder, tmp_path, capsys):
         "`fp16` is True": ["train", *data, "--fp16", "true"],
         "where there is nothing": ["train", "--source", "a=none.npy", *data[2:]],
         "`source` names 'z'": ["evaluate", folder / "model", "--source", f"z={held[0]}", "--target", f"b={held[1]}"],
+        "dimension 8 for 'b'": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"b={held[0]}"],
+        "both name 'a'": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"a={held[0]}"],
+        "pass --init random": ["train", *data, "--architecture", "paper"],
+        "'train', which torch needs": ["train", "--source", f"train={folder}/a.npy", *data[2:]],
+        "`validation_rows` leaves 0": ["train", *data, "--validation_rows", "0"],
         "numbers of rows": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"b={folder}/b.npy"],
         "`source` is 'z'": ["translate", folder / "model", "--source", "z", "--target", "b", "--input", held[0], *out],
         "dimension 10": ["translate", folder / "model", "--source", "a", "--target", "b", "--input", held[1], *out],

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 
 from hf_vec2vec import PairedEmbeddings, UnpairedEmbeddings
@@ -30,6 +30,20 @@ def test_existing_output_is_kept_unless_asked(tmp_path):
         assert torch.equal(vectors(load_embeddings(tmp_path / name), "x"), ROWS + 1)
 
 
+def test_a_folder_that_is_no_data_set_is_never_replaced(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="no data set"):
+        save_embeddings(to_dataset(ROWS), tmp_path / "home", overwrite=True)
+    assert (tmp_path / "home" / "letter.txt").exists()
+
+
+def test_splits_are_named(tmp_path):
+    DatasetDict({"train": to_dataset(ROWS)}).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(ValueError, match=r"splits \['train'\]"):
+        load_embeddings(tmp_path / "splits")
+
+
 def test_selected_rows_and_other_column_types_are_read():
     data = Dataset.from_dict({"id": [1, 2, 3], "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]})
     assert torch.equal(vectors(data.select([2, 0]), "x"), torch.tensor([[5.0, 6.0], [1.0, 2.0]]))
@@ -46,6 +60,8 @@ def test_half_precision_is_widened():
         (Dataset.from_dict({"embedding": [[1, 2], [3, 4]]}), TypeError, "int64"),
         (Dataset.from_dict({"embedding": [[1.0, 2.0], [3.0]]}), ValueError, "unequal lengths"),
         (Dataset.from_dict({"embedding": [[1.0, 2.0], None]}), ValueError, "without a vector"),
+        (Dataset.from_dict({"embedding": ["a", "b"]}), ValueError, "type string"),
+        (Dataset.from_dict({"embedding": [["a"], ["b"]]}), ValueError, "not numbers"),
         (Dataset.from_dict({"text": ["a"]}), ValueError, "columns.*'embedding'"),
         (to_dataset(torch.tensor([[1.0, 2.0], [0.0, 0.0]])), ValueError, "only zeros.*index 1"),
         (to_dataset(torch.tensor([[1.0, 2.0], [torch.inf, 0.0]])), ValueError, "infinite.*index 1"),
@@ -80,7 +96,7 @@ def test_unreadable_files(tmp_path):
 def test_texts_are_read_from_every_format(tmp_path):
     (tmp_path / "x.txt").write_text("one\n\n two \n")
     (tmp_path / "x.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
-    (tmp_path / "x.csv").write_text("text,n\none,1\ntwo,2\n")
+    (tmp_path / "x.csv").write_text('text,n\n"one",1\n"two",2\n')
     Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(tmp_path / "folder"))
     for name in ("x.txt", "x.jsonl", "x.csv", "folder"):
         assert load_texts(tmp_path / name) == ["one", "two"]

@@ -37,6 +37,7 @@ def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
         assert found["mean vector"]["top1"] < 0.005  # at most the one text that lies nearest to the mean
         assert found["mean vector"]["cosine"] > found["mean vector"]["centred_cosine"] + 0.3
         assert found["random rotation"]["top1"] < 0.1
+        assert found["random rotation"]["cosine"] < found["mean vector"]["cosine"] - 0.05  # as long as real vectors, astray
         assert found["ours"]["pool_size"] == 300
 
 

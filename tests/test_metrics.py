@@ -11,13 +11,18 @@ def test_ranks_by_hand():
     assert ranks(predictions, TRUTH).tolist() == [1, 2, 3, 1]
     assert ranks(predictions, TRUTH, block=3).tolist() == [1, 2, 3, 1]
     found = rank_metrics(predictions, TRUTH)
-    assert found == {"top1": 0.5, "top5": 1.0, "mean_rank": 1.75, "median_rank": 1.0, "pool_size": 4}
+    assert found == {"top1": 0.5, "top5": 1.0, "mean_rank": 1.75, "median_rank": 1.5, "pool_size": 4}
 
 
 def test_answers_without_information_get_the_middle_rank():
     found = rank_metrics(torch.ones(4, 4), TRUTH)
     assert found["top1"] == 0.0
     assert found["mean_rank"] == 2.5
+
+
+def test_predictions_without_value_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks(torch.full((4, 4), torch.nan), TRUTH)
 
 
 def test_centred_cosine_sees_through_the_mean_vector():

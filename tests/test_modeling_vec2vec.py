@@ -69,6 +69,12 @@ def test_alignments_must_join_all_spaces():
         Vec2VecModel.from_alignment(linear_alignment(), residual="zero_pad", adapter_layers=2, backbone_layers=2)
 
 
+def test_alignments_that_normalise_a_space_differently_are_refused():
+    first, second = linear_alignment("a", "b", 6, 4), linear_alignment("b", "c", 4, 5, seed=1)
+    with pytest.raises(ValueError, match="different statistics of 'b'"):
+        Vec2VecModel.from_alignment([first, second])
+
+
 def test_wider_latent_keeps_the_alignment():
     alignment, x = linear_alignment(), torch.randn(5, 6)
     model = Vec2VecModel.from_alignment(alignment, latent_dim=32)
@@ -162,6 +168,7 @@ def test_check_embeddings_returns_the_rows():
     [
         ({"embedding_dims": {"a": 3}}, "two spaces"),
         ({"embedding_dims": {"a.b": 3, "c": 3}}, "dot"),
+        ({"embedding_dims": {"train": 3, "c": 3}}, "'train', which torch needs"),
         ({"embedding_dims": {"a": 0, "b": 3}}, "at least 1"),
         ({"embedding_dims": {"a": 3, "b": 3}, "dropout": 1.0}, "`dropout`"),
         ({"embedding_dims": {"a": 3, "b": 3}, "hidden_dim": 0}, "`hidden_dim`"),

@@ -167,6 +167,34 @@ def test_best_checkpoint_by_the_unpaired_score(tmp_path):
     trainer.train()
     scores = [log["eval_alignment_score"] for log in trainer.state.log_history if "eval_alignment_score" in log]
     assert trainer.state.best_metric == max(scores)
+    assert trainer.evaluate()["eval_alignment_score"] == pytest.approx(max(scores), abs=1e-6)  # its weights are loaded
+
+
+def test_after_training_nothing_is_frozen(tmp_path):
+    trainer = build(tmp_path, max_steps=3)
+    trainer.train()
+    assert all(p.requires_grad for p in trainer.model.parameters())
+
+
+def test_a_last_batch_of_one_row_does_not_stop_batch_norm(tmp_path):
+    config = Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=16, norm="batch")
+    build(tmp_path, config=config, per_device_train_batch_size=19, max_steps=8).train()  # 96 rows: 5 batches and 1
+
+
+def test_rows_meet_in_another_order_each_epoch(tmp_path):
+    trainer, met = build(tmp_path), []
+    loader = trainer.get_train_dataloader()
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        met.append(next(iter(loader)))
+    assert not torch.equal(met[0]["a"], met[1]["a"])
+    assert not torch.equal(met[0]["b"], met[1]["b"])
+
+
+def test_half_precision_by_way_of_accelerate_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.Accelerator.mixed_precision", "fp16")
+    with pytest.raises(ValueError, match="`mixed_precision` is 'fp16'"):
+        build(tmp_path)
 
 
 def test_three_spaces_train(tmp_path):
@@ -203,6 +231,7 @@ def test_presets_are_valid_arguments(tmp_path, preset):
     ("kwargs", "message"),
     [
         ({"fp16": True}, "`fp16`"),
+        ({"bf16_full_eval": True}, "`bf16_full_eval`"),
         ({"remove_unused_columns": True}, "`remove_unused_columns`"),
         ({"discriminator_steps": 0}, "`discriminator_steps`"),
         ({"cycle_weight": -1.0}, "`cycle_weight`"),
@@ -219,6 +248,8 @@ def test_bad_data_and_selection(tmp_path, tiny_model):
     args = arguments(tmp_path)
     with pytest.raises(TypeError, match="must not be paired"):
         Vec2VecTrainer(tiny_model, args, PairedEmbeddings({"a": torch.randn(3, 6), "b": torch.randn(3, 4)}))
+    with pytest.raises(TypeError, match="`eval_dataset` must be"):
+        Vec2VecTrainer(tiny_model, args, None, {"a": torch.randn(3, 6), "b": torch.randn(3, 4)})
     with pytest.raises(ValueError, match="`train_dataset` has the spaces"):
         Vec2VecTrainer(tiny_model, args, {"a": torch.randn(3, 6), "c": torch.randn(3, 4)})
     with pytest.raises(ValueError, match="`eval_dataset` has the spaces"):

@@ -117,6 +117,11 @@ def align(
                 f"`{name}` has {len(rows)} rows, too few for {num_anchors} anchors: give at least {4 * num_anchors}, "
                 "better 10,000, or lower `num_anchors`."
             )
+        if not (rows - rows[0]).any():
+            raise ValueError(f"`{name}` has {len(rows)} rows that are all alike.")
+    for name, value, least in (("num_starts", num_starts, 1), ("num_anchors", num_anchors, 2), ("steps", steps, 1)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     generator = torch.Generator().manual_seed(seed)
     statistics = [fit_statistics(rows, standardize) for rows in raw.values()]
     # Order is shuffled away, so that nothing below can lean on it.
@@ -167,4 +172,13 @@ def align(
     )
 
 
-__all__ = ["Alignment", "align", "alignment_score", "fit_statistics", "matched_cosines", "polar_factor", "ridge"]
+__all__ = [
+    "Alignment",
+    "Statistics",
+    "align",
+    "alignment_score",
+    "fit_statistics",
+    "matched_cosines",
+    "polar_factor",
+    "ridge",
+]

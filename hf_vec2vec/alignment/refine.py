@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .start import polar_factor
 
 HUBNESS_ROWS = 8192
-BLOCK = 2048  # rows of one side that are compared with all rows of the other at a time; bounds the memory
+BLOCK = 2048  # rows of one side compared with all rows of the other at a time: memory is linear in rows, time is not
 
 
 def neighbourhood_similarity(queries: Tensor, keys: Tensor, k: int) -> Tensor:

@@ -40,13 +40,24 @@ def evaluate_translation(
     Returns:
         One dictionary a row of the table: `direction`, `method`, `kind` (translator, baseline or oracle) and the figures
         of `translation_metrics`.
+
+    Raises:
+        ValueError: if vectors do not have the model's dimensions.
     """
+    dims = next(iter(models.values())).config.embedding_dims
+    for argument, data in (("pairs", pairs), ("oracle_pairs", oracle_pairs)):
+        for name in (source, target) if data is not None else ():
+            if data.spaces[name].shape[1] != dims[name]:
+                raise ValueError(
+                    f"`{argument}` has vectors of dimension {data.spaces[name].shape[1]} for {name!r}, but the model has "
+                    f"{dims[name]}."
+                )
     rows = []
     for a, b in ((source, target), (target, source)):
         x, y = pairs.spaces[a], pairs.spaces[b]
         first = next(iter(models.values()))
-        a_mean = first.normalizers[a].mean.cpu()
-        b_mean, b_scale = first.normalizers[b].mean.cpu(), first.normalizers[b].scale.cpu()
+        a_statistics, b_statistics = ((first.normalizers[n].mean.cpu(), first.normalizers[n].scale.cpu()) for n in (a, b))
+        b_mean = b_statistics[0]
 
         def oracle(fit, a=a, b=b, x=x, y=y) -> Tensor:
             if oracle_pairs is None:
@@ -56,7 +67,7 @@ def evaluate_translation(
         where = f"{len(oracle_pairs):,} pairs" if oracle_pairs else "5-fold"
         answers = {
             ("mean vector", "baseline"): mean_vector(b_mean)(x),
-            ("random rotation", "baseline"): random_rotation(a_mean, b_mean, b_scale, seed)(x),
+            ("random rotation", "baseline"): random_rotation(a_statistics, b_statistics, seed)(x),
             **{(name, "translator"): model.translate(x, source=a, target=b) for name, model in models.items()},
             (f"paired Procrustes ({where})", "oracle"): oracle(paired_procrustes),
             (f"paired ridge ({where})", "oracle"): oracle(paired_ridge),

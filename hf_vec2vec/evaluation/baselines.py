@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..alignment import fit_statistics, polar_factor, ridge
+from ..alignment import Statistics, fit_statistics, polar_factor, ridge
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
@@ -15,11 +15,12 @@ def mean_vector(target_mean: Tensor) -> Translate:
     return lambda rows: target_mean.expand(len(rows), -1)
 
 
-def random_rotation(source_mean: Tensor, target_mean: Tensor, target_scale: Tensor, seed: int) -> Translate:
-    """A random semi-orthogonal map between centred spaces, with the target's mean and scale put on."""
+def random_rotation(source: Statistics, target: Statistics, seed: int) -> Translate:
+    """A random semi-orthogonal map between the centred, scaled spaces; mean and scale of each are given."""
+    (source_mean, source_scale), (target_mean, target_scale) = source, target
     generator = torch.Generator().manual_seed(seed)
     rotation = polar_factor(torch.randn(len(source_mean), len(target_mean), generator=generator))
-    return lambda rows: (rows - source_mean) @ rotation * target_scale + target_mean
+    return lambda rows: (rows - source_mean) / source_scale @ rotation * target_scale + target_mean
 
 
 def paired_procrustes(source: Tensor, target: Tensor) -> Translate:
