@@ -1,3 +1,4 @@
+import itertools
 import json
 import shutil
 
@@ -57,6 +58,17 @@ def test_from_texts_to_translations(tmp_path, bert, static, capsys):  # noqa: F8
     assert list(data["text"]) == texts[:300]
     assert len(data[0]["embedding"]) == 6
     assert "mean pooling of layer -1" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_train_on_texts(tmp_path, bert, static, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("hf_vec2vec.encoders.constants.HF_HOME", str(tmp_path / "home"))
+    for side in ("a", "b"):
+        texts = (" ".join([*words, side]) for words in itertools.product(WORDS[3:], repeat=3))
+        (tmp_path / f"{side}.txt").write_text("\n".join(texts))
+    sides = ["--source", f"bert={tmp_path}/a.txt", "--target", f"static={tmp_path}/b.txt"]
+    encoders = ["--source_encoder", bert, "--target_encoder", static]
+    assert run("train", *sides, *encoders, "--output_dir", tmp_path / "model", *QUICK) == 0
+    assert "No text was on both sides, which was checked" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_train_leaves_a_translator_its_start_and_a_card(folder):
