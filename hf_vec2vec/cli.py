@@ -192,8 +192,8 @@ def run_evaluate(argv: list[str]) -> None:
     print(markdown_table(rows))
     local = Path(folder).is_dir()
     output = Path(args.output_dir or (Path(folder) / "evaluation" if local else "evaluation"))
-    output.mkdir(parents=True, exist_ok=True)
     for file in filter(None, [output / "results.json", args.json and Path(args.json)]):
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"pool_size": len(pairs), "rows": rows}, indent=2, ensure_ascii=False))
     if local and (Path(folder) / "training.json").exists():  # a card that was not written here is left alone
         write_model_card(Path(folder), results=rows)

@@ -160,7 +160,7 @@ class Vec2VecTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
-        kind, loss, accuracy, penalties = self.args.gan_loss, [], [], []
+        kind, loss, accuracy = self.args.gan_loss, [], []
         for (_, target), fake in output.fake_logits.items():
             loss.append(discriminator_loss(output.real_logits[target], fake, kind))
             accuracy.append(discriminator_accuracy(output.real_logits[target], fake, kind))

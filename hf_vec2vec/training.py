@@ -94,11 +94,11 @@ def train_translator(
         if resume and aligned:
             model = load_translator(str(Path(resume).parent / "alignment"))
         elif training_args.should_save or not aligned:
-            if training_args.should_save and not resume:
-                _move_aside(output, replaced)
             model = _starting_model(training, translator_args, training_args.seed)
         else:
             model = load_translator(str(output / "alignment"))
+        if training_args.should_save and not resume:
+            _move_aside(output, replaced)
         if aligned and training_args.should_save:
             model.save_pretrained(output / "alignment")
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
@@ -162,12 +162,16 @@ def _parts(output: Path) -> list[Path]:
 
 def _move_aside(output: Path, replaced: Path) -> None:
     """Keep the old model until the new one is whole: a run that fails leaves it in `.replaced`."""
-    if not (parts := _parts(output)):
-        return
-    shutil.rmtree(replaced, ignore_errors=True)
-    replaced.mkdir()
-    for part in parts:
-        os.replace(part, replaced / part.name)
+    parts = _parts(output)
+    if replaced.exists():  # the last whole model already; these are the remains of a run that failed
+        for part in parts:
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+    elif parts:
+        replaced.mkdir()
+        for part in parts:
+            os.replace(part, replaced / part.name)
+    if replaced.exists():
+        print(f"The model that was in {output} is kept in {replaced} until the new one is whole.")
 
 
 def _check_checkpoint(checkpoint: Path) -> None:

@@ -58,6 +58,8 @@ class Vec2VecTrainingArguments(TrainingArguments):
         for name in (*LOSS_WEIGHTS, "r1_penalty_weight", "discriminator_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        if not any(getattr(self, name) for name in LOSS_WEIGHTS):
+            raise ValueError(f"all weights of losses are 0: set one of {LOSS_WEIGHTS}.")
         for name, allowed in (("gan_loss", ("least_squares", "vanilla", "hinge")), ("distance", ("mse", "cosine"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")

@@ -164,10 +164,18 @@ def test_a_failed_overwrite_keeps_the_old_model(folder, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("hf_vec2vec.training.align", fail)
     sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
-    assert run("train", *sides, *QUICK, "--overwrite") == 2
+    with monkeypatch.context() as patched:  # before anything was made: the old model stays where it is
+        patched.setattr("hf_vec2vec.training.align", fail)
+        assert run("train", *sides, *QUICK, "--overwrite") == 2
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+    with monkeypatch.context() as patched:  # halfway, and a second time: it is kept aside
+        patched.setattr("hf_vec2vec.training.Vec2VecTrainer.train", fail)
+        for _ in range(2):
+            assert run("train", *sides, *QUICK, "--overwrite") == 2
     assert (tmp_path / "model" / ".replaced" / "model.safetensors").read_bytes() == before
+    assert run("train", *sides, *QUICK, "--overwrite") == 0
+    assert not (tmp_path / "model" / ".replaced").exists()
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])

@@ -12,7 +12,7 @@ from hf_vec2vec import (
     Vec2VecTrainer,
     Vec2VecTrainingArguments,
 )
-from hf_vec2vec.training_args import PRESETS
+from hf_vec2vec.training_args import LOSS_WEIGHTS, PRESETS
 
 
 def spaces(rows=96, names=("a", "b")):
@@ -234,6 +234,7 @@ def test_presets_are_valid_arguments(tmp_path, preset):
         ({"bf16_full_eval": True}, "`bf16_full_eval`"),
         ({"remove_unused_columns": True}, "`remove_unused_columns`"),
         ({"discriminator_steps": 0}, "`discriminator_steps`"),
+        (dict.fromkeys(LOSS_WEIGHTS, 0.0), "all weights of losses are 0"),
         ({"cycle_weight": -1.0}, "`cycle_weight`"),
         ({"gan_loss": "wasserstein"}, "`gan_loss`"),
         ({"distance": "manhattan"}, "`distance`"),

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import PairedEmbeddings
 from ..modeling_vec2vec import Vec2VecModel
-
-matplotlib.use("Agg")  # files only: no screen is needed
-from matplotlib import pyplot as plt  # noqa: E402
 
 SOURCE_COLOUR, TARGET_COLOUR = "#0072b2", "#d55e00"  # told apart also by the colour-blind
 
@@ -28,7 +25,8 @@ def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: s
         path: PNG to write.
         rows: texts in the picture.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")  # no pyplot: a notebook keeps its backend
+    axes = figure.subplots(1, 2)
     for axis, (a, b) in zip(axes, ((source, target), (target, source)), strict=True):
         mean = model.normalizers[b].mean.cpu()
         there = F.normalize(model.translate(pairs.spaces[a][:rows], source=a, target=b) - mean, dim=1)
@@ -39,7 +37,6 @@ def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: s
         axis.set_ylabel(f"text, translated from {a}")
     figure.colorbar(image, ax=axes, label="cosine, target mean removed", shrink=0.9)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def projection(
@@ -69,7 +66,8 @@ def projection(
         f"after: {source} translated into {target}": axes_of_target.transform(_unit(translated, model, target)),
     }
     truth = axes_of_target.transform(_unit(y, model, target))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(11, 5.2), layout="constrained")  # no pyplot: a notebook keeps its backend
+    axes = figure.subplots(1, 2)
     for axis, (title, points) in zip(axes, panels.items(), strict=True):
         axis.scatter(*truth.T, s=6, color=TARGET_COLOUR, alpha=0.45, linewidths=0, label=target)
         axis.scatter(*points.T, s=6, color=SOURCE_COLOUR, alpha=0.45, linewidths=0, label=source)
@@ -81,7 +79,6 @@ def projection(
     axes[0].legend(markerscale=3)
     figure.supxlabel(f"lines join the two vectors of one text ({lines} of {len(x)} texts)", fontsize=9)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
