@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..modeling_vec2vec import check_embeddings
-from .back_translation import Anchors, Moments, anchor_weight, back_translate, linear_maps
+from .back_translation import Anchors, anchor_weight, back_translate
 from .refine import ridge
 from .report import AlignmentReport, judge
 from .residual import fit_residual
@@ -87,20 +87,21 @@ def align(
     target_name: str = "target",
     anchors: tuple[Tensor, Tensor] | None = None,
     standardize: bool | Literal["auto"] = "auto",
-    num_starts: int = 20,
+    num_starts: int = 24,
     num_anchors: int = 25,
     steps: int = 20,
     back_translation_rounds: int = 2,
     neighbours: int = 15,
-    hidden_dim: int = 512,
-    epochs: int = 8,
+    hidden_dim: int = 1024,
+    epochs: int = 10,
     seed: int = 0,
     progress: bool = True,
 ) -> Alignment:
     """Find maps between two spaces from rows that have no partners.
 
     1. Guess: cluster random samples of each space, match the clusters' shapes, take the rotation (`starting_rotations`).
-    2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones (`find_rotation`).
+    2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
+       lead to the same rotation (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).
     4. Free it from being linear: a small network learns the estimated partners (`fit_residual`).
 
@@ -112,7 +113,7 @@ def align(
         anchors: known pairs, raw vectors `(p, d_a)` and `(p, d_b)`, if there are any: row i of both is the same text. They
             guide every stage; more of them count more.
         standardize: see `fit_statistics`.
-        num_starts: guesses.
+        num_starts: guesses, at most: easy pairs are settled by the first few.
         num_anchors: clusters a side and guess.
         steps: of the last refinement of the rotation.
         back_translation_rounds: 0 keeps the rotation.
@@ -174,6 +175,7 @@ def align(
             known=known,
             **options,
         )
+        bar.update(search_steps(num_starts, steps) - bar.n)  # waves that were not needed
         clock.append(time.perf_counter())
         maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
         if back_translation_rounds:
@@ -188,7 +190,7 @@ def align(
                 **options,
             )
             agreement = translated.agreement
-            maps = linear_maps(Moments.of(x, y), translated.cross_covariance)
+            maps = translated.maps
         clock.append(time.perf_counter())
         if network:
             bar.set_description("residual")
@@ -199,7 +201,7 @@ def align(
                 fit_residual(translated.target, translated.source_estimates, maps[1], anchors=swapped, **options),
             )
     clock.append(time.perf_counter())
-    report = judge(found, agreement, generator)
+    report = judge(found.rotation, found.finalists, found.held_out, agreement, generator)
     return Alignment(
         source=source_name,
         target=target_name,

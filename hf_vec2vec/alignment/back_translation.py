@@ -37,19 +37,19 @@ class Anchors:
 
 @dataclass(frozen=True)
 class BackTranslation:
-    """What the last round leaves.
+    """What the rounds leave.
 
     Args:
-        cross_covariance: `(d_a, d_b)`, between a row and its unknown partner.
-        source: `(n, d_a)`, the rows that were compared.
-        target: `(m, d_b)`, the same of the other space.
-        source_estimates: `(m, d_a)`, estimated partners of `target`.
-        target_estimates: `(n, d_b)`, estimated partners of `source`.
+        maps: linear maps `(d_a, d_b)` and `(d_b, d_a)` from the plain rounds, which keep rows apart best.
+        source: rows `(n + m, d_a)`: real ones, then estimated partners of the target's.
+        target: rows `(m + n, d_b)`, in the same way.
+        source_estimates: `(m + n, d_a)`, estimated partners of `target`.
+        target_estimates: `(n + m, d_b)`, estimated partners of `source`.
         agreement: cosine between the corrections that the two directions ask for in the first round. They look at other
             rows in another space; noise agrees by chance only.
     """
 
-    cross_covariance: Tensor
+    maps: tuple[Tensor, Tensor]
     source: Tensor
     target: Tensor
     source_estimates: Tensor
@@ -119,7 +119,12 @@ def back_translate(
     """
     moments = Moments.of(source, target)
     cross = moments.possible(neighbour_covariance(source, target, rotation, moments, neighbours, generator))
-    agreement = None
+    known, weight = None, 0.0
+    if anchors is not None:
+        known = (anchors.source.T @ anchors.target / len(anchors)).double()
+        weight = anchor_weight(len(anchors), min(len(source), len(target), SAMPLE))
+        cross = moments.possible((1 - weight) * cross + weight * known)
+    maps, agreement = linear_maps(moments, cross), None
     for _ in range(rounds):
         x, y = (draw(rows, generator) for rows in (source, target))
         left, correlations, right = moments.canonical(cross)
@@ -129,20 +134,26 @@ def back_translate(
             (moments.target_inverse_root @ right.T * weights).float(),
         )
         options = {"neighbours": neighbours, "generator": generator}
-        x_of_y = estimate_partners(x, y, moments, cross, features, **options)
-        y_of_x = estimate_partners(y, x, moments.swapped(), cross.T, features[::-1], **options)
+        partners_of_y = partner_estimator(x, moments, cross, features, **options)
+        partners_of_x = partner_estimator(y, moments.swapped(), cross.T, features[::-1], **options)
+        x_of_y, y_of_x = partners_of_y(y), partners_of_x(x)
         backward, forward = (x_of_y.T @ y / len(y)).double(), (x.T @ y_of_x / len(x)).double()
         agreeing = F.cosine_similarity((backward - cross).flatten(), (forward - cross).flatten(), dim=0).item()
         agreement = agreeing if agreement is None else agreement
         # What only one direction asks for is noise: go as far as the two agree.
         cross = cross + max(agreeing, 0.0) * ((backward + forward) / 2 - cross)
-        if anchors is not None:
-            known = (anchors.source.T @ anchors.target / len(anchors)).double()
-            weight = anchor_weight(len(anchors), len(x))
+        if known is not None:
             cross = (1 - weight) * cross + weight * known
         cross = moments.possible(cross)
         progress()
-    return BackTranslation(cross, x, y, x_of_y, y_of_x, agreement)
+    # Estimated partners of the one side's rows are rows that the other side has not: twice as much to learn from.
+    x, y = torch.cat([x, as_long_as(x_of_y, x)]), torch.cat([y, as_long_as(y_of_x, y)])
+    return BackTranslation(maps, x, y, partners_of_y(y), partners_of_x(x), agreement)
+
+
+def as_long_as(rows: Tensor, real: Tensor) -> Tensor:
+    """Every row scaled to the root mean square length of real ones: estimates are averages, so they are short."""
+    return F.normalize(rows, dim=1) * real.square().sum(1).mean().sqrt()
 
 
 def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -178,9 +189,8 @@ def anchor_weight(anchors: int, rows: int) -> float:
     return 5 * anchors / (5 * anchors + rows)
 
 
-def estimate_partners(
+def partner_estimator(
     x: Tensor,
-    y: Tensor,
     moments: Moments,
     cross: Tensor,
     features: tuple[Tensor, Tensor],
@@ -188,12 +198,11 @@ def estimate_partners(
     neighbours: int,
     generator: torch.Generator,
     simulations: int = 2,
-) -> Tensor:
-    """Posterior means of the unknown partners of `y` in the space of `x`.
+) -> Callable[[Tensor], Tensor]:
+    """Learn to tell the unknown partners of rows `y`, in the space of `x`.
 
     Args:
         x: `(n, d_a)`, centred and scaled.
-        y: `(m, d_b)`, centred and scaled.
         moments: covariances, the space of `x` as source.
         cross: `(d_a, d_b)`, cross-covariance so far.
         features: `(d_a, r)` and `(d_b, r)`, canonical directions in which rows are compared.
@@ -202,7 +211,7 @@ def estimate_partners(
         simulations: synthetic partners of every row.
 
     Returns:
-        `(m, d_a)`.
+        A function from `(m, d_b)`, centred and scaled, to posterior means `(m, d_a)`.
     """
     keys = F.normalize(x @ features[0], dim=1)
 
@@ -218,7 +227,7 @@ def estimate_partners(
         random = torch.randn(len(x), len(noise), generator=generator).to(x.device)
         found.append(guess(x @ weight.float() + random @ noise, True))
     calibration = ridge(torch.cat(found), x.repeat(simulations, 1), 0.1)
-    return guess(y, False) @ calibration
+    return lambda y: guess(y, False) @ calibration
 
 
 def linear_maps(moments: Moments, cross: Tensor, strength: float = 0.03) -> tuple[Tensor, Tensor]:

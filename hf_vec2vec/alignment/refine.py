@@ -61,8 +61,8 @@ def spectral_power(cross_covariance: Tensor, power: float) -> Tensor:
     Power 0 is the polar factor, which trusts every direction alike. While most matches are wrong, only the directions
     with large singular values carry signal; a positive power keeps the others from drowning it.
     """
-    left, values, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
-    return (left * (values / values[0]).pow(power) @ right).to(cross_covariance.dtype)
+    left, values, right = torch.linalg.svd(cross_covariance, full_matrices=False)
+    return left * (values / values[0]).pow(power) @ right
 
 
 def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, hubness_k: int = 10) -> Tensor:
@@ -79,13 +79,13 @@ def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, 
         `(d_a, d_b)`.
     """
     cosines = F.normalize(source @ rotation, dim=1) @ target.T
-    source_hubness = cosines.topk(min(hubness_k, len(target)), dim=1).values.mean(1)
-    target_hubness = cosines.topk(min(hubness_k, len(source)), dim=0).values.mean(0)
+    source_hubness = cosines.topk(min(hubness_k, len(target)), dim=1, sorted=False).values.mean(1)
+    target_hubness = cosines.topk(min(hubness_k, len(source)), dim=0, sorted=False).values.mean(0)
     csls = cosines.mul_(2).sub_(source_hubness[:, None]).sub_(target_hubness)
-    mutual = (csls >= csls.topk(min(k, len(target)), dim=1).values[:, -1:]) & (
-        csls >= csls.topk(min(k, len(source)), dim=0).values[-1:]
-    )
-    return source.T @ (mutual.to(target.dtype) @ target)
+    similarity, nearest = csls.topk(min(k, len(target)), dim=1, sorted=False)
+    least = csls.topk(min(k, len(source)), dim=0, sorted=False).values.amin(0)
+    mutual = (similarity >= least[nearest]).to(target.dtype)
+    return source.T @ F.embedding_bag(nearest, target, per_sample_weights=mutual, mode="sum")
 
 
 def anneal(

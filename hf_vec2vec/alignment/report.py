@@ -7,13 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .score import alignment_score
-from .search import Search, overlap
 
 NULLS = 20
 # Between alignments that are known to be right (fit .71 and .86, consensus .83 and .53, excess 23 on sentence encoders),
 # and wrong ones and controls: fit up to .31, consensus up to .65, excess up to 10 (a wrong map into the hidden states of a
 # language model), below 0 for Gaussians, 7 for random strings against text. Fit tells most.
-LEAST_EXCESS, LEAST_FIT, GOOD_FIT, GOOD_CONSENSUS = 5.0, 0.4, 0.5, 0.4
+LEAST_EXCESS, LEAST_FIT, GOOD_FIT, GOOD_CONSENSUS = 5.0, 0.4, 0.5, 0.5
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class AlignmentReport:
         excess: `score - null_score`, in standard deviations over the reflections.
         ceiling: the score that two samples of one space reach with each other, the lower of both spaces.
         fit: `(score - null_score) / (ceiling - null_score)`: 0 by chance, 1 for one and the same space.
-        consensus: mean overlap (cosine between matrices) of the best rotation with the others that were refined, each
-            from another guess. Wrong maps differ from one another, right ones do not.
+        consensus: mean cosine between the translations of the same rows by the best rotation and by that which lies next to
+            it, grown from another guess. Wrong maps differ from one another, right ones do not.
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
     """
 
@@ -58,15 +57,23 @@ class AlignmentReport:
         return {"verdict": self.verdict, **asdict(self)}
 
 
-def judge(search: Search, agreement: float | None, generator: torch.Generator) -> AlignmentReport:
+def judge(
+    rotation: Tensor,
+    finalists: Tensor,
+    held_out: tuple[Tensor, Tensor],
+    agreement: float | None,
+    generator: torch.Generator,
+) -> AlignmentReport:
     """Report on a rotation.
 
     Args:
-        search: what `find_rotation` gave.
+        rotation: `(d_a, d_b)`, semi-orthogonal.
+        finalists: rotations `(f, d_a, d_b)` that the search found from different guesses, the best first.
+        held_out: rows `(h, d_a)` and `(h, d_b)`, norm 1, that no rotation was fitted to.
         agreement: of back-translation.
         generator: source of randomness, on the CPU.
     """
-    x, y = search.held_out
+    x, y = held_out
     ceiling = min(_ceiling(x), _ceiling(y))
     axes = torch.linalg.eigh(x.T @ x)[1]
     nulls = []
@@ -74,17 +81,18 @@ def judge(search: Search, agreement: float | None, generator: torch.Generator) -
         signs = torch.ones(len(axes))
         signs[torch.randperm(len(axes), generator=generator)[: len(axes) // 2]] = -1
         reflected = x @ (axes * signs.to(axes)) @ axes.T
-        nulls.append(_half_score(reflected @ search.rotation, y))
-    score, nulls = _half_score(x @ search.rotation, y), torch.tensor(nulls)
+        nulls.append(_half_score(reflected @ rotation, y))
+    score, nulls = _half_score(x @ rotation, y), torch.tensor(nulls)
     null = nulls.mean().item()
-    others = [overlap(search.finalists[0], rotation) for rotation in search.finalists[1:]]
+    translated = F.normalize(x @ finalists[0], dim=1)
+    others = [F.cosine_similarity(translated, x @ other).mean().item() for other in finalists[1:]]
     return AlignmentReport(
         score=score,
         null_score=null,
         excess=(score - null) / max(nulls.std().item(), 1e-6),
         ceiling=ceiling,
         fit=(score - null) / max(ceiling - null, 1e-6),
-        consensus=sum(others) / len(others) if others else 1.0,
+        consensus=max(others, default=0.0),
         agreement=agreement,
     )
 

@@ -20,7 +20,8 @@ def fit_residual(
     *,
     hidden_dim: int,
     epochs: int,
-    learning_rate: float = 1e-3,
+    trust: float = 0.8,
+    learning_rate: float = 5e-4,
     weight_decay: float = 0.01,
     anchors: Anchors | None = None,
     generator: torch.Generator,
@@ -34,6 +35,8 @@ def fit_residual(
         weight: `(d_a, d_b)`, the linear map, which stays as it is.
         hidden_dim: width of the MLP.
         epochs: passes over the rows.
+        trust: in the estimates; the rest goes to the linear map's own output. Estimates lie nearer to the truth, but also
+            nearer to one another: higher cosine, lower top-1.
         learning_rate: of AdamW at first; falls to 0 on a line.
         weight_decay: of AdamW.
         anchors: known pairs, each of which counts as five estimates.
@@ -43,6 +46,7 @@ def fit_residual(
     Returns:
         The sum of both, in evaluation mode and without gradients. Loss: 1 minus cosine.
     """
+    estimates = trust * F.normalize(estimates, dim=1) + (1 - trust) * F.normalize(rows @ weight, dim=1)
     if anchors is not None:
         rows = torch.cat([rows, anchors.source.repeat(5, 1)])
         estimates = torch.cat([estimates, anchors.target.repeat(5, 1)])

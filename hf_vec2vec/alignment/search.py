@@ -5,19 +5,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .refine import anneal
+from .report import judge
 from .score import alignment_score
 from .start import polar_factor, starting_rotations
 
-# Successive halving: how many candidates go on, for how many steps, on how many rows. The score tells right from wrong
-# guesses better the more they are refined, and costs less to ask than to refine them all.
-ROUNDS = ((None, 4, 2500), (8, 6, 2500), (3, 12, 2500))
-COARSE = {"powers": (0.5, 0.5), "neighbours": (30, 30)}
+WAVE = 6  # guesses at a time, until two of them lead to the same rotation
+COARSE = {"powers": (0.5, 0.5), "neighbours": (30, 30), "sample": 2500}
 FINE = {"powers": (0.5, 0.1), "neighbours": (30, 15), "sample": 4000}
 # Denser samples have nearer neighbours, which carry the map past the point where small ones stall.
 DENSE, DENSE_STEPS = {"powers": (0.1, 0.0), "neighbours": (15, 10), "sample": 8000}, 8
+FIRST_STEPS = 4  # for every guess of a wave
+CHUNK, CHUNKS = 6, 6  # coarse steps of the best guesses, as long as the score still rises by more than it varies
+LEAST_RISE = 0.003
+CLIMBERS, FINALISTS = 3, 2  # of each wave
 HELD_OUT = 1000
 
 
@@ -27,9 +29,9 @@ class Search:
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
-        score: its `alignment_score` on rows held out, mean of both directions.
+        score: its `alignment_score` on rows held out, source to target.
         start_scores: the same of every guess after a few steps, in the order of the guesses.
-        finalists: rotations `(f, d_a, d_b)` that went on to the last round, best first.
+        finalists: rotations `(f, d_a, d_b)` from different guesses, all refined, best first.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
     """
 
@@ -41,13 +43,9 @@ class Search:
 
 
 def search_steps(num_starts: int, steps: int) -> int:
-    """How often `find_rotation` reports progress."""
-    candidates = num_starts + 1
-    total = 0
-    for count, length, _ in ROUNDS:
-        candidates = min(candidates, count or candidates)
-        total += candidates * length
-    return total + steps + DENSE_STEPS
+    """How many steps `find_rotation` makes at most."""
+    waves = -(-num_starts // WAVE)
+    return num_starts * FIRST_STEPS + waves * (FIRST_STEPS + CLIMBERS * CHUNK * CHUNKS + FINALISTS * steps) + DENSE_STEPS
 
 
 def find_rotation(
@@ -59,44 +57,64 @@ def find_rotation(
     steps: int,
     generator: torch.Generator,
     known: tuple[Tensor, float] | None = None,
-    progress: Callable[[], object] = lambda: None,
+    progress: Callable[[int], object] = lambda steps: None,
 ) -> Search:
-    """Guess rotations, refine the better ones further and further, keep the best.
+    """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
+
+    Easy pairs are settled by the first wave of guesses; hard ones get all of them.
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
         target: `(m, d_b)`, norm 1, in random order.
-        num_starts: guesses.
+        num_starts: guesses, at most.
         num_anchors: clusters a side and guess.
         steps: of the last refinement.
         generator: source of randomness, on the CPU.
         known: cross-covariance `(d_a, d_b)` of known pairs and its share in every step. It is a guess of its own, too.
-        progress: called `search_steps` times.
+        progress: called with the number of steps done.
     """
     held_out = min(HELD_OUT, len(source) // 5, len(target) // 5)
     (held_a, fit_a), (held_b, fit_b) = ((u[:held_out], u[held_out:]) for u in (source, target))
 
     def score(rotation: Tensor) -> float:
-        return (alignment_score(held_a @ rotation, held_b) + alignment_score(held_b @ rotation.T, held_a)) / 2
+        return alignment_score(held_a @ rotation, held_b)
 
     def refine(rotation: Tensor, length: int, schedule: dict) -> Tensor:
-        return anneal(fit_a, fit_b, rotation, steps=length, generator=generator, known=known, progress=progress, **schedule)
+        refined = anneal(fit_a, fit_b, rotation, steps=length, generator=generator, known=known, **schedule)
+        progress(length)
+        return refined
 
-    candidates = starting_rotations(
-        fit_a, fit_b, num_starts=num_starts, num_anchors=num_anchors, sample=6000, whitening=(0.6, 0.0), generator=generator
-    )
-    if known is not None:
-        candidates[0] = polar_factor(known[0])
-    ranked, start_scores = list(candidates), ()
-    for count, length, sample in ROUNDS:
-        refined = [refine(candidate, length, COARSE | {"sample": sample}) for candidate in ranked[:count]]
-        scores = [score(rotation) for rotation in refined]
-        start_scores = start_scores or tuple(scores)
-        ranked = [refined[i] for i in sorted(range(len(refined)), key=scores.__getitem__, reverse=True)]
-    rotation = polar_factor(refine(refine(ranked[0], steps, FINE), DENSE_STEPS, DENSE))
-    return Search(rotation, score(rotation), start_scores, torch.stack(ranked), (held_a, held_b))
+    def climb(reached: float, rotation: Tensor) -> Tensor:
+        for _ in range(CHUNKS):
+            rotation = refine(rotation, CHUNK, COARSE)
+            before, reached = reached, score(rotation)
+            if reached < before + LEAST_RISE:
+                break
+        return rotation
 
+    def ranked(rotations: list[Tensor]) -> list[tuple[float, Tensor]]:
+        return sorted(((score(rotation), rotation) for rotation in rotations), key=lambda pair: pair[0], reverse=True)
 
-def overlap(first: Tensor, second: Tensor) -> float:
-    """Cosine between two maps as matrices: 1 for the same map, about 0 for unrelated ones."""
-    return F.cosine_similarity(first.flatten(), second.flatten(), dim=0).item()
+    finalists, start_scores = [], []
+    for first in range(0, num_starts, WAVE):
+        candidates = starting_rotations(
+            fit_a,
+            fit_b,
+            num_starts=min(WAVE, num_starts - first),
+            num_anchors=num_anchors,
+            sample=6000,
+            whitening=(0.6, 0.0),
+            generator=generator,
+        )
+        if known is not None and not first:
+            candidates[0] = polar_factor(known[0])
+        wave = ranked([refine(rotation, FIRST_STEPS, COARSE) for rotation in candidates])
+        start_scores += [value for value, _ in wave]
+        climbed = ranked([climb(*guess) for guess in wave[:CLIMBERS]])
+        finalists += ranked([polar_factor(refine(rotation, steps, FINE)) for _, rotation in climbed[:FINALISTS]])
+        finalists = sorted(finalists, key=lambda pair: pair[0], reverse=True)
+        best = torch.stack([rotation for _, rotation in finalists])
+        if judge(best[0], best, (held_a, held_b), None, generator).verdict == "aligned":
+            break
+    rotation = polar_factor(refine(best[0], DENSE_STEPS, DENSE))
+    return Search(rotation, score(rotation), tuple(start_scores), best, (held_a, held_b))
