@@ -46,7 +46,7 @@ TRANSPORT = {
     "entropic GW": "entropic_gromov_wasserstein",
 }
 ONCE = ["oracles", *PUBLISHED, *TRANSPORT, "Vec2Vec, random start"]
-CONTROLS = ["control: gaussian", "control: shuffled coordinates"]
+CONTROLS = ["control: gaussian", "control: shuffled coordinates", "control: random strings"]
 PAIRS_CURVE = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -60,7 +60,11 @@ class BenchmarkArguments:
     rows: int = field(default=10_000, metadata={"help": "Training rows a side."})
     held_out: int = field(default=4192, metadata={"help": "Rows that measure."})
     seeds: int = field(default=10, metadata={"help": "Runs of ours on each pair."})
-    control_seeds: int = field(default=3, metadata={"help": "Runs on each control."})
+    control_seeds: int = field(default=3, metadata={"help": "Runs on each control, in place of the last pair's target."})
+    random_strings: str | None = field(
+        default=None,
+        metadata={"help": "Vectors of random strings by the encoder of the last pair's target: a third control."},
+    )
     anchors: list[int] = field(default_factory=lambda: [10, 50, 500], metadata={"help": "Numbers of known pairs to try."})
     methods: list[str] | None = field(default=None, metadata={"help": "Only these, for instance ours 'mini-vec2vec'."})
     run: str | None = field(default=None, metadata={"help": "Internal: one run, as JSON."})
@@ -95,25 +99,21 @@ def jobs(args: BenchmarkArguments) -> list[dict]:
     """Every run, ours first."""
     listed = [{"pair": p, "method": "ours", "seed": s} for s in range(args.seeds) for p in args.pair]
     listed += [{"pair": p, "method": m, "seed": 0} for p in args.pair for m in ONCE]
-    listed += [
-        {"pair": p, "method": c, "seed": s} for p in args.pair[:1] for c in CONTROLS for s in range(args.control_seeds)
-    ]
+    controls = CONTROLS if args.random_strings else CONTROLS[:2]
+    listed += [{"pair": args.pair[-1], "method": c, "seed": s} for c in controls for s in range(args.control_seeds)]
     listed += [{"pair": p, "method": f"ours, {n} pairs", "seed": 0} for p in args.pair for n in args.anchors]
     return [job for job in listed if args.methods is None or job["method"] in args.methods]
 
 
 def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
     """One run in this process."""
-    files = dict(entry.split("=", 1) for entry in args.space)
-    a, b = (vectors(load_embeddings(files[name]), name).float() for name in pair.split(":"))
-    generator = torch.Generator().manual_seed(1000 + seed)
-    b = b @ torch.linalg.qr(torch.randn(b.shape[1], b.shape[1], generator=generator))[0]
+    a, b, generator = spaces(args.space, pair, seed)
     n = args.rows
-    x, y, held_x, held_y = a[:n], b[n : 2 * n], a[-args.held_out :], b[-args.held_out :]
     if 2 * n + args.held_out > len(a):
         raise ValueError(
             f"`rows` {n} a side and `held_out` {args.held_out} need more than the {len(a)} rows that there are."
         )
+    x, y, held_x, held_y = a[:n], b[n : 2 * n], a[-args.held_out :], b[-args.held_out :]
     means = x.mean(0), y.mean(0)
 
     def figures(forward: Tensor, backward: Tensor) -> dict:
@@ -128,7 +128,11 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
 
     started, stages, extra = time.perf_counter(), {}, {}
     if method.startswith("control"):
-        y = gaussian_like(y, generator) if "gaussian" in method else shuffled_coordinates(y, generator)
+        y = {
+            "control: gaussian": lambda: gaussian_like(y, generator),
+            "control: shuffled coordinates": lambda: shuffled_coordinates(y, generator),
+            "control: random strings": lambda: vectors(load_embeddings(args.random_strings), "random").float()[:n],
+        }[method]()
         extra["report"] = align(x, y, seed=seed, epochs=0, progress=False).report.to_dict()
     elif method.startswith("ours"):
         count = int(method.split()[1]) if "pairs" in method else 0
@@ -165,6 +169,14 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
     seconds = time.perf_counter() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB, on Linux
     return {"stages": stages, "seconds": seconds, "peak_gib": memory, **extra}
+
+
+def spaces(entries: list[str], pair: str, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
+    """Both spaces of a pair, the second under a rotation that depends on the seed; and the generator it came from."""
+    files = dict(entry.split("=", 1) for entry in entries)
+    a, b = (vectors(load_embeddings(files[name]), name).float() for name in pair.split(":"))
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return a, b @ torch.linalg.qr(torch.randn(b.shape[1], b.shape[1], generator=generator))[0], generator
 
 
 def oracles(x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

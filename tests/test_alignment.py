@@ -51,6 +51,29 @@ def test_pairs_by_row_order_do_not_help():
     assert torch.nn.functional.cosine_similarity(noise @ found.source_to_target, noise @ rotation).mean() < 0.5
 
 
+def _thin(rows):
+    """The same rows in 400 dimensions, of which 24 are used: more dimensions than rows, and not of full rank."""
+    return rows @ random_rotation(24, 400, seed=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "least"),
+    [
+        (lambda x: x.repeat(2, 1), 1000, 0.95),  # every row twice
+        (lambda x: torch.cat([x, torch.ones(len(x), 3)], dim=1), 2000, 0.95),  # constant columns
+        (lambda x: x * torch.linspace(0.6, 1.4, 24) @ random_rotation(24, 24, seed=3), 2000, 0.95),  # linear, no rotation
+        (_thin, 300, 0.5),  # few rows tell less
+    ],
+    ids=["duplicates", "constant columns", "linear copy", "dimensions above rows"],
+)
+def test_awkward_spaces_are_aligned(change, rows, least):
+    a, b, held_out = make_cloud(rows, seed=2), make_cloud(2000, seed=3), make_cloud(500, seed=4)
+    found = align(change(a), b @ random_rotation(24, 24), source_name="a", target_name="b", seed=0, **QUICK)
+    model, truth = Vec2VecModel.from_alignment(found, allow_not_aligned=True), held_out @ random_rotation(24, 24)
+    assert top1(model.translate(change(held_out)[:500], source="a", target="b"), truth) >= least
+    assert found.source_to_target.isfinite().all()
+
+
 def test_clouds_without_common_shape_score_below_a_right_alignment(rotated_spaces, alignment):
     a, _, _, _ = rotated_spaces
     noise = torch.randn(2000, 32, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from conftest import make_cloud
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from hf_vec2vec import (
     PairedEmbeddings,
@@ -168,6 +168,24 @@ def test_best_checkpoint_by_the_unpaired_score(tmp_path):
     scores = [log["eval_alignment_score"] for log in trainer.state.log_history if "eval_alignment_score" in log]
     assert trainer.state.best_metric == max(scores)
     assert trainer.evaluate()["eval_alignment_score"] == pytest.approx(max(scores), abs=1e-6)  # its weights are loaded
+
+
+def test_training_stops_when_the_unpaired_score_no_longer_rises(tmp_path):
+    trainer = build(
+        tmp_path,
+        eval_dataset=UnpairedEmbeddings(spaces(40)),
+        learning_rate=0.0,  # nothing moves, so the second score is no better than the first
+        max_steps=20,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="alignment_score",
+    )
+    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=1))
+    trainer.train()
+    assert trainer.state.global_step == 4
 
 
 def test_after_training_nothing_is_frozen(tmp_path):
