@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -88,7 +89,7 @@ def main() -> None:
             file.write_text(json.dumps(job | result | {"wall_seconds": time.perf_counter() - started}, indent=2))
         results.append(json.loads(file.read_text()))
     rows = summary(results)
-    table = as_markdown(rows)
+    table = "\n\n".join([as_markdown(rows), *pair_equivalents(rows)])
     (Path(args.output_dir) / "alignment.json").write_text(json.dumps(rows, indent=2))
     (Path(args.output_dir) / "alignment.md").write_text(table + "\n")
     picture(rows, Path(args.output_dir) / "alignment.png")
@@ -298,6 +299,26 @@ def as_markdown(rows: list[dict]) -> str:
         if "verdict" in row
     ]
     return "\n".join(lines)
+
+
+def pair_equivalents(rows: list[dict]) -> list[str]:
+    """How many pairs paired Procrustes needs for our figures: a line a direction, interpolated on the logarithm."""
+    lines = []
+    for ours in (row for row in rows if row["method"] == "ours: full"):
+        curve = [
+            (int(row["method"].split()[1]), row)
+            for row in rows
+            if row["direction"] == ours["direction"] and row["method"].startswith("Procrustes, ")
+        ]
+        found = []
+        for figure in ("top1", "centred_cosine"):
+            reached, needed = np.array([row[figure] for _, row in curve]), np.log([count for count, _ in curve])
+            if not len(reached) or ours[figure] > reached.max():
+                found.append(f"more than {curve[-1][0]:,}" if curve else "unknown")
+            else:
+                found.append(f"{np.exp(np.interp(ours[figure], np.maximum.accumulate(reached), needed)):,.0f}")
+        lines.append(f"{ours['direction']}: worth {found[0]} pairs in top-1, {found[1]} in centred cosine")
+    return lines
 
 
 def picture(rows: list[dict], file: Path) -> None:

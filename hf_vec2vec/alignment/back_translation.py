@@ -9,6 +9,10 @@ model is true, and whose covariance with `y` corrects the model where it is not.
 
 The step is one of expectation maximisation for a joint Gaussian of which only the margins are seen, with neighbours as
 the evidence that a Gaussian lacks. Nothing paired enters it, unless anchors are given.
+
+Calibrated estimates lie nearest to the truth, but also nearer to one another. Linear maps from plain rounds, without
+calibration, keep rows apart better (top-1 .995 against .991 from MiniLM-L6 to MiniLM-L3, centred cosine .696 against .718).
+So the maps that are returned are the plain ones, and what the network adds to them it learns from the estimates.
 """
 
 from collections.abc import Callable

@@ -61,7 +61,8 @@ def find_rotation(
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
 
-    Easy pairs are settled by the first wave of guesses; hard ones get all of them.
+    Easy pairs are settled by the first wave of guesses; hard ones get all of them. The first guess of a wave is the sum of
+    the others, so two finalists of one wave can have a guess in common.
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
