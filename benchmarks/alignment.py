@@ -322,22 +322,31 @@ def pair_equivalents(rows: list[dict]) -> list[str]:
 
 
 def picture(rows: list[dict], file: Path) -> None:
-    """Centred cosine against top-1, one panel a direction, one dot a method."""
+    """Centred cosine against top-1, one panel a direction, one dot a method; methods at chance are named, not drawn."""
     from matplotlib.figure import Figure
 
-    directions = list(dict.fromkeys(row["direction"] for row in rows if "top1" in row))
+    dots = [row for row in rows if "top1" in row and not row["method"].startswith("Procrustes, ")]
+    directions = list(dict.fromkeys(row["direction"] for row in dots))
     if not directions:
         return
-    figure = Figure(figsize=(4.5 * min(len(directions), 2), 4.2 * -(-len(directions) // 2)), layout="constrained")
+    chance = {row["method"] for row in dots} - {row["method"] for row in dots if row["top1"] > 0.05}
+    methods = [method for method in dict.fromkeys(row["method"] for row in dots) if method not in chance]
+    lines = -(-len(directions) // 2)
+    figure = Figure(figsize=(9, 1.2 + 3.6 * lines), layout="constrained")
     for i, direction in enumerate(directions):
-        axes = figure.add_subplot(-(-len(directions) // 2), min(len(directions), 2), i + 1)
-        for row in (r for r in rows if r.get("top1") is not None and r["direction"] == direction):
-            if row["method"].startswith("Procrustes, "):
-                continue
+        axes = figure.add_subplot(lines, 2, i + 1)
+        for row in (r for r in dots if r["direction"] == direction and r["method"] in methods):
             marker = "*" if row["method"].startswith("ours") else "s" if row["method"].startswith("paired") else "o"
-            axes.scatter(row["centred_cosine"], row["top1"], marker=marker, s=60, label=row["method"])
+            colour = f"C{methods.index(row['method']) % 10}"
+            axes.scatter(row["centred_cosine"], row["top1"], marker=marker, s=80, color=colour, label=row["method"])
         axes.set(title=direction, xlabel="centred cosine", ylabel="top-1")
-        axes.legend(fontsize=5)
+        axes.margins(0.15)
+    handles = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    if chance:
+        figure.suptitle("At chance: " + ", ".join(sorted(chance)), fontsize=8)
     figure.savefig(file, dpi=150)
 
 
