@@ -18,7 +18,7 @@ class Vec2VecConfig(PreTrainedConfig):
         latent_dim (`int`, *optional*):
             Width of the shared space. Defaults to the sum of the dimensions: wide enough to hold one linear map for each
             direction and exact reconstruction (see [`Vec2VecModel.from_alignment`]).
-        hidden_dim (`int`, *optional*, defaults to 512):
+        hidden_dim (`int`, *optional*, defaults to 1024):
             Width of every hidden layer.
         adapter_layers (`int`, *optional*, defaults to 1):
             Hidden layers of each input and output adapter.
@@ -48,7 +48,7 @@ class Vec2VecConfig(PreTrainedConfig):
 
     embedding_dims: dict[str, int] | None = None
     latent_dim: int | None = None
-    hidden_dim: int = 512
+    hidden_dim: int = 1024
     adapter_layers: int = 1
     backbone_layers: int = 1
     dropout: float | int = 0.0

@@ -35,8 +35,8 @@ class TranslatorArguments:
             "choices": ["alignment", "random"],
         },
     )
-    align_starts: int = field(default=20, metadata={"help": "First guesses that the alignment tries."})
-    align_steps: int = field(default=20, metadata={"help": "Steps that refine the best guess."})
+    align_starts: int = field(default=24, metadata={"help": "First guesses that the alignment tries at most."})
+    align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses."})
     allow_not_aligned: bool = field(
         default=False, metadata={"help": "Go on where the alignment's verdict is 'not aligned'."}
     )
