@@ -47,6 +47,12 @@ def test_unequal_dimensions_give_semi_orthogonal_maps(frames):
     torch.testing.assert_close(found["d", "b"].T @ found["d", "b"], torch.eye(8), rtol=0, atol=1e-5)
 
 
+def test_spaces_meet_in_a_larger_one_of_which_they_hold_different_parts():
+    frames = {name: random_rotation(8, 12, seed=i) for i, name in enumerate("ab")}
+    found = synchronize({("a", "c"): frames["a"], ("b", "c"): frames["b"]})
+    torch.testing.assert_close(found["a", "b"], polar_factor(frames["a"] @ frames["b"].T), rtol=0, atol=1e-5)
+
+
 def test_rotations_that_join_nothing_or_contradict_are_refused():
     with pytest.raises(ValueError, match="no way from 'a' to 'c'"):
         synchronize({("a", "b"): torch.eye(3), ("c", "d"): torch.eye(3)})

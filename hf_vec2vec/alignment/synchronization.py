@@ -47,6 +47,12 @@ def synchronize(rotations: dict[tuple[str, str], Tensor]) -> dict[tuple[str, str
     # Spaces with fewer rotations would weigh less in the frame.
     degrees = {name: 1 + sum(name in pair for pair in rotations) for name in dims}
     weights = torch.cat([torch.full((dim,), degrees[name] ** -0.5) for name, dim in dims.items()]).double()
-    frame = torch.linalg.eigh(weights[:, None] * blocks * weights).eigenvectors[:, -max(dims.values()) :]
-    frames = {name: polar_factor(frame[where]) for name, where in starts.items()}
+    values, axes = torch.linalg.eigh(weights[:, None] * blocks * weights)
+    if len(set(dims.values())) == 1:
+        frame = axes[:, -max(dims.values()) :]
+        frames = {name: polar_factor(frame[where]) for name, where in starts.items()}
+    else:
+        # Where dimensions differ, leading eigenvectors take in axes in which two spaces have opposite signs. The
+        # exponential adds up every path between two spaces instead, long ones less; maps then agree nearly, not exactly.
+        frames = {name: (axes * values.exp())[where] for name, where in starts.items()}
     return {(a, b): polar_factor(frames[a] @ frames[b].T).float() for a in dims for b in dims if a != b}
