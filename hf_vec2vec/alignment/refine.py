@@ -1,7 +1,5 @@
 """From a rough rotation to a good one, by mutual neighbours; and the tools that later steps share."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -99,7 +97,6 @@ def anneal(
     sample: int,
     generator: torch.Generator,
     known: tuple[Tensor, float] | None = None,
-    progress: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Turn a map that is barely better than chance into a good one, on a fresh sample of rows in every step.
 
@@ -115,7 +112,6 @@ def anneal(
         sample: rows of each side a step, which bounds memory at a few `sample²` floats.
         generator: source of randomness, on the CPU.
         known: cross-covariance `(d_a, d_b)` of known pairs and its share, between 0 and 1, in every step.
-        progress: called after every step.
 
     Returns:
         `(d_a, d_b)`, not yet a rotation unless the last power is 0.
@@ -131,7 +127,6 @@ def anneal(
             anchored, share = known
             covariance = (1 - share) * covariance / covariance.norm() + share * anchored / anchored.norm()
         rotation = spectral_power(covariance, powers[0] + (powers[1] - powers[0]) * done)
-        progress()
     return rotation
 
 

@@ -30,7 +30,7 @@ class Search:
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
         score: its `alignment_score` on rows held out, source to target.
-        start_scores: the same of every guess after a few steps, in the order of the guesses.
+        start_scores: the same of every guess after a few steps, wave by wave, best first.
         finalists: rotations `(f, d_a, d_b)` from different guesses, all refined, best first.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
     """
