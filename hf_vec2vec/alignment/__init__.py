@@ -201,7 +201,7 @@ def align(
                 fit_residual(translated.target, translated.source_estimates, maps[1], anchors=swapped, **options),
             )
     clock.append(time.perf_counter())
-    report = judge(found.rotation, found.finalists, found.held_out, agreement, generator)
+    report = judge(found.rotation, found.others, found.held_out, agreement, generator)
     return Alignment(
         source=source_name,
         target=target_name,

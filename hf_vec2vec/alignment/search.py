@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -15,11 +16,12 @@ WAVE = 6  # guesses at a time, until two of them lead to the same rotation
 COARSE = {"powers": (0.5, 0.5), "neighbours": (30, 30), "sample": 2500}
 FINE = {"powers": (0.5, 0.1), "neighbours": (30, 15), "sample": 4000}
 # Denser samples have nearer neighbours, which carry the map past the point where small ones stall.
-DENSE, DENSE_STEPS = {"powers": (0.1, 0.0), "neighbours": (15, 10), "sample": 8000}, 8
+DENSE = {"powers": (0.1, 0.0), "neighbours": (15, 10), "sample": 8000}
 FIRST_STEPS = 4  # for every guess of a wave
-CHUNK, CHUNKS = 6, 6  # coarse steps of the best guesses, as long as the score still rises by more than it varies
-LEAST_RISE = 0.003
-CLIMBERS, FINALISTS = 3, 2  # of each wave
+CLIMBERS = 3  # guesses of a wave that go on
+# Steps at a time, as long as the score still rises by more than it varies, and how often at most.
+CLIMB = {"steps": 6, "least_rise": 0.003, "chunks": 6}
+LAST_CLIMB = {"steps": 4, "least_rise": 0.0003, "chunks": 8}
 HELD_OUT = 1000
 
 
@@ -31,21 +33,22 @@ class Search:
         rotation: `(d_a, d_b)`, semi-orthogonal.
         score: its `alignment_score` on rows held out, source to target.
         start_scores: the same of every guess after a few steps, wave by wave, best first.
-        finalists: rotations `(f, d_a, d_b)` from different guesses, all refined, best first.
+        others: maps `(o, d_a, d_b)` that other guesses led to, refined less.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
     """
 
     rotation: Tensor
     score: float
     start_scores: tuple[float, ...]
-    finalists: Tensor
+    others: Tensor
     held_out: tuple[Tensor, Tensor]
 
 
 def search_steps(num_starts: int, steps: int) -> int:
     """How many steps `find_rotation` makes at most."""
+    longest, last = (climb["steps"] * climb["chunks"] for climb in (CLIMB, LAST_CLIMB))
     waves = -(-num_starts // WAVE)
-    return num_starts * FIRST_STEPS + waves * (FIRST_STEPS + CLIMBERS * CHUNK * CHUNKS + FINALISTS * steps) + DENSE_STEPS
+    return (num_starts + waves) * FIRST_STEPS + waves * (CLIMBERS * longest + steps) + last
 
 
 def find_rotation(
@@ -85,18 +88,17 @@ def find_rotation(
         progress(length)
         return refined
 
-    def climb(reached: float, rotation: Tensor) -> Tensor:
-        for _ in range(CHUNKS):
-            rotation = refine(rotation, CHUNK, COARSE)
+    def climb(
+        reached: float, rotation: Tensor, schedule: dict, *, steps: int, least_rise: float, chunks: int
+    ) -> tuple[float, Tensor]:
+        for _ in range(chunks):
+            rotation = refine(rotation, steps, schedule)
             before, reached = reached, score(rotation)
-            if reached < before + LEAST_RISE:
+            if reached < before + least_rise:
                 break
-        return rotation
+        return reached, rotation
 
-    def ranked(rotations: list[Tensor]) -> list[tuple[float, Tensor]]:
-        return sorted(((score(rotation), rotation) for rotation in rotations), key=lambda pair: pair[0], reverse=True)
-
-    finalists, start_scores = [], []
+    climbed, champion, start_scores = [], None, []
     for first in range(0, num_starts, WAVE):
         candidates = starting_rotations(
             fit_a,
@@ -109,13 +111,16 @@ def find_rotation(
         )
         if known is not None and not first:
             candidates[0] = polar_factor(known[0])
-        wave = ranked([refine(rotation, FIRST_STEPS, COARSE) for rotation in candidates])
+        wave = (refine(rotation, FIRST_STEPS, COARSE) for rotation in candidates)
+        wave = sorted(((score(rotation), rotation) for rotation in wave), key=itemgetter(0), reverse=True)
         start_scores += [value for value, _ in wave]
-        climbed = ranked([climb(*guess) for guess in wave[:CLIMBERS]])
-        finalists += ranked([polar_factor(refine(rotation, steps, FINE)) for _, rotation in climbed[:FINALISTS]])
-        finalists = sorted(finalists, key=lambda pair: pair[0], reverse=True)
-        best = torch.stack([rotation for _, rotation in finalists])
-        if judge(best[0], best, (held_a, held_b), None, generator).verdict == "aligned":
+        climbed += [climb(*guess, COARSE, **CLIMB) for guess in wave[:CLIMBERS]]
+        climbed.sort(key=itemgetter(0), reverse=True)
+        if climbed[0] is not champion:
+            champion = climbed[0]
+            best = polar_factor(refine(champion[1], steps, FINE))
+        others = torch.stack([rotation for _, rotation in climbed[1:]])
+        if judge(best, others, (held_a, held_b), None, generator).verdict == "aligned":
             break
-    rotation = polar_factor(refine(best[0], DENSE_STEPS, DENSE))
-    return Search(rotation, score(rotation), tuple(start_scores), best, (held_a, held_b))
+    rotation = polar_factor(climb(score(best), best, DENSE, **LAST_CLIMB)[1])
+    return Search(rotation, score(rotation), tuple(start_scores), others, (held_a, held_b))
