@@ -9,7 +9,14 @@ from hf_vec2vec.alignment import fit_statistics, polar_factor, ridge
 from hf_vec2vec.alignment.back_translation import Moments, back_translate, partner_estimator
 from hf_vec2vec.alignment.refine import mutual_covariance, nearest_means, spectral_power
 from hf_vec2vec.alignment.residual import fit_residual
-from hf_vec2vec.alignment.start import _swap_gains, gram, partial_whitening, quadratic_assignment
+from hf_vec2vec.alignment.start import (
+    _linear_swap_gains,
+    _swap_gains,
+    gram,
+    partial_whitening,
+    profiles,
+    quadratic_assignment,
+)
 
 QUICK = {"num_starts": 6, "num_anchors": 20, "steps": 10, "hidden_dim": 32, "progress": False}
 
@@ -107,6 +114,25 @@ def test_quadratic_assignment_finds_the_permutation_of_every_problem():
     assert torch.equal(found, orders.argsort(1))
 
 
+def test_linear_swap_gains_are_the_change_of_the_trace():
+    linear = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    gains = _linear_swap_gains(linear)
+    for i, j in itertools.combinations(range(5), 2):
+        order = list(range(5))
+        order[i], order[j] = j, i
+        torch.testing.assert_close(gains[i, j], linear[:, order].trace() - linear.trace())
+
+
+def test_known_pairs_settle_an_assignment_that_shape_leaves_open():
+    generator = torch.Generator().manual_seed(0)
+    corners, known = torch.eye(12), torch.randn(6, 12, generator=generator)  # all corners look alike
+    order = torch.randperm(12, generator=generator)
+    shapes = gram(corners)[None], gram(corners[order])[None]
+    linear = 2 * profiles(corners, known) @ profiles(corners[order], known).T
+    found, _ = quadratic_assignment(*shapes, linear[None], generator=generator)
+    assert torch.equal(found[0], order.argsort())
+
+
 def test_polar_factor_is_the_best_rotation():
     x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
     rotation = random_rotation(5, 7)
@@ -128,9 +154,9 @@ def test_ridge_without_penalty_is_least_squares():
 def test_partial_whitening_with_exponent_one_gives_unit_covariance():
     rows = make_cloud(2000)
     rows = rows - rows.mean(0)
-    whitened = partial_whitening(rows, 1.0)
+    whitened = rows @ partial_whitening(rows, 1.0)
     torch.testing.assert_close(whitened.T @ whitened / len(rows), torch.eye(24), rtol=0, atol=1e-3)
-    plain = partial_whitening(rows, 0.0)
+    plain = rows @ partial_whitening(rows, 0.0)
     torch.testing.assert_close(plain @ plain.T, rows @ rows.T, rtol=1e-3, atol=1e-2)
 
 

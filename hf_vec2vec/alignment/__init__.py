@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..modeling_vec2vec import check_embeddings
-from .back_translation import Anchors, anchor_weight, back_translate
-from .refine import ridge
+from .back_translation import back_translate
+from .refine import Anchors, ridge
 from .report import AlignmentReport, judge
 from .residual import fit_residual
 from .score import alignment_score, matched_cosines
@@ -156,11 +156,11 @@ def align(
         ((r - mean) / scale)[torch.randperm(len(r), generator=generator).to(r.device)]
         for r, (mean, scale) in zip(raw.values(), statistics, strict=True)
     )
-    known_pairs, known = None, None
+    known, unit_known, known_backward = None, None, None
     if anchors is not None:
-        known_pairs = _normalised_anchors(anchors, statistics)
-        units = F.normalize(known_pairs.source, dim=1), F.normalize(known_pairs.target, dim=1)
-        known = (units[0].T @ units[1], anchor_weight(len(known_pairs), min(len(x), len(y))))
+        known = _normalised_anchors(anchors, statistics)
+        unit_known = Anchors(F.normalize(known.source, dim=1), F.normalize(known.target, dim=1))
+        known_backward = Anchors(known.target, known.source)
     network = bool(hidden_dim and epochs and back_translation_rounds)
     total = search_steps(num_starts, steps) + back_translation_rounds + 2 * epochs * network
     with tqdm(total=total, desc="align", disable=not progress) as bar:
@@ -172,7 +172,7 @@ def align(
             num_starts=num_starts,
             num_anchors=num_anchors,
             steps=steps,
-            known=known,
+            anchors=unit_known,
             **options,
         )
         bar.update(search_steps(num_starts, steps) - bar.n)  # waves that were not needed
@@ -186,7 +186,7 @@ def align(
                 found.rotation,
                 rounds=back_translation_rounds,
                 neighbours=neighbours,
-                anchors=known_pairs,
+                anchors=known,
                 **options,
             )
             agreement = translated.agreement
@@ -195,10 +195,9 @@ def align(
         if network:
             bar.set_description("residual")
             options |= {"hidden_dim": hidden_dim, "epochs": epochs}
-            swapped = None if known_pairs is None else Anchors(known_pairs.target, known_pairs.source)
             residuals = (
-                fit_residual(translated.source, translated.target_estimates, maps[0], anchors=known_pairs, **options),
-                fit_residual(translated.target, translated.source_estimates, maps[1], anchors=swapped, **options),
+                fit_residual(translated.source, translated.target_estimates, maps[0], anchors=known, **options),
+                fit_residual(translated.target, translated.source_estimates, maps[1], anchors=known_backward, **options),
             )
     clock.append(time.perf_counter())
     report = judge(found.rotation, found.others, found.held_out, agreement, generator)

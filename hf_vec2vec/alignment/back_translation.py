@@ -22,21 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .refine import nearest_means, ridge
+from .refine import Anchors, nearest_means, ridge
 
 SAMPLE = 20_000  # rows of each side that a round compares: its cost does not grow with the rows beyond
 LARGEST_CORRELATION = 0.97
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """Known pairs in normalised coordinates: row i of `source` `(m, d_a)` belongs to row i of `target` `(m, d_b)`."""
-
-    source: Tensor
-    target: Tensor
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 @dataclass(frozen=True)
@@ -126,7 +115,7 @@ def back_translate(
     known, weight = None, 0.0
     if anchors is not None:
         known = (anchors.source.T @ anchors.target / len(anchors)).double()
-        weight = anchor_weight(len(anchors), min(len(source), len(target), SAMPLE))
+        weight = anchors.share(min(len(source), len(target), SAMPLE))
         cross = moments.possible((1 - weight) * cross + weight * known)
     maps, agreement = linear_maps(moments, cross), None
     for _ in range(rounds):
@@ -186,11 +175,6 @@ def neighbour_covariance(
 def _keep_length(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
     """Rescale a map so that it gives rows as long as real ones: averages are short, so a fit to them overshoots."""
     return weight * (outputs.square().sum(1).mean() / (inputs @ weight).square().sum(1).mean()).sqrt()
-
-
-def anchor_weight(anchors: int, rows: int) -> float:
-    """Share of known pairs in a mean over both: one counts as much as five estimated partners."""
-    return 5 * anchors / (5 * anchors + rows)
 
 
 def partner_estimator(

@@ -1,11 +1,28 @@
 """From a rough rotation to a good one, by mutual neighbours; and the tools that later steps share."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 HUBNESS_ROWS = 4096
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time: memory is linear in rows
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Known pairs in normalised coordinates: row i of `source` `(p, d_a)` belongs to row i of `target` `(p, d_b)`."""
+
+    source: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def share(self, rows: int) -> float:
+        """Weight in a mean over known pairs and so many rows: a pair counts as much as five estimated partners."""
+        return 5 * len(self) / (5 * len(self) + rows)
 
 
 def nearest_means(
@@ -96,7 +113,7 @@ def anneal(
     neighbours: tuple[int, int],
     sample: int,
     generator: torch.Generator,
-    known: tuple[Tensor, float] | None = None,
+    anchors: Anchors | None = None,
 ) -> Tensor:
     """Turn a map that is barely better than chance into a good one, on a fresh sample of rows in every step.
 
@@ -111,7 +128,7 @@ def anneal(
         neighbours: of `mutual_covariance`, first and last; in between geometrically.
         sample: rows of each side a step, which bounds memory at a few `sample²` floats.
         generator: source of randomness, on the CPU.
-        known: cross-covariance `(d_a, d_b)` of known pairs and its share, between 0 and 1, in every step.
+        anchors: known pairs, norm 1, which have their share in every step.
 
     Returns:
         `(d_a, d_b)`, not yet a rotation unless the last power is 0.
@@ -123,8 +140,8 @@ def anneal(
         )
         k = round(neighbours[0] * (neighbours[1] / neighbours[0]) ** done)
         covariance = mutual_covariance(rows_a, rows_b, rotation, k)
-        if known is not None:
-            anchored, share = known
+        if anchors is not None:
+            anchored, share = anchors.source.T @ anchors.target, anchors.share(min(len(source), len(target)))
             covariance = (1 - share) * covariance / covariance.norm() + share * anchored / anchored.norm()
         rotation = spectral_power(covariance, powers[0] + (powers[1] - powers[0]) * done)
     return rotation

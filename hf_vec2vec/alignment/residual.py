@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..modeling_vec2vec import LinearPlusMLP
-from .back_translation import Anchors
+from .refine import Anchors
 
 BATCH = 256
 

@@ -7,7 +7,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from .refine import anneal
+from .refine import Anchors, anneal
 from .report import judge
 from .score import alignment_score
 from .start import polar_factor, starting_rotations
@@ -59,7 +59,7 @@ def find_rotation(
     num_anchors: int,
     steps: int,
     generator: torch.Generator,
-    known: tuple[Tensor, float] | None = None,
+    anchors: Anchors | None = None,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
@@ -74,7 +74,7 @@ def find_rotation(
         num_anchors: clusters a side and guess.
         steps: of the last refinement.
         generator: source of randomness, on the CPU.
-        known: cross-covariance `(d_a, d_b)` of known pairs and its share in every step. It is a guess of its own, too.
+        anchors: known pairs, norm 1. They guide guesses and steps, and their own rotation is a guess, too.
         progress: called with the number of steps done.
     """
     held_out = min(HELD_OUT, len(source) // 5, len(target) // 5)
@@ -84,7 +84,7 @@ def find_rotation(
         return alignment_score(held_a @ rotation, held_b)
 
     def refine(rotation: Tensor, length: int, schedule: dict) -> Tensor:
-        refined = anneal(fit_a, fit_b, rotation, steps=length, generator=generator, known=known, **schedule)
+        refined = anneal(fit_a, fit_b, rotation, steps=length, generator=generator, anchors=anchors, **schedule)
         progress(length)
         return refined
 
@@ -108,9 +108,10 @@ def find_rotation(
             sample=6000,
             whitening=(0.6, 0.0),
             generator=generator,
+            known=anchors,
         )
-        if known is not None and not first:
-            candidates[0] = polar_factor(known[0])
+        if anchors is not None and not first:
+            candidates[0] = polar_factor(anchors.source.T @ anchors.target)
         wave = (refine(rotation, FIRST_STEPS, COARSE) for rotation in candidates)
         wave = sorted(((score(rotation), rotation) for rotation in wave), key=itemgetter(0), reverse=True)
         start_scores += [value for value, _ in wave]

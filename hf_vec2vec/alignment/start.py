@@ -9,6 +9,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from .refine import Anchors
+
 
 def polar_factor(cross_covariance: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrix, the solution of the orthogonal Procrustes problem.
@@ -27,17 +29,18 @@ def polar_factor(cross_covariance: Tensor) -> Tensor:
 
 
 def partial_whitening(rows: Tensor, exponent: float) -> Tensor:
-    """Divide principal axis `i` by `eigenvalue_i ** (exponent / 2)`: 0 leaves the rows as they are, 1 whitens them.
+    """Map that divides principal axis `i` by `eigenvalue_i ** (exponent / 2)`: 0 only turns the rows, 1 whitens them.
 
     Args:
         rows: `(n, d)`, centred.
         exponent: between 0 and 1.
 
     Returns:
-        `(n, d)`, in the coordinates of the principal axes. Inner products do not depend on that choice of basis.
+        `(d, d)`, acts on rows from the right, into the coordinates of the principal axes. Inner products do not depend on
+        that choice of basis.
     """
     eigenvalues, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-    return rows @ axes * eigenvalues.clamp_min(eigenvalues[-1] * 1e-6).pow(-exponent / 2)
+    return axes * eigenvalues.clamp_min(eigenvalues[-1] * 1e-6).pow(-exponent / 2)
 
 
 def cluster(rows: Tensor, num_anchors: int, seed: int) -> Tensor:
@@ -54,9 +57,18 @@ def centroids(rows: Tensor, labels: Tensor, num_anchors: int) -> Tensor:
 
 def gram(anchors: Tensor) -> Tensor:
     """Doubly centred matrix of inner products, scaled to Frobenius norm 1: `(k, d)` to `(k, k)`."""
-    centred = anchors - anchors.mean(0)
-    inner = centred @ centred.T
+    inner = _centred_products(anchors, anchors)
     return inner / inner.norm()
+
+
+def profiles(anchors: Tensor, known: Tensor) -> Tensor:
+    """Inner products of anchors `(k, d)` with rows `(p, d)` whose partners are known, in the units of `gram`: `(k, p)`."""
+    return _centred_products(anchors, known) / _centred_products(anchors, anchors).norm()
+
+
+def _centred_products(anchors: Tensor, others: Tensor) -> Tensor:
+    mean = anchors.mean(0)
+    return (anchors - mean) @ (others - mean).T
 
 
 def _swap_gains(a: Tensor, b: Tensor) -> Tensor:
@@ -73,10 +85,22 @@ def _swap_gains(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+def _linear_swap_gains(linear: Tensor) -> Tensor:
+    """Change of `linear.diagonal().sum()` when columns i and j trade places, for every (i, j): `(..., k, k)`."""
+    own = torch.diagonal(linear, dim1=-2, dim2=-1)
+    return linear + linear.mT - own[..., :, None] - own[..., None, :]
+
+
 def quadratic_assignment(
-    a: Tensor, b: Tensor, *, restarts: int = 16, kicks: int = 40, generator: torch.Generator | None = None
+    a: Tensor,
+    b: Tensor,
+    linear: Tensor | None = None,
+    *,
+    restarts: int = 16,
+    kicks: int = 40,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Permutations that make a batch of symmetric matrices alike: maximise `trace(a @ P @ b @ P.T)`.
+    """Permutations that make a batch of symmetric matrices alike: maximise `trace(a @ P @ b @ P.T + P.T @ linear)`.
 
     Best-swap local search from random permutations, with kicks (a random 4-cycle) out of local optima, all problems and
     restarts at once as tensor algebra: the gains of all k² swaps come from one product `a @ b_p`.
@@ -84,6 +108,7 @@ def quadratic_assignment(
     Args:
         a: `(problems, k, k)`, symmetric.
         b: `(problems, k, k)`, symmetric.
+        linear: `(problems, k, k)`, what is known of the pairs: [i, j] is gained where row i of `a` goes with row j of `b`.
         restarts: random starts for each problem.
         kicks: how often each start is kicked out of its local optimum.
         generator: source of randomness, on the CPU.
@@ -97,11 +122,15 @@ def quadratic_assignment(
     problems, k, _ = a.shape
     batch = problems * restarts
     device = a.device
-    a, b = a.repeat_interleave(restarts, 0), b.repeat_interleave(restarts, 0)
+    linear = torch.zeros_like(a) if linear is None else linear
+    a, b, linear = (matrix.repeat_interleave(restarts, 0) for matrix in (a, b, linear))
     rows = torch.arange(batch, device=device)
 
     def permuted(order: Tensor) -> Tensor:
         return b[rows[:, None, None], order[:, :, None], order[:, None, :]]
+
+    def linear_permuted(order: Tensor) -> Tensor:
+        return linear.gather(2, order[:, None].expand_as(linear))
 
     def swap(order: Tensor, i: Tensor, j: Tensor, where: Tensor) -> Tensor:
         i, j = i[where], j[where]
@@ -117,12 +146,13 @@ def quadratic_assignment(
             order = best_order.clone()
             order[rows[:, None], picked] = best_order[rows[:, None], picked.roll(1, dims=1)]
         for _ in range(4 * k):  # a bound: local search ends long before it
-            gain, flat = _swap_gains(a, permuted(order)).flatten(1).max(1)
+            gains = _swap_gains(a, permuted(order)) + _linear_swap_gains(linear_permuted(order))
+            gain, flat = gains.flatten(1).max(1)
             improves = (gain > 1e-7).nonzero().squeeze(1)
             if not len(improves):
                 break
             order = swap(order, flat // k, flat % k, improves)
-        value = (a * permuted(order)).sum((1, 2))
+        value = (a * permuted(order)).sum((1, 2)) + linear.gather(2, order[:, :, None]).sum((1, 2))
         better = value > best
         best_order, best = torch.where(better[:, None], order, best_order), torch.where(better, value, best)
     winner = best.view(problems, restarts).argmax(1) + torch.arange(problems, device=device) * restarts
@@ -138,6 +168,7 @@ def starting_rotations(
     sample: int,
     whitening: tuple[float, ...],
     generator: torch.Generator,
+    known: Anchors | None = None,
 ) -> Tensor:
     """Candidate rotations from matched cluster centres, one for each random sample of rows, and their joint one first.
 
@@ -151,22 +182,29 @@ def starting_rotations(
             their widest axes, which differ from encoder to encoder; damping those axes makes the two cuts of text
             embeddings agree more often, but spoils clouds of well separated clusters.
         generator: source of randomness, on the CPU.
+        known: pairs. Where clusters lie among them constrains which go together.
 
     Returns:
         `(num_starts + 1, d_a, d_b)`.
     """
-    anchors, grams = ([], []), ([], [])
+    anchors, grams, across, linear = ([], []), ([], []), ([], []), None
     for side, rows in enumerate((source, target)):
-        whitened_rows = [partial_whitening(rows, exponent) for exponent in whitening]
+        whiteners = [partial_whitening(rows, exponent) for exponent in whitening]
         for start in range(num_starts):
-            whitened = whitened_rows[start % len(whitening)]
-            picked = torch.randperm(len(rows), generator=generator)[:sample].to(rows.device)
+            whitener = whiteners[start % len(whitening)]
+            picked = rows[torch.randperm(len(rows), generator=generator)[:sample].to(rows.device)]
+            whitened = picked @ whitener
             seed = int(torch.randint(2**31 - 1, (), generator=generator))
-            labels = cluster(whitened[picked], num_anchors, seed)
-            centres = centroids(rows[picked], labels, num_anchors)
+            labels = cluster(whitened, num_anchors, seed)
+            centres = centroids(picked, labels, num_anchors)
             anchors[side].append(centres - centres.mean(0))
-            grams[side].append(gram(centroids(whitened[picked], labels, num_anchors)))
-    order, _ = quadratic_assignment(torch.stack(grams[0]), torch.stack(grams[1]), generator=generator)
+            shape = centroids(whitened, labels, num_anchors)
+            grams[side].append(gram(shape))
+            if known is not None:
+                across[side].append(profiles(shape, (known.source, known.target)[side] @ whitener))
+    if known is not None:  # twice: products of anchors with known rows stand above and below those of anchors alone
+        linear = 2 * torch.stack(across[0]) @ torch.stack(across[1]).mT
+    order, _ = quadratic_assignment(torch.stack(grams[0]), torch.stack(grams[1]), linear, generator=generator)
     cross = torch.stack([a.T @ b[p] for a, b, p in zip(*anchors, order, strict=True)])
     single = torch.stack([polar_factor(c) for c in cross])
     return torch.cat([polar_factor(single.sum(0))[None], single])
