@@ -108,8 +108,8 @@ def jobs(args: BenchmarkArguments) -> list[dict]:
 
 def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
     """One run in this process."""
-    a, b, generator = spaces(args.space, pair, seed)
     n = args.rows
+    a, b, generator = spaces(args.space, pair, seed, n)
     if 2 * n + args.held_out > len(a):
         raise ValueError(
             f"`rows` {n} a side and `held_out` {args.held_out} need more than the {len(a)} rows that there are."
@@ -172,12 +172,22 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
     return {"stages": stages, "seconds": seconds, "peak_gib": memory, **extra}
 
 
-def spaces(entries: list[str], pair: str, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
+def spaces(entries: list[str], pair: str, seed: int, n: int) -> tuple[Tensor, Tensor, torch.Generator]:
     """Both spaces of a pair, the second under a rotation that depends on the seed; and the generator it came from."""
     files = dict(entry.split("=", 1) for entry in entries)
     a, b = (vectors(load_embeddings(files[name]), name).float() for name in pair.split(":"))
+    a, b = standardized(a, a[:n]), standardized(b, b[n : 2 * n])
     generator = torch.Generator().manual_seed(1000 + seed)
     return a, b @ torch.linalg.qr(torch.randn(b.shape[1], b.shape[1], generator=generator))[0], generator
+
+
+def standardized(rows: Tensor, training: Tensor) -> Tensor:
+    """Hidden states of language models, in deviations of each dimension; others as they are.
+
+    It comes before the rotation, which hides the few dimensions that hold most of their variance.
+    """
+    mean, scale = fit_statistics(training)
+    return rows if (scale == scale[0]).all() else (rows - mean) / scale
 
 
 def oracles(x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

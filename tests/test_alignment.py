@@ -321,6 +321,14 @@ def test_statistics_standardize_where_one_dimension_dominates():
     assert len(scale.unique()) == 1
 
 
+def test_a_direction_that_drowns_the_others_is_pointed_out():
+    """A rotation hides the one dimension that holds the variance of hidden states, so that nothing standardises it."""
+    rows = make_cloud(500)
+    rows[:, 3] *= 50
+    with pytest.warns(UserWarning, match=r"`source`: one direction holds .*`standardize`"):
+        align(rows @ random_rotation(24, 24), make_cloud(500, seed=1), **QUICK | {"num_starts": 1, "steps": 1, "epochs": 0})
+
+
 @pytest.mark.parametrize(
     ("broken", "error", "message"),
     [

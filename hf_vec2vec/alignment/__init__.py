@@ -6,6 +6,7 @@
 """
 
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,7 @@ from .search import find_rotation, search_steps
 from .start import polar_factor
 from .synchronization import synchronize
 
+LARGEST_SHARE = 0.5  # of the variance in one direction; sentence encoders and standardised hidden states have up to .07
 Statistics = tuple[Tensor, Tensor]  # mean and scale of a space, `(d,)` each
 
 
@@ -156,6 +158,15 @@ def align(
         ((r - mean) / scale)[torch.randperm(len(r), generator=generator).to(r.device)]
         for r, (mean, scale) in zip(raw.values(), statistics, strict=True)
     )
+    for name, rows in (("source", x), ("target", y)):
+        variances = torch.linalg.eigvalsh(rows.T @ rows)
+        share = (variances[-1] / variances.sum()).item()
+        if share > LARGEST_SHARE:
+            warnings.warn(
+                f"`{name}`: one direction holds {share:.0%} of the variance, which drowns all others. Hidden states of "
+                "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
+                stacklevel=2,
+            )
     known, unit_known, known_backward = None, None, None
     if anchors is not None:
         known = _normalised_anchors(anchors, statistics)
