@@ -4,6 +4,7 @@ import datasets
 import evaluate
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,20 +66,122 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048) -> Tensor:
 
 
 def rank_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
-    """Top-1, top-5, mean and median rank (see `ranks`), with the size of the pool: chance top-1 is one by that."""
+    """Top-1, -5 and -10, mean and median rank (see `ranks`), mean reciprocal rank, and the size of the pool.
+
+    Chance top-1 is one by the size of the pool.
+    """
     found = ranks(predictions, references)
-    return {
-        "top1": (found <= 1).float().mean().item(),
-        "top5": (found <= 5).float().mean().item(),
-        "mean_rank": found.mean().item(),
-        "median_rank": found.quantile(0.5).item(),
-        "pool_size": len(references),
-    }
+    means = {name: values.mean().item() for name, values in _rank_figures(found).items()}
+    return means | {"median_rank": found.quantile(0.5).item(), "pool_size": len(references)}
+
+
+def _rank_figures(found: Tensor) -> dict[str, Tensor]:
+    hits = {f"top{k}": (found <= k).float() for k in (1, 5, 10)}
+    return hits | {"mean_rank": found, "mrr": 1 / found}
 
 
 def translation_metrics(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[str, float]:
     """`mean_cosines` and `rank_metrics` together."""
     return mean_cosines(predictions, references, mean) | rank_metrics(predictions, references)
+
+
+def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, block: int = 2048) -> Tensor:
+    """Share of each row's `k` nearest rows, by raw cosine, that are the same texts in both clouds.
+
+    It sees whether the translated cloud has kept who is near whom, wherever it lies. Chance is `k / (n - 1)`.
+
+    Args:
+        predictions: `(n, d)`.
+        references: `(n, e)`, row by row; the dimensions may differ.
+        k: neighbours, at most `n - 1`; a row is none of its own.
+        block: rows compared at a time.
+
+    Returns:
+        `(n,)`, between 0 and 1.
+    """
+    k = min(k, len(predictions) - 1)
+    units = [F.normalize(rows, dim=1) for rows in (predictions, references)]
+    shares = []
+    for start in range(0, len(predictions), block):
+        nearest = []
+        for unit in units:
+            cosines = unit[start : start + block] @ unit.T
+            cosines.diagonal(start).fill_(-2)
+            nearest.append(cosines.topk(k).indices)
+        shares.append((nearest[0][:, :, None] == nearest[1][:, None, :]).any(2).float().mean(1))
+    return torch.cat(shares)
+
+
+def linear_cka(predictions: Tensor, references: Tensor, weights: Tensor | None = None) -> float:
+    """Linear centred kernel alignment of two clouds: 1 for clouds that are equal up to rotation, shift and scale.
+
+    Args:
+        predictions: `(n, d)`.
+        references: `(n, e)`, row by row; the dimensions may differ.
+        weights: `(n,)`, how often each row counts; default: once.
+
+    Returns:
+        Between 0 and 1; 0 where one side is a single point. Not corrected for few rows: two
+        independent clouds of `n` rows in many dimensions score well above 0.
+
+    Source: Kornblith et al., "Similarity of neural network representations revisited", 2019, equation 3.
+    """
+    weights = (torch.ones(len(predictions)) if weights is None else weights).double()
+    x, y = (
+        (rows - weights @ rows / weights.sum()) * weights.sqrt()[:, None]
+        for rows in (predictions.double(), references.double())
+    )
+    norm = torch.linalg.matrix_norm
+    scale = norm(x.T @ x) * norm(y.T @ y)
+    return (norm(x.T @ y).square() / scale).item() if scale > 0 else 0.0
+
+
+def structure_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
+    """Mean `neighbour_overlap` (10 neighbours) and `linear_cka`: what stays when both clouds are turned as one likes."""
+    overlap = neighbour_overlap(predictions, references).mean().item()
+    return {"neighbour_overlap": overlap, "cka": linear_cka(predictions, references)}
+
+
+def bootstrap_intervals(
+    predictions: Tensor,
+    references: Tensor,
+    mean: Tensor,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals, over texts, of all figures of `translation_metrics` and `structure_metrics`.
+
+    They say how far a figure may lie off for other texts of the same kind. The pool stays as it is, and so does the
+    translator: luck in training is not in them.
+
+    Args:
+        predictions: `(n, d)`.
+        references: `(n, d)`.
+        mean: `(d,)`, of the target space's training rows.
+        resamples: draws of n texts. CKA, which is no mean over texts, gets a tenth of them, of its first 2,048 texts.
+        confidence: of the intervals.
+        seed: of the draws.
+
+    Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
+    """
+    found = ranks(predictions, references)
+    figures = _rank_figures(found) | {
+        "cosine": F.cosine_similarity(predictions, references, dim=1),
+        "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),
+        "neighbour_overlap": neighbour_overlap(predictions, references),
+    }
+    options = {"n_resamples": resamples, "confidence_level": confidence, "method": "percentile", "batch": 50, "axis": -1}
+    stacked = torch.stack(list(figures.values())).double().numpy()
+    of_means = bootstrap((stacked,), np.mean, **options, rng=seed).confidence_interval
+    intervals = {name: (low, high) for name, low, high in zip(figures, *of_means, strict=True)}
+    intervals["median_rank"] = tuple(bootstrap((found.numpy(),), np.median, **options, rng=seed).confidence_interval)
+    rows = min(len(found), 2048)
+    draws = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=max(resamples // 10, 1))
+    ckas = [linear_cka(predictions[:rows], references[:rows], torch.from_numpy(draw)) for draw in draws]
+    intervals["cka"] = tuple(np.quantile(ckas, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
 
 
 class _VectorMetric(evaluate.Metric):
@@ -102,10 +205,17 @@ class TranslationCosine(_VectorMetric):
 
 
 class TranslationRank(_VectorMetric):
-    """Top-1, top-5, mean and median rank of the true vector among all references, by raw cosine to the translation."""
+    """Top-1, -5 and -10, mean, median and mean reciprocal rank of the true vector among all references, by raw cosine."""
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return rank_metrics(_rows(predictions), _rows(references))
+
+
+class TranslationStructure(_VectorMetric):
+    """Overlap of 10 nearest neighbours and linear CKA: whether the translated cloud has the shape of the true one."""
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return structure_metrics(_rows(predictions), _rows(references))
 
 
 def _rows(values: list) -> Tensor:

@@ -1,7 +1,22 @@
+import numpy as np
 import pytest
 import torch
+from conftest import random_rotation
+from scipy.spatial.distance import cdist
 
-from hf_vec2vec.metrics import TranslationCosine, TranslationRank, mean_cosines, rank_metrics, ranks
+from hf_vec2vec.metrics import (
+    TranslationCosine,
+    TranslationRank,
+    TranslationStructure,
+    bootstrap_intervals,
+    linear_cka,
+    mean_cosines,
+    neighbour_overlap,
+    rank_metrics,
+    ranks,
+    structure_metrics,
+    translation_metrics,
+)
 
 TRUTH = torch.eye(4)
 
@@ -11,7 +26,64 @@ def test_ranks_by_hand():
     assert ranks(predictions, TRUTH).tolist() == [1, 2, 3, 1]
     assert ranks(predictions, TRUTH, block=3).tolist() == [1, 2, 3, 1]
     found = rank_metrics(predictions, TRUTH)
-    assert found == {"top1": 0.5, "top5": 1.0, "mean_rank": 1.75, "median_rank": 1.5, "pool_size": 4}
+    expected = {"top1": 0.5, "top5": 1.0, "top10": 1.0, "mean_rank": 1.75, "mrr": (1 + 1 / 2 + 1 / 3 + 1) / 4}
+    assert found == pytest.approx(expected | {"median_rank": 1.5, "pool_size": 4})
+
+
+@pytest.fixture
+def noisy():
+    references = torch.randn(200, 16, generator=torch.Generator().manual_seed(0)) + 1
+    return references + 1.5 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1)), references
+
+
+def test_figures_agree_with_brute_force(noisy):
+    """Written out with loops and scipy, row by row: no line in common with the library."""
+    predictions, references = (rows.double().numpy() for rows in noisy)
+    distances = cdist(predictions, references, "cosine")
+    by_hand = [1 + sum(distances[i, j] < distances[i, i] for j in range(200)) for i in range(200)]
+    found = rank_metrics(*noisy)
+    assert found["mean_rank"] == pytest.approx(sum(by_hand) / 200)
+    assert found["top1"] == pytest.approx(sum(r == 1 for r in by_hand) / 200)
+    assert found["top10"] == pytest.approx(sum(r <= 10 for r in by_hand) / 200)
+    assert found["mrr"] == pytest.approx(sum(1 / r for r in by_hand) / 200)
+    assert mean_cosines(*noisy, torch.zeros(16))["cosine"] == pytest.approx(1 - distances.diagonal().mean())
+    neighbours = [cdist(rows, rows, "cosine").argsort(1)[:, 1:11] for rows in (predictions, references)]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(*neighbours, strict=True)]
+    assert neighbour_overlap(*noisy, block=64).tolist() == pytest.approx(shared)
+    kernels = [rows @ rows.T for rows in (predictions, references)]
+    centring = np.eye(200) - 1 / 200
+    a, b = (centring @ kernel @ centring for kernel in kernels)
+    assert linear_cka(*noisy) == pytest.approx((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_permuted_truth_gives_chance(noisy):
+    predictions, references = noisy
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(2))
+    found = translation_metrics(predictions, references[order], references.mean(0))
+    assert found["top1"] < 0.04
+    assert found["mean_rank"] == pytest.approx(100.5, abs=15)
+    assert abs(found["centred_cosine"]) < 0.05
+    assert neighbour_overlap(predictions, references[order]).mean() == pytest.approx(10 / 199, abs=0.02)
+
+
+def test_structure_does_not_see_rotation_shift_and_scale(noisy):
+    _, references = noisy
+    turned = 3 * (references - references.mean(0)) @ random_rotation(16, 20)
+    assert linear_cka(turned + 5, references) == pytest.approx(1.0)
+    assert neighbour_overlap(turned, references - references.mean(0)).mean() == pytest.approx(1.0)
+
+
+def test_bootstrap_intervals_hold_every_figure_and_narrow_with_more_texts(noisy):
+    mean = noisy[1].mean(0)
+    intervals = bootstrap_intervals(*noisy, mean)
+    figures = translation_metrics(*noisy, mean) | structure_metrics(*noisy)
+    assert set(intervals) == set(figures) - {"pool_size"}
+    for name, (low, high) in intervals.items():
+        if name != "cka":  # biased upwards where texts are drawn twice
+            assert low <= figures[name] <= high, name
+        assert low < high, name
+    low, high = bootstrap_intervals(*(rows.repeat(16, 1) for rows in noisy), mean, resamples=200)["centred_cosine"]
+    assert high - low == pytest.approx((intervals["centred_cosine"][1] - intervals["centred_cosine"][0]) / 4, rel=0.2)
 
 
 def test_answers_without_information_get_the_middle_rank():
@@ -45,4 +117,6 @@ def test_evaluate_classes_give_the_same_as_the_functions():
     metric.add_batch(predictions=predictions[:10].numpy(), references=references[:10].numpy())
     metric.add_batch(predictions=predictions[10:].numpy(), references=references[10:].numpy())
     assert metric.compute() == pytest.approx(rank_metrics(predictions, references))
+    structure = TranslationStructure().compute(predictions=predictions.numpy(), references=references.numpy())
+    assert structure == pytest.approx(structure_metrics(predictions, references), abs=1e-6)
     assert "2505.12540" in TranslationCosine().citation
