@@ -27,10 +27,9 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser, TrainerCallback
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrainingArguments, align
-from hf_vec2vec.alignment import fit_statistics, ridge
-from hf_vec2vec.alignment.residual import fit_residual
+from hf_vec2vec.alignment import fit_statistics
 from hf_vec2vec.data import UnpairedEmbeddings, load_embeddings, vectors
-from hf_vec2vec.evaluation.baselines import mean_vector, paired_procrustes, paired_ridge
+from hf_vec2vec.evaluation.baselines import mean_vector, paired_mlp, paired_procrustes, paired_ridge
 from hf_vec2vec.evaluation.published import adversarial_map, mini_vec2vec, wasserstein_procrustes
 from hf_vec2vec.evaluation.transport import transport_map
 from hf_vec2vec.metrics import translation_metrics
@@ -192,19 +191,10 @@ def standardized(rows: Tensor, training: Tensor) -> Tensor:
 
 def oracles(x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Translations of both directions by maps that were fitted on pairs `(n, d_a)`, `(n, d_b)`."""
-
-    def mlp(rows: Tensor, partners: Tensor, queries: Tensor) -> Tensor:
-        (mean, scale), (to_mean, to_scale) = fit_statistics(rows), fit_statistics(partners)
-        rows, partners = (rows - mean) / scale, (partners - to_mean) / to_scale
-        generator = torch.Generator().manual_seed(0)
-        weight = ridge(rows, partners, 0.03)
-        network = fit_residual(rows, partners, weight, hidden_dim=512, epochs=15, trust=1.0, generator=generator)
-        return network((queries - mean) / scale) * to_scale + to_mean
-
     return {
         "paired Procrustes": (paired_procrustes(x, y)(held_x), paired_procrustes(y, x)(held_y)),
         "paired ridge": (paired_ridge(x, y)(held_x), paired_ridge(y, x)(held_y)),
-        "paired MLP": (mlp(x, y, held_x), mlp(y, x, held_y)),
+        "paired MLP": (paired_mlp(x, y)(held_x), paired_mlp(y, x)(held_y)),
     }
 
 

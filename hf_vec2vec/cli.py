@@ -1,10 +1,11 @@
-"""Command line: `hf-vec2vec embed | train | evaluate | translate`."""
+"""Command line: `hf-vec2vec embed | train | evaluate | report | translate`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ import yaml
 from datasets import Dataset, concatenate_datasets
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
+from .cli_arguments import DataArguments, EmbedArguments, EvaluateArguments, ReportArguments, TranslateArguments
 from .data import (
     EMBEDDING,
     PairedEmbeddings,
@@ -23,7 +25,7 @@ from .data import (
     vector_column,
     vectors,
 )
-from .encoders import POOLINGS, TextEncoder, embed
+from .encoders import TextEncoder, embed
 from .evaluation import evaluate_translation, markdown_table
 from .model_card import write_model_card
 from .modeling_vec2vec import Vec2VecModel
@@ -39,6 +41,7 @@ commands:
   embed      texts to vectors, with any sentence encoder or language model
   train      learn a translator from unpaired vectors (or texts) of two spaces
   evaluate   figures and pictures of a translator, on held-out pairs
+  report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other
 
 `hf-vec2vec COMMAND --help` explains a command. Flags can stand in a YAML file (flag: value); flags on the line win.
@@ -47,83 +50,6 @@ A first run, on vectors that exist already:
   hf-vec2vec train --source old=old.npy --target new=new.parquet --output_dir translator
   hf-vec2vec translate translator --source old --target new --input store.npy --output translated.npy
 """
-
-
-@dataclass
-class EmbedArguments:
-    """Texts to vectors, cached by everything that changes them."""
-
-    _argument_group_name = "flags"
-
-    texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
-    model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
-    output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
-    pooling: str | None = field(
-        default=None, metadata={"help": "How token vectors become one; default: the model's own.", "choices": POOLINGS}
-    )
-    layer: int = field(default=-1, metadata={"help": "Hidden layer, 0 the embeddings, -1 the last."})
-    prompt: str = field(default="", metadata={"help": "Text put before each text."})
-    max_length: int | None = field(default=None, metadata={"help": "Tokens; the rest of a text is cut."})
-    batch_size: int = field(default=64, metadata={"help": "Texts at a time."})
-    device: str | None = field(default=None, metadata={"help": "For instance cpu or cuda; default: a GPU if there is one."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings are cached."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
-
-
-@dataclass
-class DataArguments:
-    """Which vectors to train on."""
-
-    _argument_group_name = "data"
-
-    source: str = field(metadata={"help": "NAME=PATH: a short name for the one space, and its vectors (or texts)."})
-    target: str = field(metadata={"help": "NAME=PATH of the other space. No text may be on both sides."})
-    source_encoder: str | None = field(
-        default=None, metadata={"help": "If the source PATH holds texts: the encoder that embeds them."}
-    )
-    target_encoder: str | None = field(default=None, metadata={"help": "The same for the target."})
-    strict_unpaired: bool = field(
-        default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
-    )
-    preset: str | None = field(
-        default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
-    )
-
-
-@dataclass
-class EvaluateArguments:
-    """Which pairs to judge a translator on."""
-
-    _argument_group_name = "flags"
-
-    source: str = field(metadata={"help": "NAME=PATH: a space of the model, and vectors of held-out texts."})
-    target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
-    oracle_source: str | None = field(
-        default=None,
-        metadata={"help": "NAME=PATH: other pairs, to fit the paired oracles on; default: five folds of the pairs."},
-    )
-    oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
-    output_dir: str | None = field(
-        default=None, metadata={"help": "For pictures and figures; default: DIR/evaluation (./evaluation for a Hub id)."}
-    )
-    json: str | None = field(default=None, metadata={"help": "Write the table as JSON to this file, too."})
-    seed: int = field(default=0, metadata={"help": "Of the random-rotation baseline."})
-
-
-@dataclass
-class TranslateArguments:
-    """Which vectors to translate."""
-
-    _argument_group_name = "flags"
-
-    source: str = field(metadata={"help": "Name of the space that the vectors come from."})
-    target: str = field(metadata={"help": "Name of the space to translate into."})
-    input: str = field(metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
-    output: str = field(
-        metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
-    )
-    batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
 
 
 def run_embed(argv: list[str]) -> None:
@@ -168,24 +94,8 @@ def run_evaluate(argv: list[str]) -> None:
     """A table, pictures and a renewed card."""
     args, folder = _parse("evaluate", argv, [EvaluateArguments], positional="DIR")
     model = load_translator(folder)
-    (source, source_path), (target, target_path) = (
-        _named_path("source", args.source),
-        _named_path("target", args.target),
-    )
-    if source == target:
-        raise ValueError(f"`source` and `target` both name {source!r}; they must be two spaces of the model.")
-    for argument, name in (("source", source), ("target", target)):
-        if name not in model.config.spaces:
-            raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
-    pairs = PairedEmbeddings({source: load_embeddings(source_path), target: load_embeddings(target_path)})
-    oracle_pairs = None
-    if (args.oracle_source is None) != (args.oracle_target is None):
-        raise ValueError("`oracle_source` and `oracle_target` go together: give both or neither.")
-    if args.oracle_source:
-        paths = dict([_named_path("oracle_source", args.oracle_source), _named_path("oracle_target", args.oracle_target)])
-        if set(paths) != {source, target}:
-            raise ValueError(f"`oracle_source` and `oracle_target` must name {source!r} and {target!r}, got {list(paths)}.")
-        oracle_pairs = PairedEmbeddings({name: load_embeddings(path) for name, path in paths.items()})
+    source, target, loaded, other = _pairs(model, args)
+    pairs, oracle_pairs = PairedEmbeddings(loaded), PairedEmbeddings(other) if other else None
     rows_of = _stages(folder) or {"translator": model}
     rows = evaluate_translation(rows_of, pairs, source=source, target=target, oracle_pairs=oracle_pairs, seed=args.seed)
     print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
@@ -198,6 +108,58 @@ def run_evaluate(argv: list[str]) -> None:
     if local and (Path(folder) / "training.json").exists():  # a card that was not written here is left alone
         write_model_card(Path(folder), results=rows)
     _draw(model, pairs, source, target, output)
+
+
+def _pairs(
+    model: Vec2VecModel, args: EvaluateArguments | ReportArguments
+) -> tuple[str, str, dict[str, Dataset], dict[str, Dataset] | None]:
+    """Both spaces' names, held-out pairs and, if given, other pairs for the oracles."""
+    (source, source_path), (target, target_path) = _named_path("source", args.source), _named_path("target", args.target)
+    if source == target:
+        raise ValueError(f"`source` and `target` both name {source!r}; they must be two spaces of the model.")
+    for argument, name in (("source", source), ("target", target)):
+        if name not in model.config.spaces:
+            raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
+    loaded, other = {source: load_embeddings(source_path), target: load_embeddings(target_path)}, None
+    if (args.oracle_source is None) != (args.oracle_target is None):
+        raise ValueError("`oracle_source` and `oracle_target` go together: give both or neither.")
+    if args.oracle_source:
+        paths = dict([_named_path("oracle_source", args.oracle_source), _named_path("oracle_target", args.oracle_target)])
+        if set(paths) != {source, target}:
+            raise ValueError(f"`oracle_source` and `oracle_target` must name {source!r} and {target!r}, got {list(paths)}.")
+        other = {name: load_embeddings(path) for name, path in paths.items()}
+    return source, target, loaded, other
+
+
+def run_report(argv: list[str]) -> None:
+    """One page about one translator: translation, attributes, inversion, pictures."""
+    args, folder = _parse("report", argv, [ReportArguments], positional="DIR")
+    from .evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, write_report
+
+    model = load_translator(folder)
+    source, target, loaded, other = _pairs(model, args)
+    if other is None:
+        half = len(loaded[source]) // 2
+        other = {name: data.select(range(half, len(data))) for name, data in loaded.items()}
+        loaded = {name: data.select(range(half)) for name, data in loaded.items()}
+    subject = Subject(
+        name=Path(folder).resolve().name,
+        model=model,
+        source=source,
+        target=target,
+        pairs=PairedEmbeddings(loaded),
+        others=PairedEmbeddings(other),
+        texts=texts_of(loaded[source]),
+        other_texts=texts_of(other[source]),
+        encode=recorded_encoders(Path(folder)),
+        seed=args.seed,
+    )
+    corpora = {name: partial(load_corpus, name, args.max_texts, args.seed) for name in args.labelled}
+    output = Path(args.output_dir)
+    sections = write_report(subject, corpora, output, show_texts=args.show_texts)
+    for section in sections:
+        print(f"{section.title}: {'not made: ' + section.error if section.error else 'done'}")
+    print(f"\n{output}/report.html, report.json")
 
 
 def _stages(folder: str) -> dict[str, Vec2VecModel]:
@@ -238,7 +200,13 @@ def run_translate(argv: list[str]) -> None:
     print(f"{len(translated):,} vectors, {args.source} → {args.target}: {args.output}")
 
 
-COMMANDS = {"embed": run_embed, "train": run_train, "evaluate": run_evaluate, "translate": run_translate}
+COMMANDS = {
+    "embed": run_embed,
+    "train": run_train,
+    "evaluate": run_evaluate,
+    "report": run_report,
+    "translate": run_translate,
+}
 
 # `train` evaluates, saves and selects by the unpaired score, unless flags say otherwise.
 TRAIN_DEFAULTS = {
@@ -270,6 +238,7 @@ SYNOPSIS = {
     "embed": "--texts FILE --model MODEL --output PATH [flags]",
     "train": "--source NAME=PATH --target NAME=PATH --output_dir DIR [flags]",
     "evaluate": "DIR --source NAME=PATH --target NAME=PATH [flags]",
+    "report": "DIR --source NAME=PATH --target NAME=PATH --output_dir OUT [flags]",
     "translate": "DIR --source NAME --target NAME --input PATH --output PATH [flags]",
 }
 

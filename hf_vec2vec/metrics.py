@@ -4,7 +4,6 @@ import datasets
 import evaluate
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -166,6 +165,8 @@ def bootstrap_intervals(
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
     """
+    from scipy.stats import bootstrap  # slow to import, and seldom needed
+
     found = ranks(predictions, references)
     figures = _rank_figures(found) | {
         "cosine": F.cosine_similarity(predictions, references, dim=1),

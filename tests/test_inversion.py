@@ -23,9 +23,7 @@ def test_the_nearest_public_text_is_found(world):
     rows, texts = world
     order = torch.randperm(800, generator=torch.Generator().manual_seed(1))
     found = retrieve(rows, rows[order], rows.mean(0), block=300)  # a text may be there twice
-    assert [set(texts[i].split()) for i in order[found]] == [
-        set(text.split()) for text in texts
-    ]
+    assert [set(texts[i].split()) for i in order[found]] == [set(text.split()) for text in texts]
 
 
 def test_words_are_read_off_vectors_and_a_rotation_changes_nothing(world):

@@ -1,12 +1,21 @@
 """Held-out pairs: how near translations come to the true vectors, beside baselines and oracles."""
 
 from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from ..data import PairedEmbeddings
-from ..metrics import translation_metrics
+from ..metrics import bootstrap_intervals, structure_metrics, translation_metrics
 from ..modeling_vec2vec import Vec2VecModel
-from .baselines import cross_fitted, mean_vector, paired_procrustes, paired_ridge, random_rotation
+from .baselines import cross_fitted, mean_vector, paired_mlp, paired_procrustes, paired_ridge, random_rotation
+from .transport import transport_map
 
+TRANSPORT = {
+    "Hungarian": "hungarian",
+    "earth mover's distance": "emd",
+    "Sinkhorn": "sinkhorn",
+    "Gromov-Wasserstein, entropic": "entropic_gromov_wasserstein",
+}
 COLUMNS = {
     "cosine": "cosine",
     "centred_cosine": "centred cosine",
@@ -24,6 +33,7 @@ def evaluate_translation(
     source: str,
     target: str,
     oracle_pairs: PairedEmbeddings | None = None,
+    full: bool = False,
     seed: int = 0,
 ) -> list[dict]:
     """Figures of translation in both directions, for translators, baselines and oracles on the same pool.
@@ -35,7 +45,9 @@ def evaluate_translation(
         target: name of the other.
         oracle_pairs: other pairs, on which the oracles are fitted: as many as the translator had rows is the fairest.
             Without them the oracles are fitted on four fifths of `pairs` and translate the fifth, five times.
-        seed: of the random rotation.
+        full: also the slow rows (optimal transport between unpaired halves of the oracle's pairs, or of `pairs`; a paired
+            MLP) and columns: those of `structure_metrics` and, under `intervals`, those of `bootstrap_intervals`.
+        seed: of the random rotation, the samples and the intervals.
 
     Returns:
         One dictionary a row of the table: `direction`, `method`, `kind` (translator, baseline or oracle) and the figures
@@ -64,18 +76,33 @@ def evaluate_translation(
                 return cross_fitted(fit, x, y)
             return fit(oracle_pairs.spaces[a], oracle_pairs.spaces[b])(x)
 
+        transported = {}
+        if full:
+            known = oracle_pairs or pairs
+            half = len(known) // 2
+            unpaired = known.spaces[a][:half], known.spaces[b][half:]
+            means = [rows.mean(0) for rows in unpaired]
+            units = [F.normalize(rows - mean, dim=1) for rows, mean in zip(unpaired, means, strict=True)]
+            for name, method in tqdm(TRANSPORT.items(), desc=f"transport {a} → {b}"):
+                transported[name, "baseline"] = (x - means[0]) @ transport_map(*units, method, seed=seed) + means[1]
         where = f"{len(oracle_pairs):,} pairs" if oracle_pairs else "5-fold"
         answers = {
             ("mean vector", "baseline"): mean_vector(b_mean)(x),
             ("random rotation", "baseline"): random_rotation(a_statistics, b_statistics, seed)(x),
+            **transported,
             **{(name, "translator"): model.translate(x, source=a, target=b) for name, model in models.items()},
             (f"paired Procrustes ({where})", "oracle"): oracle(paired_procrustes),
             (f"paired ridge ({where})", "oracle"): oracle(paired_ridge),
         }
+        if full:
+            answers[f"paired MLP ({where})", "oracle"] = oracle(paired_mlp)
         if x.shape[1] == y.shape[1]:
             answers = {("identity", "baseline"): x} | answers
         for (method, kind), answer in answers.items():
             figures = translation_metrics(answer, y, b_mean)
+            if full:
+                figures |= structure_metrics(answer, y)
+                figures["intervals"] = bootstrap_intervals(answer, y, b_mean, seed=seed)
             rows.append({"direction": f"{a} → {b}", "method": method, "kind": kind, **figures})
     return rows
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..alignment import Statistics, fit_statistics, polar_factor, ridge
+from ..alignment.residual import fit_residual
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
@@ -49,11 +50,29 @@ def paired_ridge(source: Tensor, target: Tensor, strengths: tuple[float, ...] = 
     return lambda rows: (rows - a_mean) / a_scale @ weight * b_scale + b_mean
 
 
+def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs: int = 15, seed: int = 0) -> Translate:
+    """Oracle: ridge regression on pairs and what a small network adds to it, trained on the same pairs.
+
+    Args:
+        source: `(n, d_a)`.
+        target: `(n, d_b)`, row by row.
+        hidden_dim: width of the network.
+        epochs: passes over the pairs.
+        seed: of weights and order.
+    """
+    (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
+    x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
+    generator = torch.Generator().manual_seed(seed)
+    weight = ridge(x, y, 0.03)
+    network = fit_residual(x, y, weight, hidden_dim=hidden_dim, epochs=epochs, trust=1.0, generator=generator)
+    return lambda rows: network((rows - a_mean) / a_scale) * b_scale + b_mean
+
+
 def cross_fitted(fit: Callable[[Tensor, Tensor], Translate], source: Tensor, target: Tensor, folds: int = 5) -> Tensor:
     """Oracle translations of rows that the oracle was not fitted on, where no other pairs are at hand.
 
     Args:
-        fit: `paired_procrustes` or `paired_ridge`.
+        fit: one of the paired oracles.
         source: `(n, d_a)`.
         target: `(n, d_b)`, row by row.
         folds: each is translated by a map fitted on the others.

@@ -1,0 +1,108 @@
+"""Flags of the commands, one class a command."""
+
+from dataclasses import dataclass, field
+
+from .encoders import POOLINGS
+from .training_args import PRESETS
+
+
+@dataclass
+class EmbedArguments:
+    """Texts to vectors, cached by everything that changes them."""
+
+    _argument_group_name = "flags"
+
+    texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
+    model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
+    output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
+    pooling: str | None = field(
+        default=None, metadata={"help": "How token vectors become one; default: the model's own.", "choices": POOLINGS}
+    )
+    layer: int = field(default=-1, metadata={"help": "Hidden layer, 0 the embeddings, -1 the last."})
+    prompt: str = field(default="", metadata={"help": "Text put before each text."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens; the rest of a text is cut."})
+    batch_size: int = field(default=64, metadata={"help": "Texts at a time."})
+    device: str | None = field(default=None, metadata={"help": "For instance cpu or cuda; default: a GPU if there is one."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings are cached."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+
+
+@dataclass
+class DataArguments:
+    """Which vectors to train on."""
+
+    _argument_group_name = "data"
+
+    source: str = field(metadata={"help": "NAME=PATH: a short name for the one space, and its vectors (or texts)."})
+    target: str = field(metadata={"help": "NAME=PATH of the other space. No text may be on both sides."})
+    source_encoder: str | None = field(
+        default=None, metadata={"help": "If the source PATH holds texts: the encoder that embeds them."}
+    )
+    target_encoder: str | None = field(default=None, metadata={"help": "The same for the target."})
+    strict_unpaired: bool = field(
+        default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
+    )
+    preset: str | None = field(
+        default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
+    )
+
+
+@dataclass
+class EvaluateArguments:
+    """Which pairs to judge a translator on."""
+
+    _argument_group_name = "flags"
+
+    source: str = field(metadata={"help": "NAME=PATH: a space of the model, and vectors of held-out texts."})
+    target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
+    oracle_source: str | None = field(
+        default=None,
+        metadata={"help": "NAME=PATH: other pairs, to fit the paired oracles on; default: five folds of the pairs."},
+    )
+    oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "For pictures and figures; default: DIR/evaluation (./evaluation for a Hub id)."}
+    )
+    json: str | None = field(default=None, metadata={"help": "Write the table as JSON to this file, too."})
+    seed: int = field(default=0, metadata={"help": "Of the random-rotation baseline."})
+
+
+@dataclass
+class ReportArguments:
+    """What a translator is reported on with."""
+
+    _argument_group_name = "flags"
+
+    source: str = field(metadata={"help": "NAME=PATH: a space of the model, and vectors (with texts) of held-out texts."})
+    target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
+    output_dir: str = field(metadata={"help": "Folder for report.html, report.json and the pictures."})
+    oracle_source: str | None = field(
+        default=None,
+        metadata={
+            "help": "NAME=PATH: other pairs, for oracles and as the attacker's texts; default: half of the held-out ones."
+        },
+    )
+    oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
+    labelled: list[str] = field(
+        default_factory=lambda: ["bbc", "rotten_tomatoes"],
+        metadata={"help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, a file with `text` and `label`, a data set."},
+    )
+    max_texts: int = field(default=2000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
+    show_texts: bool = field(default=False, metadata={"help": "Print texts that translations find."})
+    seed: int = field(default=0, metadata={"help": "Of everything random."})
+
+
+@dataclass
+class TranslateArguments:
+    """Which vectors to translate."""
+
+    _argument_group_name = "flags"
+
+    source: str = field(metadata={"help": "Name of the space that the vectors come from."})
+    target: str = field(metadata={"help": "Name of the space to translate into."})
+    input: str = field(metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
+    output: str = field(
+        metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
+    )
+    batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})

@@ -1,0 +1,351 @@
+"""One page about one translator: what its vectors still say, in tables and pictures, as HTML, PNG and JSON."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from jinja2 import Environment, FileSystemLoader
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from ..corpora import LabelledTexts, load_labelled
+from ..data import TEXT, PairedEmbeddings
+from ..encoders import TextEncoder
+from ..modeling_vec2vec import Vec2VecModel
+from . import evaluate_translation
+from .attributes import attribute_inference
+from .inversion import WordDecoder, retrieve, text_overlap
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+COLUMNS = {
+    "centred_cosine": "centred cosine",
+    "cosine": "cosine",
+    "top1": "top-1",
+    "top10": "top-10",
+    "mrr": "MRR",
+    "mean_rank": "mean rank",
+    "median_rank": "median rank",
+    "neighbour_overlap": "10-NN overlap",
+    "cka": "CKA",
+}
+INVERSION = {
+    "word_f1": "words (F1)",
+    "token_f1": "nearest text: token F1",
+    "rouge_l": "ROUGE-L",
+    "entity_recall": "names",
+    "number_recall": "numbers",
+    "cosine": "cosine",
+}
+
+Encode = Callable[[str, list[str]], Tensor]  # space and texts to `(n, d)`
+
+
+@dataclass
+class Table:
+    """A table of a section: a caption, a head, and rows of text whose first cells name the row."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass
+class Section:
+    """A part of the report, or the reason why it is missing.
+
+    Args:
+        title: in plain words.
+        text: what was done and how to read it.
+        tables: shown one below the other.
+        pictures: caption and PNG of each.
+        figures: all numbers, for JSON.
+        error: why the section could not be made; then all but the title is empty.
+    """
+
+    title: str
+    text: str = ""
+    tables: list[Table] = field(default_factory=list)
+    pictures: list[tuple[str, Path]] = field(default_factory=list)
+    figures: list[dict] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is reported on.
+
+    Args:
+        name: of the translator.
+        model: the translator.
+        source: name of the one space.
+        target: name of the other.
+        pairs: held-out rows of both spaces, row i the same text.
+        others: other pairs. Oracles are fitted on them; the texts of their second half are the attacker's own.
+        texts: of `pairs`, or `None` where they are unknown.
+        other_texts: of `others`, the same.
+        encode: makes vectors of new texts; raises where an encoder is not recorded or cannot be loaded.
+        seed: of everything random.
+    """
+
+    name: str
+    model: Vec2VecModel
+    source: str
+    target: str
+    pairs: PairedEmbeddings
+    others: PairedEmbeddings
+    texts: list[str] | None
+    other_texts: list[str] | None
+    encode: Encode
+    seed: int = 0
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Both ways."""
+        return (self.source, self.target), (self.target, self.source)
+
+
+def write_report(
+    subject: Subject, corpora: dict[str, Callable[[], LabelledTexts]], output: Path, *, show_texts: bool = False
+) -> list[Section]:
+    """Make all sections and write `report.html`, `report.json` and the pictures.
+
+    A section that fails (a corpus that is not there, an encoder that cannot be loaded) says why; the others are written.
+
+    Args:
+        subject: what is reported on.
+        corpora: labelled texts by name, loaded when their turn comes.
+        output: folder.
+        show_texts: print texts that were recovered or retrieved.
+
+    Returns:
+        The sections, as written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    makers = {
+        "Translation": lambda: translation(subject, output),
+        "Pictures": lambda: pictures(subject, output),
+        **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
+        "Inversion": lambda: inversion(subject),
+        "Samples": lambda: samples(subject, show_texts=show_texts),
+    }
+    sections = []
+    for title, make in tqdm(makers.items(), desc="report"):
+        try:
+            sections.append(make())
+        except (OSError, ValueError, ImportError) as error:
+            sections.append(Section(title, error=str(error)))
+    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html")
+    images = {path: base64.b64encode(path.read_bytes()).decode() for s in sections for _, path in s.pictures}
+    (output / "report.html").write_text(template.render(subject=subject, sections=sections, images=images), encoding="utf-8")
+    numbers = {s.title: {"error": s.error} if s.error else {"rows": s.figures} for s in sections}
+    (output / "report.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False), encoding="utf-8")
+    return sections
+
+
+def translation(subject: Subject, output: Path) -> Section:
+    """How near translations come to the true vectors, beside baselines and oracles."""
+    rows = evaluate_translation(
+        {"this translator": subject.model},
+        subject.pairs,
+        source=subject.source,
+        target=subject.target,
+        oracle_pairs=subject.others,
+        full=True,
+        seed=subject.seed,
+    )
+    tables = []
+    for a, b in subject.directions:
+        chosen = [row for row in rows if row["direction"] == f"{a} → {b}"]
+        cells = [[row["method"], *(_with_interval(row, column) for column in COLUMNS)] for row in chosen]
+        tables.append(Table(f"{a} → {b}, pool of {len(subject.pairs):,}", ["method", *COLUMNS.values()], cells))
+    picture = output / "ranks.png"
+    draw_ranks(subject, picture)
+    text = (
+        f"{len(subject.pairs):,} texts that the translator has not seen, embedded by both encoders. Ranks are those of the "
+        f"true vector among all {len(subject.pairs):,}, by raw cosine to the translation; chance top-1 is "
+        f"{1 / len(subject.pairs):.4f}. Brackets hold 95 % bootstrap intervals over texts. Baselines know nothing of pairs; "
+        f"oracles were fitted on {len(subject.others):,} pairs. Raw cosine misleads: the mean vector shows what no "
+        "information is worth."
+    )
+    return Section("Translation", text, tables, [("Share of texts whose true vector is found by rank", picture)], rows)
+
+
+def pictures(subject: Subject, output: Path) -> Section:
+    """Heat-map and projection."""
+    from .figures import heatmap, projection
+
+    names = {"heatmap.png": heatmap, "projection.png": projection}
+    captions = {
+        "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): a bright diagonal is a translation "
+        "that works.",
+        "projection.png": "Both spaces in two dimensions, before and after translation.",
+    }
+    for name, draw in names.items():
+        draw(subject.model, subject.pairs, subject.source, subject.target, output / name)
+    return Section("Pictures", pictures=[(captions[name], output / name) for name in names])
+
+
+def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path) -> Section:
+    """What labels an attacker reads off translated vectors of one corpus."""
+    corpus = load()
+    spaces = (subject.source, subject.target)
+    vectors = {space: subject.encode(space, corpus.texts) for space in spaces}
+    descriptions = {space: subject.encode(space, list(corpus.descriptions.values())) for space in spaces}
+    rows = []
+    for a, b in subject.directions:
+        rows += attribute_inference(subject.model, corpus, vectors, descriptions, source=a, target=b, seed=subject.seed)
+    head = ["attack", "method", "accuracy", "macro F1", *(f"recall: {name}" for name in corpus.descriptions)]
+    tables = []
+    for a, b in subject.directions:
+        cells = [
+            [r["attack"], r["method"], _with_interval(r, "accuracy"), f"{r['macro_f1']:.3f}"]
+            + [f"{value:.2f}" for value in r["recall"].values()]
+            for r in rows
+            if r["direction"] == f"{a} → {b}"
+        ]
+        tables.append(Table(f"{a} → {b}, {rows[0]['texts']:,} texts attacked", head, cells))
+    picture = output / f"attributes-{corpus.name}.png"
+    draw_attributes(rows, picture)
+    text = (
+        "Someone who has only the vectors, this translator, the other space's encoder and labelled texts of his own "
+        f"guesses the class of each text ({', '.join(corpus.descriptions)}). Zero-shot: the class whose description lies "
+        "nearest. Linear probe: fitted to vectors of his own texts. “Ideal” is the same attack where nothing had to be "
+        "translated; “naive” hands the vectors over untranslated."
+    )
+    return Section(f"Attributes: {corpus.name}", text, tables, [("Accuracy by attack and method", picture)], rows)
+
+
+def inversion(subject: Subject) -> Section:
+    """What of the texts comes back."""
+    if subject.texts is None or subject.other_texts is None:
+        raise ValueError(
+            "Inversion needs the texts of the vectors: give files with a column `text`, as `embed` writes them."
+        )
+    half = len(subject.others) // 2
+    own_texts, generator = subject.other_texts[half:], torch.Generator().manual_seed(subject.seed)
+    rows = []
+    for a, b in subject.directions:
+        own, truth = subject.others.spaces[b][half:], subject.pairs.spaces[b]
+        mean = subject.model.normalizers[b].mean.cpu()
+        decoder = WordDecoder(own, own_texts)
+        attacked = {
+            "translated": subject.model.translate(subject.pairs.spaces[a], source=a, target=b),
+            "true vectors (ceiling)": truth,
+            "vectors of other texts (floor)": truth[torch.randperm(len(truth), generator=generator)],
+        }
+        for method, vectors in attacked.items():
+            nearest = retrieve(vectors, own, mean)
+            overlap = text_overlap([own_texts[i] for i in nearest.tolist()], subject.texts)
+            figures = {name: float(np.nanmean(values)) for name, values in overlap.items()}
+            # The retrieved text embedded again: its vector is known already.
+            figures["cosine"] = F.cosine_similarity(own[nearest] - mean, truth - mean).mean().item()
+            figures["word_f1"] = float(np.nanmean(decoder.word_f1(vectors, subject.texts)))
+            rows.append({"direction": f"{a} → {b}", "method": method, "texts": len(truth), **figures})
+    cells = [[r["direction"], r["method"], *(f"{r[name]:.3f}" for name in INVERSION)] for r in rows]
+    text = (
+        f"The attacker has {len(own_texts):,} texts of his own and their vectors. He decodes which of the 2,000 most "
+        "frequent words a text has, and looks up which of his own texts lies nearest. Names are words with a capital "
+        "inside a sentence. No attacked text is among his own, so the ceiling of the look-up is far below 1."
+    )
+    return Section(
+        "Inversion", text, [Table("What comes back", ["direction", "attack on", *INVERSION.values()], cells)], [], rows
+    )
+
+
+def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
+    """A few translations and what they find."""
+    a, b = subject.source, subject.target
+    mean, truth = subject.model.normalizers[b].mean.cpu(), subject.pairs.spaces[b]
+    found = retrieve(subject.model.translate(subject.pairs.spaces[a][:count], source=a, target=b), truth, mean)
+    rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
+    if not show_texts or subject.texts is None:
+        cells = [[str(r["row"]), str(r["found"]), "found" if r["right"] else "missed"] for r in rows]
+        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`--show_texts`)."
+    else:
+        cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
+        head, text = ["text", f"nearest of {len(truth):,}"], ""
+    return Section("Samples", text, [Table(f"{a} → {b}", head, cells)], [], rows)
+
+
+def draw_ranks(subject: Subject, path: Path) -> None:
+    """Share of texts found within the first k, for the translator and chance, both directions."""
+    from matplotlib.figure import Figure
+
+    from ..metrics import ranks
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for a, b in subject.directions:
+        found = ranks(subject.model.translate(subject.pairs.spaces[a], source=a, target=b), subject.pairs.spaces[b])
+        axes.step(found.sort().values, torch.arange(1, len(found) + 1) / len(found), where="post", label=f"{a} → {b}")
+    pool = len(subject.pairs)
+    axes.plot([1, pool], [1 / pool, 1], color="0.6", linestyle=":", label="chance")
+    axes.set(xscale="log", xlabel="rank of the true vector", ylabel="share of texts", ylim=(0, 1.02))
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def draw_attributes(rows: list[dict], path: Path) -> None:
+    """Accuracy of both attacks as bars with intervals, a panel a direction; the majority class as a line."""
+    from matplotlib.figure import Figure
+
+    directions = list(dict.fromkeys(row["direction"] for row in rows))
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    for i, direction in enumerate(directions):
+        axes = figure.add_subplot(1, len(directions), i + 1)
+        chosen = [row for row in rows if row["direction"] == direction]
+        methods = list(dict.fromkeys(row["method"] for row in chosen if row["attack"] != "both"))
+        for shift, attack in ((-0.2, "zero-shot"), (0.2, "linear probe")):
+            bars = [next(r for r in chosen if r["attack"] == attack and r["method"] == m) for m in methods]
+            heights = np.array([bar["accuracy"] for bar in bars])
+            errors = np.abs(np.array([bar["accuracy_interval"] for bar in bars]).T - heights)
+            axes.bar(np.arange(len(bars)) + shift, heights, 0.4, yerr=errors, capsize=2, label=attack)
+        majority = next(row["accuracy"] for row in chosen if row["attack"] == "both")
+        axes.axhline(majority, color="0.4", linestyle=":", label="majority class")
+        axes.set(title=direction, ylim=(0, 1))
+        axes.set_xticks(range(len(methods)), [m.replace(": ", ":\n").replace(" ", "\n", 1) for m in methods], fontsize=8)
+    figure.axes[0].set_ylabel("accuracy")
+    figure.axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def _with_interval(row: dict, column: str) -> str:
+    places = 1 if "rank" in column else 3
+    low, high = row["intervals"][column] if "intervals" in row else row[f"{column}_interval"]
+    return f"{row[column]:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
+
+def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
+    """At most so many of a corpus' texts, drawn at random."""
+    corpus = load_labelled(name)
+    rows = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed))[:max_texts]
+    return corpus.take(rows.tolist())
+
+
+def recorded_encoders(folder: Path) -> Encode:
+    """Encoders as `training.json` of a translator records them, loaded when they are first needed."""
+
+    @cache
+    def encoder(space: str) -> TextEncoder:
+        file = folder / "training.json"
+        settings = json.loads(file.read_text())["encoders"].get(space) if file.exists() else None
+        if settings is None:
+            raise ValueError(f"{folder} does not record which encoder made {space!r}, so no new texts can be embedded.")
+        return TextEncoder(**settings)
+
+    return lambda space, texts: encoder(space).encode(texts, progress=False)
+
+
+def texts_of(data: Dataset) -> list[str] | None:
+    """The texts of a data set of vectors, if it has them."""
+    return list(data[TEXT]) if TEXT in data.column_names else None
+
+
+__all__ = ["Section", "Subject", "Table", "load_corpus", "recorded_encoders", "texts_of", "write_report"]
