@@ -134,7 +134,10 @@ def _pairs(
 def run_report(argv: list[str]) -> None:
     """One page about one translator: translation, attributes, inversion, pictures."""
     args, folder = _parse("report", argv, [ReportArguments], positional="DIR")
-    from .evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, write_report
+    try:
+        from .evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, write_report
+    except ModuleNotFoundError as error:
+        raise ImportError(f'A report needs {error.name}, which is missing: pip install "hf-vec2vec[report]"') from error
 
     model = load_translator(folder)
     source, target, loaded, other = _pairs(model, args)
@@ -156,7 +159,7 @@ def run_report(argv: list[str]) -> None:
     )
     corpora = {name: partial(load_corpus, name, args.max_texts, args.seed) for name in args.labelled}
     output = Path(args.output_dir)
-    sections = write_report(subject, corpora, output, show_texts=args.show_texts)
+    sections = write_report(subject, corpora, output, with_privacy=args.privacy, show_texts=args.show_texts)
     for section in sections:
         print(f"{section.title}: {'not made: ' + section.error if section.error else 'done'}")
     print(f"\n{output}/report.html, report.json")

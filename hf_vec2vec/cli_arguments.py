@@ -88,6 +88,9 @@ class ReportArguments:
         metadata={"help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, a file with `text` and `label`, a data set."},
     )
     max_texts: int = field(default=2000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
+    privacy: bool = field(
+        default=False, metadata={"help": "Attack the vectors under noise, rounding and a secret rotation, too (minutes)."}
+    )
     show_texts: bool = field(default=False, metadata={"help": "Print texts that translations find."})
     seed: int = field(default=0, metadata={"help": "Of everything random."})
 

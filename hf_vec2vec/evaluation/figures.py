@@ -1,14 +1,17 @@
 """Pictures of a translation. Needs matplotlib (`pip install "hf-vec2vec[figures]"`)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import PairedEmbeddings
+from ..metrics import ranks
 from ..modeling_vec2vec import Vec2VecModel
 
 SOURCE_COLOUR, TARGET_COLOUR = "#0072b2", "#d55e00"  # told apart also by the colour-blind
@@ -81,8 +84,44 @@ def projection(
     figure.savefig(path, dpi=130)
 
 
+def draw_ranks(model: Vec2VecModel, pairs: PairedEmbeddings, directions: Iterable[tuple[str, str]], path: Path) -> None:
+    """Share of texts whose true vector is among the first k, for each direction (source and target) and for chance."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for a, b in directions:
+        found = ranks(model.translate(pairs.spaces[a], source=a, target=b), pairs.spaces[b])
+        axes.step(found.sort().values, torch.arange(1, len(found) + 1) / len(found), where="post", label=f"{a} → {b}")
+    pool = len(pairs)
+    axes.plot([1, pool], [1 / pool, 1], color="0.6", linestyle=":", label="chance")
+    axes.set(xscale="log", xlabel="rank of the true vector", ylabel="share of texts", ylim=(0, 1.02))
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def draw_attributes(rows: list[dict], path: Path) -> None:
+    """Accuracy of both attacks as bars with intervals, a panel a direction; the majority class as a line."""
+    directions = list(dict.fromkeys(row["direction"] for row in rows))
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    for i, direction in enumerate(directions):
+        axes = figure.add_subplot(1, len(directions), i + 1)
+        chosen = [row for row in rows if row["direction"] == direction]
+        methods = list(dict.fromkeys(row["method"] for row in chosen if row["attack"] != "both"))
+        for shift, attack in ((-0.2, "zero-shot"), (0.2, "linear probe")):
+            bars = [next(r for r in chosen if r["attack"] == attack and r["method"] == m) for m in methods]
+            heights = np.array([bar["accuracy"] for bar in bars])
+            errors = np.abs(np.array([bar["accuracy_interval"] for bar in bars]).T - heights)
+            axes.bar(np.arange(len(bars)) + shift, heights, 0.4, yerr=errors, capsize=2, label=attack)
+        majority = next(row["accuracy"] for row in chosen if row["attack"] == "both")
+        axes.axhline(majority, color="0.4", linestyle=":", label="majority class")
+        axes.set(title=direction, ylim=(0, 1))
+        axes.set_xticks(range(len(methods)), [m.replace(": ", ":\n").replace(" ", "\n", 1) for m in methods], fontsize=8)
+    figure.axes[0].set_ylabel("accuracy")
+    figure.axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
 def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
     return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
 
 
-__all__ = ["heatmap", "projection"]
+__all__ = ["draw_attributes", "draw_ranks", "heatmap", "projection"]

@@ -19,9 +19,10 @@ from ..corpora import LabelledTexts, load_labelled
 from ..data import TEXT, PairedEmbeddings
 from ..encoders import TextEncoder
 from ..modeling_vec2vec import Vec2VecModel
-from . import evaluate_translation
+from . import evaluate_translation, figures
 from .attributes import attribute_inference
 from .inversion import WordDecoder, retrieve, text_overlap
+from .privacy import defences
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 COLUMNS = {
@@ -112,7 +113,12 @@ class Subject:
 
 
 def write_report(
-    subject: Subject, corpora: dict[str, Callable[[], LabelledTexts]], output: Path, *, show_texts: bool = False
+    subject: Subject,
+    corpora: dict[str, Callable[[], LabelledTexts]],
+    output: Path,
+    *,
+    with_privacy: bool = False,
+    show_texts: bool = False,
 ) -> list[Section]:
     """Make all sections and write `report.html`, `report.json` and the pictures.
 
@@ -122,6 +128,7 @@ def write_report(
         subject: what is reported on.
         corpora: labelled texts by name, loaded when their turn comes.
         output: folder.
+        with_privacy: attack the vectors under several defences, too, which takes an alignment of its own.
         show_texts: print texts that were recovered or retrieved.
 
     Returns:
@@ -133,6 +140,7 @@ def write_report(
         "Pictures": lambda: pictures(subject, output),
         **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
         "Inversion": lambda: inversion(subject),
+        **({"Privacy": lambda: privacy(subject)} if with_privacy else {}),
         "Samples": lambda: samples(subject, show_texts=show_texts),
     }
     sections = []
@@ -166,7 +174,7 @@ def translation(subject: Subject, output: Path) -> Section:
         cells = [[row["method"], *(_with_interval(row, column) for column in COLUMNS)] for row in chosen]
         tables.append(Table(f"{a} → {b}, pool of {len(subject.pairs):,}", ["method", *COLUMNS.values()], cells))
     picture = output / "ranks.png"
-    draw_ranks(subject, picture)
+    figures.draw_ranks(subject.model, subject.pairs, subject.directions, picture)
     text = (
         f"{len(subject.pairs):,} texts that the translator has not seen, embedded by both encoders. Ranks are those of the "
         f"true vector among all {len(subject.pairs):,}, by raw cosine to the translation; chance top-1 is "
@@ -179,9 +187,7 @@ def translation(subject: Subject, output: Path) -> Section:
 
 def pictures(subject: Subject, output: Path) -> Section:
     """Heat-map and projection."""
-    from .figures import heatmap, projection
-
-    names = {"heatmap.png": heatmap, "projection.png": projection}
+    names = {"heatmap.png": figures.heatmap, "projection.png": figures.projection}
     captions = {
         "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): a bright diagonal is a translation "
         "that works.",
@@ -212,7 +218,7 @@ def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path
         ]
         tables.append(Table(f"{a} → {b}, {rows[0]['texts']:,} texts attacked", head, cells))
     picture = output / f"attributes-{corpus.name}.png"
-    draw_attributes(rows, picture)
+    figures.draw_attributes(rows, picture)
     text = (
         "Someone who has only the vectors, this translator, the other space's encoder and labelled texts of his own "
         f"guesses the class of each text ({', '.join(corpus.descriptions)}). Zero-shot: the class whose description lies "
@@ -238,6 +244,7 @@ def inversion(subject: Subject) -> Section:
         attacked = {
             "translated": subject.model.translate(subject.pairs.spaces[a], source=a, target=b),
             "true vectors (ceiling)": truth,
+            "mean vector (floor)": mean.expand_as(truth),
             "vectors of other texts (floor)": truth[torch.randperm(len(truth), generator=generator)],
         }
         for method, vectors in attacked.items():
@@ -259,6 +266,38 @@ def inversion(subject: Subject) -> Section:
     )
 
 
+def privacy(subject: Subject) -> Section:
+    """What an attacker with only the vectors learns, and what defences change."""
+    half, (a, b) = len(subject.others) // 2, (subject.source, subject.target)
+    rows = defences(
+        subject.model,
+        subject.pairs.spaces[a],
+        subject.pairs.spaces[b],
+        subject.others.spaces[a][:half],
+        subject.others.spaces[b][half:],
+        source=a,
+        target=b,
+        own_texts=subject.other_texts and subject.other_texts[half:],
+        texts=subject.texts,
+        seed=subject.seed,
+    )
+    bare, again = rows[0], rows[-1]
+    undone = again["top1"] > bare["top1"] / 2
+    text = (
+        f"Someone who holds nothing but vectors of {a}, not even the model that made them, translates them into {b}, whose "
+        f"encoder he has, and reads them there: he finds the right one of {len(subject.pairs):,} texts in "
+        f"{bare['top1']:.0%} of cases, and the sections above tell what else. "
+        "Vectors are no anonymised texts: treat them like the texts. "
+        f"A secret rotation {'does not protect' if undone else 'was not undone here'}: aligned anew, without a pair, the "
+        f"rotated store gives {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's "
+        "own search. The first figure is the share of each vector's ten nearest neighbours that the owner still finds."
+    )
+    columns = {"kept_neighbours": "owner: kept neighbours", "top1": "attack: top-1", "centred_cosine": "centred cosine"}
+    columns |= {"word_f1": "words (F1)"} if "word_f1" in bare else {}
+    cells = [[r["defence"], *(f"{r[name]:.3f}" for name in columns), r.get("verdict", "")] for r in rows]
+    return Section("Privacy", text, [Table(f"{a} → {b}", ["defence", *columns.values(), "verdict"], cells)], [], rows)
+
+
 def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
     """A few translations and what they find."""
     a, b = subject.source, subject.target
@@ -272,48 +311,6 @@ def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
         cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
         head, text = ["text", f"nearest of {len(truth):,}"], ""
     return Section("Samples", text, [Table(f"{a} → {b}", head, cells)], [], rows)
-
-
-def draw_ranks(subject: Subject, path: Path) -> None:
-    """Share of texts found within the first k, for the translator and chance, both directions."""
-    from matplotlib.figure import Figure
-
-    from ..metrics import ranks
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for a, b in subject.directions:
-        found = ranks(subject.model.translate(subject.pairs.spaces[a], source=a, target=b), subject.pairs.spaces[b])
-        axes.step(found.sort().values, torch.arange(1, len(found) + 1) / len(found), where="post", label=f"{a} → {b}")
-    pool = len(subject.pairs)
-    axes.plot([1, pool], [1 / pool, 1], color="0.6", linestyle=":", label="chance")
-    axes.set(xscale="log", xlabel="rank of the true vector", ylabel="share of texts", ylim=(0, 1.02))
-    axes.legend()
-    figure.savefig(path, dpi=130)
-
-
-def draw_attributes(rows: list[dict], path: Path) -> None:
-    """Accuracy of both attacks as bars with intervals, a panel a direction; the majority class as a line."""
-    from matplotlib.figure import Figure
-
-    directions = list(dict.fromkeys(row["direction"] for row in rows))
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    for i, direction in enumerate(directions):
-        axes = figure.add_subplot(1, len(directions), i + 1)
-        chosen = [row for row in rows if row["direction"] == direction]
-        methods = list(dict.fromkeys(row["method"] for row in chosen if row["attack"] != "both"))
-        for shift, attack in ((-0.2, "zero-shot"), (0.2, "linear probe")):
-            bars = [next(r for r in chosen if r["attack"] == attack and r["method"] == m) for m in methods]
-            heights = np.array([bar["accuracy"] for bar in bars])
-            errors = np.abs(np.array([bar["accuracy_interval"] for bar in bars]).T - heights)
-            axes.bar(np.arange(len(bars)) + shift, heights, 0.4, yerr=errors, capsize=2, label=attack)
-        majority = next(row["accuracy"] for row in chosen if row["attack"] == "both")
-        axes.axhline(majority, color="0.4", linestyle=":", label="majority class")
-        axes.set(title=direction, ylim=(0, 1))
-        axes.set_xticks(range(len(methods)), [m.replace(": ", ":\n").replace(" ", "\n", 1) for m in methods], fontsize=8)
-    figure.axes[0].set_ylabel("accuracy")
-    figure.axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=130)
 
 
 def _with_interval(row: dict, column: str) -> str:

@@ -1,0 +1,49 @@
+import pytest
+import torch
+from conftest import make_cloud, random_rotation
+
+from hf_vec2vec import Vec2VecModel
+from hf_vec2vec.alignment import Alignment, fit_statistics
+from hf_vec2vec.evaluation.privacy import add_noise, defences, quantize_binary, quantize_int8
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rotation = random_rotation(24, 32)
+    leaked, own, store = make_cloud(1500, seed=1), make_cloud(1500, seed=2) @ rotation, make_cloud(400, seed=3)
+    statistics = fit_statistics(leaked), fit_statistics(own)
+    model = Vec2VecModel.from_alignment(Alignment("a", "b", rotation, rotation.T, *statistics))
+    found = defences(model, store, store @ rotation, leaked, own, source="a", target="b")
+    return {row["defence"]: row for row in found}
+
+
+def test_a_secret_rotation_is_undone_by_alignment(rows):
+    assert rows["secret rotation"]["kept_neighbours"] == pytest.approx(1.0, abs=1e-3)
+    assert rows["secret rotation"]["top1"] < 0.1
+    assert rows["secret rotation, aligned anew"]["top1"] > 0.95
+    assert rows["secret rotation, aligned anew"]["verdict"] == "aligned"
+
+
+def test_noise_takes_from_attacker_and_owner_alike(rows):
+    noisy = [row for name, row in rows.items() if name.startswith("noise")]
+    for figure in ("top1", "kept_neighbours", "centred_cosine"):
+        values = [rows["none"][figure], *(row[figure] for row in noisy)]
+        assert values == sorted(values, reverse=True)
+    assert rows["none"]["top1"] > 0.99
+    assert noisy[-1]["top1"] < 0.5
+
+
+def test_int8_protects_nothing_and_one_bit_little(rows):
+    assert rows["int8"]["top1"] > 0.99
+    assert rows["int8"]["kept_neighbours"] > 0.95
+    assert 0.3 < rows["binary"]["top1"] <= rows["int8"]["top1"]
+
+
+def test_defences_by_hand():
+    rows = torch.tensor([[0.0, 5.0], [1.0, 5.0], [254.0, 5.0]])
+    assert quantize_int8(rows).tolist() == rows.tolist()  # a constant dimension stays
+    assert quantize_int8(make_cloud(2000))[:, 0].unique().numel() <= 255
+    assert quantize_binary(torch.tensor([[0.0], [2.0]])).tolist() == [[0.0], [2.0]]
+    cloud = make_cloud(500)
+    noise = add_noise(cloud, 0.5, torch.Generator().manual_seed(0)) - cloud
+    assert noise.std().item() == pytest.approx(0.5 * (cloud - cloud.mean(0)).square().mean().sqrt().item(), rel=0.02)
