@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 import torch
-from datasets import Dataset, load_from_disk
+from datasets import Dataset, DatasetInfo, load_from_disk
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 from .modeling_vec2vec import check_embeddings
 
 TEXT, EMBEDDING = "text", "embedding"
+MADE_BY = b"hf_vec2vec"  # Parquet metadata that keep a data set's description: how its vectors were made
 VECTOR_FORMATS = "an Arrow folder (`Dataset.save_to_disk`), .parquet, .npy or .safetensors"
 TEXT_FORMATS = ".txt (one text a line), .jsonl, .csv, .parquet or an Arrow folder, with a column `text`"
 
@@ -93,7 +94,9 @@ def load_embeddings(path: str | Path) -> Dataset:
                 raise ValueError(f"it holds the splits {list(loaded)}; give the folder of one, such as {list(loaded)[0]!r}.")
             return loaded
         if path.suffix == ".parquet":
-            return Dataset(pa.parquet.read_table(path))
+            table = pa.parquet.read_table(path)
+            made_by = (table.schema.metadata or {}).get(MADE_BY, b"").decode()
+            return Dataset(table, info=DatasetInfo(description=made_by))
         if path.suffix == ".npy":
             return to_dataset(check_embeddings(np.load(path, allow_pickle=False), path.name))
         if path.suffix == ".safetensors":
@@ -146,7 +149,9 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
         shutil.rmtree(replaced, ignore_errors=True)
         return
     if path.suffix == ".parquet":
-        pa.parquet.write_table(data.with_format("arrow")[:], partial)
+        table = data.with_format("arrow")[:]
+        metadata = (table.schema.metadata or {}) | {MADE_BY: data.info.description.encode()}
+        pa.parquet.write_table(table.replace_schema_metadata(metadata), partial)
     elif path.suffix == ".npy":
         with open(partial, "wb") as file:
             np.save(file, vectors(data, path.name).numpy())

@@ -70,6 +70,21 @@ def test_from_texts_to_translations(tmp_path, bert, static, capsys):  # noqa: F8
     assert list(data["text"]) == texts[:300]
     assert len(data[0]["embedding"]) == 6
     assert "mean pooling of layer -1" in (tmp_path / "model" / "README.md").read_text()
+    # The recorded encoders embed labelled texts for the report; one corpus has a single class.
+    (tmp_path / "held.txt").write_text("\n".join(texts[600:]))
+    for name, encoder in (("bert", bert), ("static", static)):
+        assert run("embed", "--texts", tmp_path / "held.txt", "--model", encoder, "--output", tmp_path / f"held_{name}") == 0
+    labelled = [{"text": text, "label": "ab"["dog" in text]} for text in texts[:100]]
+    (tmp_path / "first.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    (tmp_path / "one.jsonl").write_text("\n".join(json.dumps(row | {"label": "a"}) for row in labelled))
+    ends = ["--source", f"bert={tmp_path}/held_bert", "--target", f"static={tmp_path}/held_static"]
+    corpora = ["--labelled", tmp_path / "first.jsonl", tmp_path / "one.jsonl"]
+    assert run("report", tmp_path / "model", *ends, *corpora, "--output_dir", tmp_path / "report") == 0
+    printed = capsys.readouterr().out
+    assert "Attributes: first: done" in printed
+    assert f"Attributes: {tmp_path}/one.jsonl: not made: `labels` of 'one' hold 1 class" in printed
+    assert printed.count("not made") == 1
+    assert (tmp_path / "report" / "report.html").exists()
 
 
 def test_train_on_texts(tmp_path, bert, static, monkeypatch):  # noqa: F811

@@ -153,7 +153,7 @@ def write_report(
     images = {path: base64.b64encode(path.read_bytes()).decode() for s in sections for _, path in s.pictures}
     (output / "report.html").write_text(template.render(subject=subject, sections=sections, images=images), encoding="utf-8")
     numbers = {s.title: {"error": s.error} if s.error else {"rows": s.figures} for s in sections}
-    (output / "report.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False), encoding="utf-8")
+    (output / "report.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     return sections
 
 
@@ -250,12 +250,14 @@ def inversion(subject: Subject) -> Section:
         for method, vectors in attacked.items():
             nearest = retrieve(vectors, own, mean)
             overlap = text_overlap([own_texts[i] for i in nearest.tolist()], subject.texts)
-            figures = {name: float(np.nanmean(values)) for name, values in overlap.items()}
+            figures = {name: _mean(values) for name, values in overlap.items()}
             # The retrieved text embedded again: its vector is known already.
             figures["cosine"] = F.cosine_similarity(own[nearest] - mean, truth - mean).mean().item()
-            figures["word_f1"] = float(np.nanmean(decoder.word_f1(vectors, subject.texts)))
+            figures["word_f1"] = _mean(decoder.word_f1(vectors, subject.texts))
             rows.append({"direction": f"{a} → {b}", "method": method, "texts": len(truth), **figures})
-    cells = [[r["direction"], r["method"], *(f"{r[name]:.3f}" for name in INVERSION)] for r in rows]
+    cells = [
+        [r["direction"], r["method"], *("–" if r[name] is None else f"{r[name]:.3f}" for name in INVERSION)] for r in rows
+    ]
     text = (
         f"The attacker has {len(own_texts):,} texts of his own and their vectors. He decodes which of the 2,000 most "
         "frequent words a text has, and looks up which of his own texts lies nearest. Names are words with a capital "
@@ -311,6 +313,11 @@ def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
         cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
         head, text = ["text", f"nearest of {len(truth):,}"], ""
     return Section("Samples", text, [Table(f"{a} → {b}", head, cells)], [], rows)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Mean over the texts that have what is measured; `None` if no text has a name, a number, a word."""
+    return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _with_interval(row: dict, column: str) -> str:
