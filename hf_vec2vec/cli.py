@@ -20,6 +20,7 @@ from .data import (
     UnpairedEmbeddings,
     check_output,
     load_embeddings,
+    load_texts,
     save_embeddings,
     to_dataset,
     vector_column,
@@ -159,7 +160,14 @@ def run_report(argv: list[str]) -> None:
     )
     corpora = {name: partial(load_corpus, name, args.max_texts, args.seed) for name in args.labelled}
     output = Path(args.output_dir)
-    sections = write_report(subject, corpora, output, with_privacy=args.privacy, show_texts=args.show_texts)
+    sections = write_report(
+        subject,
+        corpora,
+        output,
+        foreign_texts=load_texts(args.out_of_domain) if args.out_of_domain else None,
+        with_privacy=args.privacy,
+        show_texts=args.show_texts,
+    )
     for section in sections:
         print(f"{section.title}: {'not made: ' + section.error if section.error else 'done'}")
     print(f"\n{output}/report.html, report.json")

@@ -57,12 +57,15 @@ def corpus():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    return write_report(make_subject(), {"topics": corpus}, folder, show_texts=True), folder
+    foreign = make_texts(100, 5)[0]
+    return write_report(make_subject(), {"topics": corpus}, folder, foreign_texts=foreign, show_texts=True), folder
 
 
 def test_every_section_holds_figures(report):
     sections, folder = report
-    assert [s.title for s in sections] == ["Translation", "Pictures", "Attributes: topics", "Inversion", "Samples"]
+    assert [s.title for s in sections] == [
+        *("Translation", "Pictures", "Out of domain", "Attributes: topics", "Inversion", "Samples")
+    ]
     assert not any(s.error for s in sections)
     numbers = json.loads((folder / "report.json").read_text())
     assert json.loads(json.dumps({s.title: {"rows": s.figures} for s in sections})) == numbers
@@ -72,8 +75,15 @@ def test_every_section_holds_figures(report):
         assert (folder / name).stat().st_size > 5000
 
 
+def test_texts_of_the_same_kind_lose_nothing_out_of_domain(report):
+    for row in report[0][2].figures:
+        if row["method"] == "this translator":
+            assert row["top1"] == pytest.approx(row["top1_at_home"], abs=0.1)  # some texts are there twice
+            assert row["centred_cosine"] == pytest.approx(row["centred_cosine_at_home"], abs=0.05)
+
+
 def test_an_exact_rotation_gives_away_what_the_true_vectors_do(report):
-    rows = {row["method"]: row for row in report[0][3].figures if row["direction"] == "a → b"}
+    rows = {row["method"]: row for row in report[0][4].figures if row["direction"] == "a → b"}
     translated, ceiling = rows["translated"], rows["true vectors (ceiling)"]
     for figure in ("word_f1", "token_f1", "rouge_l", "entity_recall", "number_recall"):
         assert translated[figure] == pytest.approx(ceiling[figure], abs=0.02)

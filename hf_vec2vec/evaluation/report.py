@@ -117,6 +117,7 @@ def write_report(
     corpora: dict[str, Callable[[], LabelledTexts]],
     output: Path,
     *,
+    foreign_texts: list[str] | None = None,
     with_privacy: bool = False,
     show_texts: bool = False,
 ) -> list[Section]:
@@ -128,6 +129,7 @@ def write_report(
         subject: what is reported on.
         corpora: labelled texts by name, loaded when their turn comes.
         output: folder.
+        foreign_texts: of another domain than the translator was trained on, to measure the drop.
         with_privacy: attack the vectors under several defences, too, which takes an alignment of its own.
         show_texts: print texts that were recovered or retrieved.
 
@@ -138,6 +140,7 @@ def write_report(
     makers = {
         "Translation": lambda: translation(subject, output),
         "Pictures": lambda: pictures(subject, output),
+        **({"Out of domain": lambda: out_of_domain(subject, foreign_texts)} if foreign_texts else {}),
         **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
         "Inversion": lambda: inversion(subject),
         **({"Privacy": lambda: privacy(subject)} if with_privacy else {}),
@@ -183,6 +186,35 @@ def translation(subject: Subject, output: Path) -> Section:
         "information is worth."
     )
     return Section("Translation", text, tables, [("Share of texts whose true vector is found by rank", picture)], rows)
+
+
+def out_of_domain(subject: Subject, texts: list[str]) -> Section:
+    """The translation table on other texts, and how much of each figure is lost."""
+    spaces = (subject.source, subject.target)
+    home = len(subject.pairs)
+    foreign = PairedEmbeddings({space: subject.encode(space, texts[:home]) for space in spaces})
+    near = PairedEmbeddings({space: subject.pairs.spaces[space][: len(foreign)] for space in spaces})  # one size of pool
+    options = {"source": subject.source, "target": subject.target, "oracle_pairs": subject.others, "seed": subject.seed}
+    at_home, abroad = (
+        evaluate_translation({"this translator": subject.model}, pairs, **options) for pairs in (near, foreign)
+    )
+    shown = {"centred_cosine": "centred cosine", "top1": "top-1", "mean_rank": "mean rank"}
+    rows = [
+        {"direction": away["direction"], "method": away["method"]}
+        | {name: away[name] for name in shown}
+        | {f"{name}_at_home": here[name] for name in shown}
+        for here, away in zip(at_home, abroad, strict=True)
+    ]
+    head = ["direction", "method", *(f"{title}{where}" for title in shown.values() for where in ("", ", at home"))]
+    cells = [
+        [r["direction"], r["method"], *(f"{r[key]:.3f}" for name in shown for key in (name, f"{name}_at_home"))]
+        for r in rows
+    ]
+    text = (
+        f"{len(foreign):,} texts of another kind than those that the translator and the oracles were trained on, beside "
+        "as many held-out ones of the kind that they know; pools are of that size."
+    )
+    return Section("Out of domain", text, [Table("Elsewhere and at home", head, cells)], [], rows)
 
 
 def pictures(subject: Subject, output: Path) -> Section:
