@@ -1,4 +1,4 @@
-"""Command line: `hf-vec2vec embed | train | evaluate | report | translate`."""
+"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate`."""
 
 import argparse
 import json
@@ -13,7 +13,14 @@ import yaml
 from datasets import Dataset, concatenate_datasets
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
-from .cli_arguments import DataArguments, EmbedArguments, EvaluateArguments, ReportArguments, TranslateArguments
+from .cli_arguments import (
+    AblateArguments,
+    DataArguments,
+    EmbedArguments,
+    EvaluateArguments,
+    ReportArguments,
+    TranslateArguments,
+)
 from .data import (
     EMBEDDING,
     PairedEmbeddings,
@@ -42,6 +49,7 @@ commands:
   embed      texts to vectors, with any sentence encoder or language model
   train      learn a translator from unpaired vectors (or texts) of two spaces
   evaluate   figures and pictures of a translator, on held-out pairs
+  ablate     trainings that differ in a few flags, over seeds, as one table
   report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other
 
@@ -132,6 +140,24 @@ def _pairs(
     return source, target, loaded, other
 
 
+def run_ablate(argv: list[str]) -> None:
+    """Trainings that differ in a few flags, over seeds; one table with intervals."""
+    from .ablation import ablation_table, load_variants, run_ablation
+
+    (args,) = _parse("ablate", argv, [AblateArguments])
+    held_out = dict(
+        [_named_path("held_out_source", args.held_out_source), _named_path("held_out_target", args.held_out_target)]
+    )
+    sides = [_named_path("source", args.source)[0], _named_path("target", args.target)[0]]
+    if set(held_out) != set(sides):
+        raise ValueError(f"`held_out_source` and `held_out_target` must name {sides}, got {list(held_out)}.")
+    pairs = PairedEmbeddings({name: load_embeddings(held_out[name]) for name in sides})
+    data = ["--source", args.source, "--target", args.target, "--disable_tqdm", "true"]
+    variants = {name: data + _flags(flags) for name, flags in load_variants(args.variants).items()}
+    rows = run_ablation(run_train, variants, pairs, args.seeds, Path(args.output_dir), keep_models=args.keep_models)
+    print(f"\n{ablation_table(rows)}\n\n{args.output_dir}/ablation.md, ablation.json")
+
+
 def run_report(argv: list[str]) -> None:
     """One page about one translator: translation, attributes, inversion, pictures."""
     args, folder = _parse("report", argv, [ReportArguments], positional="DIR")
@@ -215,6 +241,7 @@ COMMANDS = {
     "embed": run_embed,
     "train": run_train,
     "evaluate": run_evaluate,
+    "ablate": run_ablate,
     "report": run_report,
     "translate": run_translate,
 }
@@ -249,6 +276,7 @@ SYNOPSIS = {
     "embed": "--texts FILE --model MODEL --output PATH [flags]",
     "train": "--source NAME=PATH --target NAME=PATH --output_dir DIR [flags]",
     "evaluate": "DIR --source NAME=PATH --target NAME=PATH [flags]",
+    "ablate": "--source NAME=PATH --target NAME=PATH --held_out_source ... --variants FILE.yaml --output_dir OUT [flags]",
     "report": "DIR --source NAME=PATH --target NAME=PATH --output_dir OUT [flags]",
     "translate": "DIR --source NAME --target NAME --input PATH --output PATH [flags]",
 }

@@ -48,6 +48,22 @@ class DataArguments:
 
 
 @dataclass
+class AblateArguments:
+    """What is trained again and again."""
+
+    _argument_group_name = "flags"
+
+    source: str = field(metadata={"help": "NAME=PATH: the one space, and its training vectors."})
+    target: str = field(metadata={"help": "NAME=PATH of the other."})
+    held_out_source: str = field(metadata={"help": "NAME=PATH: vectors of held-out texts, which only measure."})
+    held_out_target: str = field(metadata={"help": "NAME=PATH of the other; row i of both is the same text."})
+    variants: str = field(metadata={"help": "YAML file: a line `name: {flag of train: value, ...}` for each variant."})
+    output_dir: str = field(metadata={"help": "Folder for runs, table and JSON; an interrupted ablation goes on there."})
+    seeds: int = field(default=3, metadata={"help": "Runs of each variant: seeds 0, 1, ..."})
+    keep_models: bool = field(default=False, metadata={"help": "Keep every trained model."})
+
+
+@dataclass
 class EvaluateArguments:
     """Which pairs to judge a translator on."""
 
