@@ -92,7 +92,8 @@ def draw_ranks(model: Vec2VecModel, pairs: PairedEmbeddings, directions: Iterabl
         found = ranks(model.translate(pairs.spaces[a], source=a, target=b), pairs.spaces[b])
         axes.step(found.sort().values, torch.arange(1, len(found) + 1) / len(found), where="post", label=f"{a} → {b}")
     pool = len(pairs)
-    axes.plot([1, pool], [1 / pool, 1], color="0.6", linestyle=":", label="chance")
+    places = np.geomspace(1, pool, 200)  # a straight line, were the axis not logarithmic
+    axes.plot(places, places / pool, color="0.6", linestyle=":", label="chance")
     axes.set(xscale="log", xlabel="rank of the true vector", ylabel="share of texts", ylim=(0, 1.02))
     axes.legend()
     figure.savefig(path, dpi=130)
