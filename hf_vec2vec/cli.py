@@ -191,6 +191,7 @@ def run_report(argv: list[str]) -> None:
         corpora,
         output,
         foreign_texts=load_texts(args.out_of_domain) if args.out_of_domain else None,
+        inverter=(args.inverter_model, args.inverter_steps) if args.inverter_model else None,
         with_privacy=args.privacy,
         show_texts=args.show_texts,
     )

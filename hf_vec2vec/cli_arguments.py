@@ -107,6 +107,10 @@ class ReportArguments:
     out_of_domain: str | None = field(
         default=None, metadata={"help": "Texts of another kind than those trained on; the recorded encoders embed them."}
     )
+    inverter_model: str | None = field(
+        default=None, metadata={"help": "A causal language model that is trained to write texts from vectors (minutes)."}
+    )
+    inverter_steps: int = field(default=200, metadata={"help": "Its training steps, of 16 texts each."})
     privacy: bool = field(
         default=False, metadata={"help": "Attack the vectors under noise, rounding and a secret rotation, too (minutes)."}
     )

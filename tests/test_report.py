@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from hf_vec2vec import PairedEmbeddings, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.corpora import LabelledTexts
-from hf_vec2vec.evaluation.report import Subject, inversion, load_corpus, recorded_encoders, write_report
+from hf_vec2vec.evaluation.report import Subject, load_corpus, recorded_encoders, write_report
+from hf_vec2vec.evaluation.sections import inversion
 
 WORDS = {"sports": ["goal", "match", "team", "coach"], "tech": ["chip", "code", "cloud", "robot"]}
 OTHERS = ["red", "old", "seven", "river", "house", "<b>", "green", "north", "Anna", "42"]
