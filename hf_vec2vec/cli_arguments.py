@@ -103,7 +103,7 @@ class ReportArguments:
         default_factory=lambda: ["bbc", "rotten_tomatoes"],
         metadata={"help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, a file with `text` and `label`, a data set."},
     )
-    max_texts: int = field(default=2000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
+    max_texts: int = field(default=1000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
     out_of_domain: str | None = field(
         default=None, metadata={"help": "Texts of another kind than those trained on; the recorded encoders embed them."}
     )
