@@ -37,7 +37,7 @@ class AblationArguments:
 def main() -> None:
     (args,) = HfArgumentParser(AblationArguments).parse_args_into_dataclasses()
     source, target = args.pair.split(":")
-    a, b, _ = spaces(args.space, args.pair, args.seed)
+    a, b, _ = spaces(args.space, args.pair, args.seed, args.rows)
     n = args.rows
     training = UnpairedEmbeddings({source: a[:n], target: b[n : 2 * n]})
     held_out = PairedEmbeddings({source: a[-args.held_out :], target: b[-args.held_out :]})
