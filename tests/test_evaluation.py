@@ -64,3 +64,10 @@ def test_pictures_are_drawn(model, pairs, tmp_path):
         picture = torch.from_numpy(matplotlib.image.imread(tmp_path / name))
         assert picture.shape[0] > 400
         assert picture[..., :3].std() > 0.05  # not blank
+
+
+@pytest.mark.slow
+def test_umap_is_drawn(model, pairs, tmp_path):
+    pytest.importorskip("umap")
+    projection(model, pairs, "a", "b", tmp_path / "umap.png", "UMAP")
+    assert matplotlib.image.imread(tmp_path / "umap.png").std() > 0.05

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -48,27 +49,29 @@ def projection(
     source: str,
     target: str,
     path: Path,
+    method: Literal["PCA", "UMAP"] = "PCA",
     rows: int = 1000,
     lines: int = 40,
 ) -> None:
     """Both spaces in two dimensions, before and after translation, with lines between the two vectors of some texts.
 
-    Before, each space lies in its own principal axes, for the two have no common coordinates. After, both lie in the
-    principal axes of the target.
+    Before, each space is projected by itself, for the two have no common coordinates. After, both are projected as the
+    target is.
 
     Args:
         model, pairs, source, target, path: as in `heatmap`.
+        method: principal axes, which are honest about distances; or UMAP, which shows neighbourhoods and needs umap-learn.
         rows: texts drawn.
         lines: texts joined by a line.
     """
     x, y = pairs.spaces[source][:rows], pairs.spaces[target][:rows]
-    axes_of_target = PCA(2).fit(_unit(y, model, target))
+    of_target, of_source = _projector(method).fit(_unit(y, model, target)), _projector(method)
     translated = model.translate(x, source=source, target=target)
     panels = {
-        "before: each in its own principal axes": PCA(2).fit_transform(_unit(x, model, source)),
-        f"after: {source} translated into {target}": axes_of_target.transform(_unit(translated, model, target)),
+        f"before: each in a {method} of its own": of_source.fit_transform(_unit(x, model, source)),
+        f"after: {source} translated into {target}": of_target.transform(_unit(translated, model, target)),
     }
-    truth = axes_of_target.transform(_unit(y, model, target))
+    truth = of_target.transform(_unit(y, model, target))
     figure = Figure(figsize=(11, 5.2), layout="constrained")  # no pyplot: a notebook keeps its backend
     axes = figure.subplots(1, 2)
     for axis, (title, points) in zip(axes, panels.items(), strict=True):
@@ -82,6 +85,14 @@ def projection(
     axes[0].legend(markerscale=3)
     figure.supxlabel(f"lines join the two vectors of one text ({lines} of {len(x)} texts)", fontsize=9)
     figure.savefig(path, dpi=130)
+
+
+def _projector(method: Literal["PCA", "UMAP"]):
+    if method == "PCA":
+        return PCA(2)
+    from umap import UMAP  # slow to import
+
+    return UMAP(n_components=2, random_state=0, n_jobs=1)
 
 
 def draw_ranks(model: Vec2VecModel, pairs: PairedEmbeddings, directions: Iterable[tuple[str, str]], path: Path) -> None:

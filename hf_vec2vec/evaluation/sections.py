@@ -164,16 +164,21 @@ def out_of_domain(subject: Subject, texts: list[str]) -> Section:
 
 
 def pictures(subject: Subject, output: Path) -> Section:
-    """Heat-map and projection."""
-    names = {"heatmap.png": figures.heatmap, "projection.png": figures.projection}
-    captions = {
-        "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): a bright diagonal is a translation "
-        "that works.",
-        "projection.png": "Both spaces in two dimensions, before and after translation.",
+    """Heat-map and projections."""
+    given = (subject.model, subject.pairs, subject.source, subject.target)
+    drawn = {
+        "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): a bright diagonal is one that works.",
+        "projection.png": "Both spaces in two dimensions (PCA), before and after translation.",
     }
-    for name, draw in names.items():
-        draw(subject.model, subject.pairs, subject.source, subject.target, output / name)
-    return Section("Pictures", pictures=[(captions[name], output / name) for name in names])
+    figures.heatmap(*given, output / "heatmap.png")
+    figures.projection(*given, output / "projection.png")
+    text = ""
+    try:
+        figures.projection(*given, output / "umap.png", "UMAP")
+        drawn["umap.png"] = "The same by UMAP, which keeps neighbourhoods, not distances."
+    except ImportError:
+        text = "There is no UMAP beside the PCA, because umap-learn is missing: pip install umap-learn"
+    return Section("Pictures", text, pictures=[(caption, output / name) for name, caption in drawn.items()])
 
 
 def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path) -> Section:
