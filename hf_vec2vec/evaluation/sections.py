@@ -167,7 +167,7 @@ def pictures(subject: Subject, output: Path) -> Section:
     """Heat-map and projections."""
     given = (subject.model, subject.pairs, subject.source, subject.target)
     drawn = {
-        "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): a bright diagonal is one that works.",
+        "heatmap.png": "Cosines of 64 translations (rows) and 64 true vectors (columns): bright on the diagonal is right.",
         "projection.png": "Both spaces in two dimensions (PCA), before and after translation.",
     }
     figures.heatmap(*given, output / "heatmap.png")
