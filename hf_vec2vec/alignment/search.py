@@ -98,7 +98,7 @@ def find_rotation(
                 break
         return reached, rotation
 
-    climbed, champion, start_scores = [], None, []
+    climbed, fined, start_scores = [], [], []
     for first in range(0, num_starts, WAVE):
         candidates = starting_rotations(
             fit_a,
@@ -117,10 +117,11 @@ def find_rotation(
         start_scores += [value for value, _ in wave]
         climbed += [climb(*guess, COARSE, **CLIMB) for guess in wave[:CLIMBERS]]
         climbed.sort(key=itemgetter(0), reverse=True)
-        if climbed[0] is not champion:
-            champion = climbed[0]
-            best = polar_factor(refine(champion[1], steps, FINE))
-        others = torch.stack([rotation for _, rotation in climbed[1:]])
+        if not any(climbed[0] is parent for _, _, parent in fined):
+            rotation = polar_factor(refine(climbed[0][1], steps, FINE))
+            fined.append((score(rotation), rotation, climbed[0]))
+        _, best, ancestor = max(fined, key=itemgetter(0))
+        others = torch.stack([guess[1] for guess in climbed if guess is not ancestor])
         if judge(best, others, (held_a, held_b), None, generator).verdict == "aligned":
             break
     rotation = polar_factor(climb(score(best), best, DENSE, **LAST_CLIMB)[1])
