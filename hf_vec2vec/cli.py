@@ -162,7 +162,7 @@ def run_report(argv: list[str]) -> None:
     """One page about one translator: translation, attributes, inversion, pictures."""
     args, folder = _parse("report", argv, [ReportArguments], positional="DIR")
     try:
-        from .evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, write_report
+        from .evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, training_record, write_report
     except ModuleNotFoundError as error:
         raise ImportError(f'A report needs {error.name}, which is missing: pip install "hf-vec2vec[report]"') from error
 
@@ -182,6 +182,7 @@ def run_report(argv: list[str]) -> None:
         texts=texts_of(loaded[source]),
         other_texts=texts_of(other[source]),
         encode=recorded_encoders(Path(folder)),
+        **training_record(Path(folder)),
         seed=args.seed,
     )
     corpora = {name: partial(load_corpus, name, args.max_texts, args.seed) for name in args.labelled}

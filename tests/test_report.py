@@ -11,12 +11,19 @@ from torch.nn import functional as F
 from hf_vec2vec import PairedEmbeddings, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.corpora import LabelledTexts
-from hf_vec2vec.evaluation.report import Subject, load_corpus, recorded_encoders, write_report
+from hf_vec2vec.evaluation.report import Subject, load_corpus, recorded_encoders, training_record, write_report
 from hf_vec2vec.evaluation.sections import inversion
 
 WORDS = {"sports": ["goal", "match", "team", "coach"], "tech": ["chip", "code", "cloud", "robot"]}
 OTHERS = ["red", "old", "seven", "river", "house", "<b>", "green", "north", "Anna", "42"]
 ROTATION = random_rotation(32, 40)
+LOG = [
+    {"step": 1, "discriminator_loss": 0.5, "discriminator_accuracy": 0.5},  # updates of one side alone
+    {"step": 2, "generator_loss": 0.3, "cycle_loss": 0.2},
+    {"step": 2, "eval_loss": 0.4, "eval_alignment_score": 0.31, "eval_alignment_score_error": 0.01},
+    {"step": 2, "train_loss": 0.4},
+]
+SELECTION = {"before": 0.3, "error": 0.01, "after": 0.31, "kept": "alignment"}
 
 
 def make_texts(count, seed):
@@ -46,7 +53,7 @@ def make_subject(forward=ROTATION, **changes):
     pairs, others = (PairedEmbeddings({s: encode(s, t) for s in "ab"}) for t in (texts, other_texts))
     statistics = (fit_statistics(others.spaces[s]) for s in "ab")
     model = Vec2VecModel.from_alignment(Alignment("a", "b", forward, forward.T, *statistics))
-    given = {"texts": texts, "other_texts": other_texts, "encode": encode} | changes
+    given = {"texts": texts, "other_texts": other_texts, "encode": encode, "log": LOG, "selection": SELECTION} | changes
     return Subject(name="tiny & <script>", model=model, source="a", target="b", pairs=pairs, others=others, **given)
 
 
@@ -65,26 +72,26 @@ def report(tmp_path_factory):
 def test_every_section_holds_figures(report):
     sections, folder = report
     assert [s.title for s in sections] == [
-        *("Translation", "Pictures", "Out of domain", "Attributes: topics", "Inversion", "Samples")
+        *("Translation", "Training", "Pictures", "Out of domain", "Attributes: topics", "Inversion", "Samples")
     ]
     assert not any(s.error for s in sections)
     numbers = json.loads((folder / "report.json").read_text())
     assert json.loads(json.dumps({s.title: {"rows": s.figures} for s in sections})) == numbers
     methods = {row["method"].split(" (")[0] for row in sections[0].figures}
     assert {"this translator", "mean vector", "Sinkhorn", "paired MLP", "paired Procrustes"} <= methods
-    for name in ("heatmap.png", "projection.png", "ranks.png", "attributes-topics.png"):
+    for name in ("heatmap.png", "projection.png", "ranks.png", "training.png", "attributes-topics.png"):
         assert (folder / name).stat().st_size > 5000
 
 
 def test_texts_of_the_same_kind_lose_nothing_out_of_domain(report):
-    for row in report[0][2].figures:
+    for row in report[0][3].figures:
         if row["method"] == "this translator":
             assert row["top1"] == pytest.approx(row["top1_at_home"], abs=0.1)  # some texts are there twice
             assert row["centred_cosine"] == pytest.approx(row["centred_cosine_at_home"], abs=0.05)
 
 
 def test_an_exact_rotation_gives_away_what_the_true_vectors_do(report):
-    rows = {row["method"]: row for row in report[0][4].figures if row["direction"] == "a → b"}
+    rows = {row["method"]: row for row in report[0][5].figures if row["direction"] == "a → b"}
     translated, ceiling = rows["translated"], rows["true vectors (ceiling)"]
     for figure in ("word_f1", "token_f1", "rouge_l", "entity_recall", "number_recall"):
         assert translated[figure] == pytest.approx(ceiling[figure], abs=0.02)
@@ -100,6 +107,16 @@ def test_random_translators_give_away_no_more_than_the_floor():
                 found[row["method"]].append([row["word_f1"], row["token_f1"], row["cosine"]])
     translated, *floors = (torch.tensor(values).mean(0) for values in found.values())
     assert (translated < torch.stack(floors).amax(0) + 0.05).all(), (translated, floors)
+
+
+def test_the_log_of_training_is_shown_where_there_is_one(report, tmp_path):
+    training = report[0][1]
+    assert training.figures == LOG
+    assert "the alignment was kept" in training.text
+    (silent,) = (s for s in write_report(make_subject(log=[]), {}, tmp_path) if s.title == "Training")
+    assert (silent.error, silent.pictures) == (None, [])
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": LOG}))
+    assert training_record(tmp_path) == {"log": LOG, "selection": {}}
 
 
 def test_texts_are_escaped_and_shown_only_on_request(report, tmp_path):

@@ -16,6 +16,7 @@ from ..metrics import ranks
 from ..modeling_vec2vec import Vec2VecModel
 
 SOURCE_COLOUR, TARGET_COLOUR = "#0072b2", "#d55e00"  # told apart also by the colour-blind
+SCORE = "eval_alignment_score"
 
 
 def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: str, path: Path, rows: int = 64) -> None:
@@ -132,8 +133,38 @@ def draw_attributes(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def draw_training(log: list[dict], before: float | None, path: Path) -> None:
+    """Losses, accuracy of the discriminators, and the score without pairs, over the updates of adversarial training.
+
+    Args:
+        log: what the trainer logged, one dictionary a line, each with its `step`.
+        before: alignment score before training, drawn at step 0.
+        path: PNG to write.
+    """
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    losses, accuracy, score = figure.subplots(1, 3)
+
+    def curve(name: str) -> tuple:
+        return tuple(zip(*((row["step"], row[name]) for row in log if name in row), strict=True))
+
+    for name in sorted({key for row in log for key in row if key.endswith("_loss")} - {"eval_loss", "train_loss"}):
+        losses.plot(*curve(name), label=name.removesuffix("_loss"))
+    losses.set(title="losses", xlabel="step", yscale="log")
+    losses.legend(fontsize=7)
+    accuracy.plot(*curve("discriminator_accuracy"))
+    accuracy.axhline(0.5, color="0.6", linestyle=":")
+    accuracy.set(title="discriminators: share told apart", xlabel="step", ylim=(0, 1.02))
+    if any(SCORE in row for row in log):
+        score.errorbar(*curve(SCORE), curve(f"{SCORE}_error")[1], marker="o", capsize=2)
+    if before is not None:
+        score.axhline(before, color="0.4", linestyle=":", label="before training")
+        score.legend(fontsize=8)
+    score.set(title="alignment score, without pairs", xlabel="step")
+    figure.savefig(path, dpi=130)
+
+
 def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
     return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
 
 
-__all__ = ["draw_attributes", "draw_ranks", "heatmap", "projection"]
+__all__ = ["draw_attributes", "draw_ranks", "draw_training", "heatmap", "projection"]

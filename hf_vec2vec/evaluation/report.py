@@ -24,6 +24,7 @@ from .sections import (
     pictures,
     privacy,
     samples,
+    training,
     translation,
     written,
 )
@@ -60,6 +61,7 @@ def write_report(
     output.mkdir(parents=True, exist_ok=True)
     makers = {
         "Translation": lambda: translation(subject, output),
+        "Training": lambda: training(subject, output),
         "Pictures": lambda: pictures(subject, output),
         **({"Out of domain": lambda: out_of_domain(subject, foreign_texts)} if foreign_texts else {}),
         **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
@@ -103,9 +105,18 @@ def recorded_encoders(folder: Path) -> Encode:
     return lambda space, texts: encoder(space).encode(texts, progress=False)
 
 
+def training_record(folder: Path) -> dict:
+    """The trainer's log and the selection that a translator's folder holds, as arguments of `Subject`."""
+    state, facts = folder / "trainer_state.json", folder / "training.json"
+    return {
+        "log": json.loads(state.read_text())["log_history"] if state.exists() else [],
+        "selection": json.loads(facts.read_text())["selection"] if facts.exists() else {},
+    }
+
+
 def texts_of(data: Dataset) -> list[str] | None:
     """The texts of a data set of vectors, if it has them."""
     return list(data[TEXT]) if TEXT in data.column_names else None
 
 
-__all__ = ["Section", "Subject", "load_corpus", "recorded_encoders", "texts_of", "write_report"]
+__all__ = ["Section", "Subject", "load_corpus", "recorded_encoders", "texts_of", "training_record", "write_report"]

@@ -86,6 +86,8 @@ class Subject:
         texts: of `pairs`, or `None` where they are unknown.
         other_texts: of `others`, the same.
         encode: makes vectors of new texts; raises where an encoder is not recorded or cannot be loaded.
+        log: what the trainer logged; empty where nothing was trained or nothing is known of it.
+        selection: what `train_translator` compared before it kept the alignment or the trained model.
         seed: of everything random.
     """
 
@@ -98,6 +100,8 @@ class Subject:
     texts: list[str] | None
     other_texts: list[str] | None
     encode: Encode
+    log: list[dict] = field(default_factory=list)
+    selection: dict = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -161,6 +165,22 @@ def out_of_domain(subject: Subject, texts: list[str]) -> Section:
         "as many held-out ones of the kind that they know; pools are of that size."
     )
     return Section("Out of domain", text, [Table("Elsewhere and at home", head, cells)], [], rows)
+
+
+def training(subject: Subject, output: Path) -> Section:
+    """How adversarial training went, and what was kept."""
+    if not any("discriminator_loss" in row for row in subject.log):
+        return Section("Training", "No adversarial training followed the alignment, or its folder holds no log of it.")
+    picture = output / "training.png"
+    figures.draw_training(subject.log, subject.selection.get("before"), picture)
+    text = "The left panel holds every loss as it is before weighting; the discriminators guess when half is told apart."
+    if "after" in subject.selection:
+        facts = subject.selection
+        text += (
+            f" The score on held-out unpaired rows was {facts['before']:.4f} ± {facts['error']:.4f} (standard error) before "
+            f"and {facts['after']:.4f} after: the {'trained model' if facts['kept'] == 'trained' else 'alignment'} was kept."
+        )
+    return Section("Training", text, [], [("Adversarial training, update by update", picture)], subject.log)
 
 
 def pictures(subject: Subject, output: Path) -> Section:
