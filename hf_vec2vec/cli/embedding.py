@@ -1,0 +1,49 @@
+"""`embed` and `translate`: vectors of texts, vectors of the other space."""
+
+import torch
+from datasets import concatenate_datasets
+
+from ..data import EMBEDDING, check_output, load_embeddings, save_embeddings, to_dataset, vector_column, vectors
+from ..encoders import TextEncoder, embed
+from ..training import load_translator
+from .arguments import EmbedArguments, TranslateArguments
+from .parsing import parse
+
+
+def run_embed(argv: list[str]) -> None:
+    """Texts to vectors on disk."""
+    (args,) = parse(run_embed, "--texts FILE --model MODEL --output PATH [flags]", argv, [EmbedArguments])
+    check_output(args.output, overwrite=args.overwrite)
+    encoder = TextEncoder(
+        args.model,
+        pooling=args.pooling,
+        layer=args.layer,
+        prompt=args.prompt,
+        max_length=args.max_length,
+        device=args.device,
+    )
+    data = embed(args.texts, encoder, batch_size=args.batch_size, cache_dir=args.cache_dir)
+    save_embeddings(data, args.output, overwrite=args.overwrite)
+    print(f"{len(data):,} texts → {args.output}, dimension {len(data[0][EMBEDDING])}")
+
+
+def run_translate(argv: list[str]) -> None:
+    """Vectors of one space to vectors of the other, on disk."""
+    args, folder = parse(
+        run_translate,
+        "DIR --source NAME --target NAME --input PATH --output PATH [flags]",
+        argv,
+        [TranslateArguments],
+        positional="DIR",
+    )
+    check_output(args.output, overwrite=args.overwrite)
+    model = load_translator(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    data = load_embeddings(args.input)
+    rows = vectors(data, "input", model.config.embedding_dims.get(args.source))
+    translated = model.translate(rows, source=args.source, target=args.target, batch_size=args.batch_size)
+    others = data.remove_columns(vector_column(data, "input"))  # ids, texts and whatever else belongs to the rows
+    result = (
+        concatenate_datasets([others, to_dataset(translated)], axis=1) if others.column_names else to_dataset(translated)
+    )
+    save_embeddings(result, args.output, overwrite=args.overwrite)
+    print(f"{len(translated):,} vectors, {args.source} → {args.target}: {args.output}")
