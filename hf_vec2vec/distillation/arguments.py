@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from ..encoders import POOLINGS
+from ..encoders import POOLINGS, EncoderSettings
 
 
 @dataclass
@@ -19,7 +19,10 @@ class DistillationTrainingArguments(TrainingArguments):
     _argument_group_name = "distillation"
 
     teacher_spaces: list[str] | None = field(
-        default=None, metadata={"help": "Spaces of the teachers' vectors; default: the translator's first."}
+        default=None,
+        metadata={
+            "help": "Of the teachers' vectors, the student's own where they are translated; default: the translator's first."
+        },
     )
     student_space: str | None = field(
         default=None, metadata={"help": "The translator's space in which the student lives; default: its last."}
@@ -77,6 +80,11 @@ class DistillationTrainingArguments(TrainingArguments):
         # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
+
+    def encoder_settings(self, model: str) -> EncoderSettings:
+        """How vectors of the student, a model of that name, are made."""
+        names = ("pooling", "layer", "prompt", "max_length", "normalize", "mask_first_token")
+        return EncoderSettings(model=model, **{name: getattr(self, name) for name in names})
 
     @property
     def distils(self) -> bool:

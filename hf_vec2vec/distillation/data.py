@@ -22,6 +22,21 @@ def label_column(space: str, spaces: list[str]) -> str:
     return LABEL if len(spaces) == 1 else f"{LABEL}_{space}"
 
 
+def check_texts(data: Dataset, name: str) -> None:
+    """Raise, before anything is computed, if a data set has no texts or empty ones; `name` is the argument's.
+
+    Raises:
+        ValueError: for a missing column, no rows or an empty text.
+    """
+    if TEXT not in data.column_names:
+        raise ValueError(f"`{name}` has the columns {data.column_names}; the student reads the column '{TEXT}'.")
+    if len(data) == 0:
+        raise ValueError(f"`{name}` has no rows.")
+    empty = [i for i, text in enumerate(data[TEXT]) if text is None or not text.strip()]
+    if empty:
+        raise ValueError(f"`{name}` has {len(empty)} empty text(s), the first in row {empty[0]}. Drop them.")
+
+
 def with_teacher_vectors(data: Dataset, teachers: Mapping[str, TextEncoder]) -> Dataset:
     """Add the vectors of every teacher, computed once and cached (see `hf_vec2vec.embed`); it resumes."""
     for space, encoder in teachers.items():
@@ -37,7 +52,7 @@ def prepare(
     args: DistillationTrainingArguments,
     teacher_dims: dict[str, int | None],
 ) -> Dataset:
-    """Check a data set and cut its texts into tokens.
+    """Check a data set's columns and cut its texts into tokens.
 
     Args:
         data: with the column `text`; teacher vectors in `label` (`label_SPACE`), the class of a task in `labels`.
@@ -47,12 +62,8 @@ def prepare(
         teacher_dims: expected dimension of each teacher whose vectors are columns, `None` if any will do.
 
     Raises:
-        ValueError: for a missing column, an empty text, a text without tokens, or vectors of another dimension.
+        ValueError: for a missing column, a text without tokens, or vectors of another dimension.
     """
-    if TEXT not in data.column_names:
-        raise ValueError(f"`{name}` has the columns {data.column_names}; the student reads the column '{TEXT}'.")
-    if len(data) == 0:
-        raise ValueError(f"`{name}` has no rows.")
     kept = [TEXT]
     for space, dim in teacher_dims.items():
         column = label_column(space, list(teacher_dims))
@@ -69,9 +80,6 @@ def prepare(
                 f"`task_weight` is {args.task_weight}, but `{name}` has no column '{LABELS}': {data.column_names}."
             )
         kept.append(LABELS)
-    empty = [i for i, text in enumerate(data[TEXT]) if text is None or not text.strip()]
-    if empty:
-        raise ValueError(f"`{name}` has {len(empty)} empty text(s), the first in row {empty[0]}. Drop them.")
 
     def tokenize(batch: dict) -> dict:
         found = tokenizer(
@@ -137,4 +145,13 @@ def pad_offsets(offsets: list[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(offsets, batch_first=True)
 
 
-__all__ = ["LABEL", "LABELS", "DistillationCollator", "label_column", "pad_offsets", "prepare", "with_teacher_vectors"]
+__all__ = [
+    "LABEL",
+    "LABELS",
+    "DistillationCollator",
+    "check_texts",
+    "label_column",
+    "pad_offsets",
+    "prepare",
+    "with_teacher_vectors",
+]

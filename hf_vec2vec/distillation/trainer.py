@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
 
 from ..component_log import ComponentLog
-from ..encoders import EncoderSettings, TextEncoder
+from ..encoders import TextEncoder
 from ..modeling_vec2vec import Vec2VecModel
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .data import LABELS, DistillationCollator, label_column, prepare, with_teacher_vectors
+from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
 from .losses import contrastive_loss, cosine_loss, effective_rank, gram_loss, language_modelling_loss, squared_error_loss
 from .spans import pool_spans, span_members, teacher_spans
 from .students import StudentEncoder, pooled
@@ -91,6 +91,7 @@ class DistillationTrainer(ComponentLog, Trainer):
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
         for name, rows in data.items():
             if rows is not None:
+                check_texts(rows, name)
                 rows = with_teacher_vectors(rows, self.teachers) if self.teachers and stored else rows
                 data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
         set_seed(args.seed)  # new adapters depend on the seed, not on what came before
@@ -118,12 +119,7 @@ class DistillationTrainer(ComponentLog, Trainer):
 
     def encoder(self) -> StudentEncoder:
         """The student as it is now, as an encoder of texts."""
-        args = self.args
-        settings = EncoderSettings(
-            model=self.student.config._name_or_path,
-            **{name: getattr(args, name) for name in ("pooling", "layer", "prompt", "max_length", "normalize")},
-            mask_first_token=args.mask_first_token,
-        )
+        settings = self.args.encoder_settings(self.student.config._name_or_path)
         return StudentEncoder(self.student, self.processing_class, settings)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -169,7 +165,9 @@ class DistillationTrainer(ComponentLog, Trainer):
             if args.contrastive_weight:
                 losses["contrastive_loss"] = contrastive_loss(ours, target, args.contrastive_temperature)
             if args.gram_weight:
-                losses["gram_loss"] = gram_loss(rows[space], theirs)
+                losses["gram_loss"] = gram_loss(
+                    self._normalized(rows[space], self.student_space), self._normalized(theirs, space)
+                )
             for name, value in losses.items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
@@ -198,10 +196,13 @@ class DistillationTrainer(ComponentLog, Trainer):
         """Student rows `(n, d_s)` and teacher rows `(n, d_t)` where they can be compared."""
         if self.args.learn_projection:
             return getattr(self.student, PROJECTION)(ours), theirs
-        if self.translator is None:
-            return ours, theirs
-        normalize = self.translator.normalizers[self.student_space]
-        return normalize(ours), normalize(self.translator.translate(theirs, source=space, target=self.student_space))
+        if self.translator is not None and space != self.student_space:
+            theirs = self.translator.translate(theirs, source=space, target=self.student_space)
+        return self._normalized(ours, self.student_space), self._normalized(theirs, self.student_space)
+
+    def _normalized(self, rows: Tensor, space: str) -> Tensor:
+        """Centred and scaled as the translator does it."""
+        return rows if self.translator is None else self.translator.normalizers[space](rows)
 
     def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:
         """Norm of the gradient of what looks at the teacher by that of the others, over all trained parameters."""
@@ -271,10 +272,9 @@ def _spaces(
     if isinstance(teacher, TextEncoder) and len(given) > 1:
         raise ValueError(f"`teacher` is one encoder, but `teacher_spaces` are {given}: pass a dictionary of encoders.")
     unknown = [name for name in [*given, student] if translator and name not in known]
-    if unknown or student in given:
+    if unknown:
         raise ValueError(
-            f"`teacher_spaces` are {given} and `student_space` is {student!r}; the translator knows {known}. Name different "
-            "spaces that it knows."
+            f"`teacher_spaces` are {given} and `student_space` is {student!r}, but the translator knows {known} only."
         )
     return given, student
 
