@@ -231,6 +231,12 @@ def test_without_an_adapter_the_student_itself_is_trained(folders, tmp_path):
     assert "student_drift" not in trainer.state.log_history[0]
 
 
+def test_one_adapter_config_serves_students_of_different_shape(folders, tmp_path):
+    for kind in ("causal_lm", "encoder"):
+        make_trainer(folders, tmp_path, kind=kind)
+    assert LORA.target_modules == "all-linear"
+
+
 def bad(text=TEXTS, **columns):
     return Dataset.from_dict({"text": list(text), **columns})
 

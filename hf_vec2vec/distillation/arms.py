@@ -1,5 +1,6 @@
 """The experiment that tells when translated targets pay: arms that differ in the target alone, over seeds."""
 
+import copy
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -189,11 +190,13 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
     arguments = DistillationTrainingArguments(
         folder, **(known | given | experiment.arguments | arm.arguments), seed=seed, data_seed=seed
     )
+    adapter = copy.deepcopy(experiment.peft_config)
+    adapter.task_type = "SEQ_CLS" if supervised else None  # trains the new head, too
     return DistillationTrainer(
         model,
         arguments,
         translator=None if arguments.learn_projection else experiment.translator,
-        peft_config=experiment.peft_config,
+        peft_config=adapter,
         train_dataset=data,
         processing_class=tokenizer,
     )

@@ -1,5 +1,6 @@
 """Distillation of translated teacher vectors into an adapted student, with the Hugging Face Trainer."""
 
+import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,7 +97,7 @@ class DistillationTrainer(ComponentLog, Trainer):
                 data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
         set_seed(args.seed)  # new adapters depend on the seed, not on what came before
         if peft_config is not None:
-            model = get_peft_model(model, peft_config)
+            model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
         if args.gradient_checkpointing:
             model.enable_input_require_grads()
         if args.learn_projection:
