@@ -22,6 +22,7 @@ from ..encoders import model_folder
 from .base import Task, TaskCollator, check_offsets, map_batches
 from .metrics import accuracy, squad, squad_v2
 from .multiple_choice import known_answers, right_choices
+from .question_answering import right_answers
 
 logger = logging.get_logger(__name__)
 UNANSWERABLE = "unanswerable"  # what a model writes where the passage holds no answer
@@ -180,10 +181,7 @@ class AnswerGenerationTask(LanguageModelTask):
 
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
-        rows = self.rows(split)
-        references = {row["id"]: row["answers"]["text"] for row in rows}
-        if not self.unanswerable:
-            squad(dict.fromkeys(references, ""), references)  # hidden answers are found before a model runs
+        references = right_answers(self.rows(split), self.unanswerable)
         answers = self.answers(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
         return squad_v2(answers, references) if self.unanswerable else squad(answers, references)
 
@@ -212,6 +210,7 @@ class AnswerGenerationTask(LanguageModelTask):
                 **batch,
                 max_new_tokens=self.max_answer_length,
                 do_sample=False,
+                eos_token_id=tokenizer.eos_token_id,  # what `prepare` ends answers with; a model's own may be another
                 pad_token_id=tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList([_EndOfLine(tokenizer, length)]),
             )
@@ -251,9 +250,9 @@ def mean_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
         labels: `(n, tokens)`, -100 for tokens that do not count.
 
     Returns:
-        `(n,)`.
+        `(n,)`, float64, on the CPU.
     """
     counted = labels[:, 1:] != IGNORED
     likelihoods = -F.cross_entropy(logits[:, :-1][counted].float(), labels[:, 1:][counted], reduction="none")
-    totals = torch.zeros(counted.shape, device=logits.device).masked_scatter(counted, likelihoods).sum(1)
-    return totals / counted.sum(1)
+    counted, likelihoods = counted.cpu(), likelihoods.cpu().double()  # sums are exact: what is equal stays equal
+    return torch.zeros(counted.shape, dtype=torch.double).masked_scatter(counted, likelihoods).sum(1) / counted.sum(1)

@@ -109,10 +109,7 @@ class QuestionAnsweringTask(Task):
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are start and end logits, one row a window, padded at will."""
-        rows = self.rows(split).select(sorted(set(features["example"])))
-        references = {row["id"]: row["answers"]["text"] for row in rows}
-        if not self.unanswerable:
-            squad(dict.fromkeys(references, ""), references)  # hidden answers are found before a model runs
+        references = right_answers(self.rows(split).select(sorted(set(features["example"]))), self.unanswerable)
 
         def compute(found: EvalPrediction) -> dict[str, float]:
             predictions, no_answer = self.answers(features, split, *found.predictions)
@@ -150,6 +147,20 @@ class QuestionAnsweringTask(Task):
             predictions[row["id"]] = row["context"][first:last].strip()
             differences[row["id"]] = null[example] - score
         return predictions, differences
+
+
+def right_answers(rows: Dataset, unanswerable: bool) -> dict[str, list[str]]:
+    """`{id: right answers}`.
+
+    Raises:
+        ValueError: if an id stands there twice, or, unless `unanswerable`, without an answer.
+    """
+    answers = {row["id"]: row["answers"]["text"] for row in rows}
+    if len(answers) < len(rows):
+        raise ValueError(f"`id` must be another for each question; {len(rows)} have {len(answers)}.")
+    if not unanswerable:
+        squad(dict.fromkeys(answers, ""), answers)  # finds hidden answers before a model runs
+    return answers
 
 
 def best_span(
