@@ -140,6 +140,13 @@ def test_bad_settings_are_refused(load):
     task = load("squad")
     with pytest.raises(ValueError, match=r"`max_length` 100 leaves no room .* and `stride` 128: give \d+ at least"):
         task.prepare(ENCODER, "validation", 100)
+    for tokenizer in (ENCODER, DECODER):  # what the error asks for is enough, and no more than that
+        with pytest.raises(ValueError, match="at least") as raised:
+            task.prepare(tokenizer, "validation", 100)
+        least = int(str(raised.value).split()[-3])
+        assert max(map(len, task.prepare(tokenizer, "validation", least)["input_ids"])) <= least
+        with pytest.raises(ValueError, match=f"give {least} at least"):
+            task.prepare(tokenizer, "validation", least - 1)
     tokenizer = decoder_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match="neither a cls nor an end token"):

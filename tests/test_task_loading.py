@@ -88,7 +88,7 @@ def evals(tmp_path, monkeypatch):
         }
         for i in range(40)
     ]
-    question = "Ann met Bo. What will Bo do {}? A: wave; B: go: away; C: sing a song."
+    question = "Ann met Bo.\nWhat will Bo do {}? A: wave; B: go: away; C: sing a song."
     social = [{"input": [{"role": "user", "content": question.format(i)}], "ideal": "ABC"[i % 3]} for i in range(40)]
     write_rows(headlines, data / "sarcasm" / "samples.jsonl")
     write_rows(social, data / "theory_of_mind" / "socialiqa" / "test.jsonl")

@@ -65,6 +65,8 @@ class Task:
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
         """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.
 
+        What `Dataset.map` runs here is kept free of `self`: all that it refers to is hashed, and the splits may be large.
+
         Args:
             tokenizer: the model's.
             split: name of the split.

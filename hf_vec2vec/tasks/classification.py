@@ -50,12 +50,12 @@ class ClassificationTask(Task):
 
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
         """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first."""
-        rows = self.rows(split)
+        rows, columns, max_length = self.rows(split), self.columns, max_length or self.default_length
 
         def encode(batch: dict[str, list]) -> dict[str, list]:
-            first, *second = (batch[column] for column in self.columns)
+            first, *second = (batch[column] for column in columns)
             texts = [first_of_pair(tokenizer, first), *second] if second else [first]
-            encoded = tokenizer(*texts, truncation=True, max_length=max_length or self.default_length)
+            encoded = tokenizer(*texts, truncation=True, max_length=max_length)
             return dict(encoded) | {"labels": batch[LABEL]}
 
         return rows.map(encode, batched=True, remove_columns=rows.column_names)

@@ -76,7 +76,7 @@ class ChoiceLikelihoodTask(LanguageModelTask):
     def _scored(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None) -> Dataset:
         """One row a choice: `example` is its question, `right` whether it is the right one."""
         check_offsets(tokenizer)
-        rows = self.rows(split)
+        rows, max_length = self.rows(split), max_length or self.default_length
 
         def encode(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
             columns = {name: [] for name in ("input_ids", "attention_mask", "labels", "example", "right")}
@@ -84,7 +84,7 @@ class ChoiceLikelihoodTask(LanguageModelTask):
             for question, choices, right, example in asked:
                 for i, choice in enumerate(choices["text"]):
                     row = continuation(tokenizer, f"Question: {question}\nAnswer:", f" {choice}")
-                    row = {name: values[-(max_length or self.default_length) :] for name, values in row.items()}
+                    row = {name: values[-max_length:] for name, values in row.items()}
                     for name, value in (row | {"example": example, "right": i == right}).items():
                         columns[name].append(value)
             return columns
@@ -134,7 +134,8 @@ class AnswerGenerationTask(LanguageModelTask):
         unanswerable: whether "unanswerable" means that there is no answer (SQuAD 2.0).
         max_answer_length: tokens.
 
-    Source: the prompt is that of Gao et al., "A framework for few-shot language model evaluation" (task `squadv2`).
+    Source: the prompt is that of Gao et al., "A framework for few-shot language model evaluation", task `squadv2`, without
+    the title.
     """
 
     unanswerable: bool
@@ -145,14 +146,14 @@ class AnswerGenerationTask(LanguageModelTask):
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
         """See [`Task`]. One row a question, with its first answer and the end token; passages are cut at their end."""
         check_offsets(tokenizer)
-        rows = self.rows(split)
+        rows, max_length = self.rows(split), max_length or self.default_length
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
         def encode(row: dict) -> dict[str, list[int]]:
             answer = row["answers"]["text"][0] if row["answers"]["text"] else UNANSWERABLE
             answer = continuation(tokenizer, "Answer:", f" {answer}")
             ids = [i for i, label in zip(answer["input_ids"], answer["labels"], strict=True) if label != IGNORED] + end
-            prompt = self._prompt(tokenizer, row, (max_length or self.default_length) - len(ids))
+            prompt = _prompt(tokenizer, row, max_length - len(ids))
             return {
                 "input_ids": prompt + ids,
                 "attention_mask": [1] * (len(prompt) + len(ids)),
@@ -160,24 +161,6 @@ class AnswerGenerationTask(LanguageModelTask):
             }
 
         return rows.map(encode, remove_columns=rows.column_names)
-
-    def _prompt(self, tokenizer: PreTrainedTokenizerBase, row: dict, max_length: int) -> list[int]:
-        """Tokens of the prompt, as many of the passage as there is room for."""
-        before, after = "Background: ", f"\n\nQuestion: {row['question'].strip()}\n\nAnswer:"
-        encoded = tokenizer(before + row["context"] + after, return_offsets_mapping=True)
-        ids, passage_end = encoded["input_ids"], len(before) + len(row["context"])
-        excess = max(len(ids) - max_length, 0)
-        passage = [
-            i for i, (start, end) in enumerate(encoded["offset_mapping"]) if len(before) <= start < end <= passage_end
-        ]
-        if excess > len(passage):
-            raise ValueError(
-                f"`max_length` leaves no room for the passage of {row['id']!r}: {max_length} tokens of a prompt."
-            )
-        if excess:
-            logger.warning_once("Some passages are longer than `max_length` and were cut at their end.")
-        dropped = set(passage[len(passage) - excess :])
-        return [token for i, token in enumerate(ids) if i not in dropped]
 
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
@@ -201,7 +184,7 @@ class AnswerGenerationTask(LanguageModelTask):
             raise ValueError(f"`model` is a {type(model).__name__}, which writes no text: load it with `task.load_model`.")
         rows = self.rows(split)
         room = (max_length or self.default_length) - self.max_answer_length
-        prompts = [self._prompt(tokenizer, row, room) for row in rows]
+        prompts = [_prompt(tokenizer, row, room) for row in rows]
         features = Dataset.from_dict({"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]})
 
         def step(batch: dict[str, Tensor]) -> Iterable[str]:
@@ -232,6 +215,21 @@ class _EndOfLine(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs) -> Tensor:
         texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
         return torch.tensor(["\n" in text for text in texts], device=input_ids.device)
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, row: dict, max_length: int) -> list[int]:
+    """Tokens of the prompt, as many of the passage as there is room for."""
+    before, after = "Background: ", f"\n\nQuestion: {row['question'].strip()}\n\nAnswer:"
+    encoded = tokenizer(before + row["context"] + after, return_offsets_mapping=True)
+    ids, passage_end = encoded["input_ids"], len(before) + len(row["context"])
+    excess = max(len(ids) - max_length, 0)
+    passage = [i for i, (start, end) in enumerate(encoded["offset_mapping"]) if len(before) <= start < end <= passage_end]
+    if excess and excess >= len(passage):
+        raise ValueError(f"`max_length` leaves no room for the passage of {row['id']!r}: {max_length} tokens of a prompt.")
+    if excess:
+        logger.warning_once("Some passages are longer than `max_length` and were cut at their end.")
+    dropped = set(passage[len(passage) - excess :])
+    return [token for i, token in enumerate(ids) if i not in dropped]
 
 
 def continuation(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str) -> dict[str, list[int]]:

@@ -142,6 +142,6 @@ def _social_iqa(folder: Path) -> Iterator[dict]:
     path = folder / "registry" / "data" / "theory_of_mind" / "socialiqa" / "test.jsonl"
     with open(path, encoding="utf-8") as file:
         for sample in map(json.loads, file):
-            question, *choices = pattern.fullmatch(sample["input"][0]["content"]).groups()
+            question, *choices = pattern.fullmatch(" ".join(sample["input"][0]["content"].split())).groups()
             answer = {"choices": {"label": ["A", "B", "C"], "text": choices}, "answerKey": sample["ideal"]}
             yield {"question": question} | answer

@@ -32,7 +32,7 @@ class MultipleChoiceTask(Task):
         Raises:
             ValueError: also if questions differ in their number of choices, which a head cannot score in one batch.
         """
-        rows = self.rows(split)
+        rows, max_length = self.rows(split), max_length or self.default_length
         counts = {len(choices["text"]) for choices in rows["choices"]}
         if len(counts) > 1:
             raise ValueError(f"`choices` of {self.name!r} are {sorted(counts)} a question; a head needs one number.")
@@ -44,7 +44,7 @@ class MultipleChoiceTask(Task):
                 first_of_pair(tokenizer, questions),
                 [choice for choices in texts for choice in choices],
                 truncation="only_first",
-                max_length=max_length or self.default_length,
+                max_length=max_length,
             )
             (count,) = counts
             nested = {

@@ -57,55 +57,19 @@ class QuestionAnsweringTask(Task):
             raise ValueError("`tokenizer` has neither a cls nor an end token, which would stand for no answer.")
         self._check_room(tokenizer, rows["question"], max_length)
 
-        def encode(batch: dict[str, list], examples: list[int]) -> dict[str, list]:
-            return self._windows(tokenizer, batch, examples, max_length)
-
-        return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
+        options = {"tokenizer": tokenizer, "max_length": max_length, "stride": self.stride}
+        return rows.map(_windows, batched=True, with_indices=True, remove_columns=rows.column_names, fn_kwargs=options)
 
     def _check_room(self, tokenizer: PreTrainedTokenizerBase, questions: list[str], max_length: int) -> None:
         asked = [question.strip() for question in questions]
         longest = max(map(len, tokenizer(first_of_pair(tokenizer, asked), add_special_tokens=False)["input_ids"]))
-        needed = (
-            longest + tokenizer.num_special_tokens_to_add(pair=True) + self.stride + 2
-        )  # a token more, and the end token
+        needed = longest + tokenizer.num_special_tokens_to_add(pair=True) + self.stride + 1
+        needed += tokenizer.cls_token_id is None  # the end token
         if max_length < needed:
             raise ValueError(
                 f"`max_length` {max_length} leaves no room beside the longest question ({longest} tokens) and `stride` "
                 f"{self.stride}: give {needed} at least."
             )
-
-    def _windows(
-        self, tokenizer: PreTrainedTokenizerBase, batch: dict[str, list], examples: list[int], max_length: int
-    ) -> dict[str, list]:
-        null_token = tokenizer.cls_token_id
-        encoded = tokenizer(
-            first_of_pair(tokenizer, [question.strip() for question in batch["question"]]),
-            batch["context"],
-            truncation="only_second",
-            max_length=max_length - (null_token is None),
-            stride=self.stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        owners, spans = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-        windows = dict(encoded) | {"start_positions": [], "end_positions": [], "null_position": [], "offsets": []}
-        for i, owner in enumerate(owners):
-            sides = encoded.sequence_ids(i)
-            offsets = [span if side == 1 else OUTSIDE for span, side in zip(spans[i], sides, strict=True)]
-            if null_token is None:
-                for name in encoded:  # mask 1, and the passage's type
-                    windows[name][i] = windows[name][i] + windows[name][i][-1:]
-                windows["input_ids"][i][-1] = tokenizer.eos_token_id
-                offsets.append(OUTSIDE)
-                null = len(offsets) - 1
-            else:
-                null = windows["input_ids"][i].index(null_token)
-            start, end = _target(offsets, batch["answers"][owner]) or (null, null)
-            windows["start_positions"].append(start)
-            windows["end_positions"].append(end)
-            windows["null_position"].append(null)
-            windows["offsets"].append(offsets)
-        return windows | {"example": [examples[owner] for owner in owners]}
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are start and end logits, one row a window, padded at will."""
@@ -147,6 +111,40 @@ class QuestionAnsweringTask(Task):
             predictions[row["id"]] = row["context"][first:last].strip()
             differences[row["id"]] = null[example] - score
         return predictions, differences
+
+
+def _windows(
+    batch: dict[str, list], examples: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int
+) -> dict[str, list]:
+    null_token = tokenizer.cls_token_id
+    encoded = tokenizer(
+        first_of_pair(tokenizer, [question.strip() for question in batch["question"]]),
+        batch["context"],
+        truncation="only_second",
+        max_length=max_length - (null_token is None),
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    owners, spans = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+    windows = dict(encoded) | {"start_positions": [], "end_positions": [], "null_position": [], "offsets": []}
+    for i, owner in enumerate(owners):
+        sides = encoded.sequence_ids(i)
+        offsets = [span if side == 1 else OUTSIDE for span, side in zip(spans[i], sides, strict=True)]
+        if null_token is None:
+            for name in encoded:  # mask 1, and the passage's type
+                windows[name][i] = windows[name][i] + windows[name][i][-1:]
+            windows["input_ids"][i][-1] = tokenizer.eos_token_id
+            offsets.append(OUTSIDE)
+            null = len(offsets) - 1
+        else:
+            null = windows["input_ids"][i].index(null_token)
+        start, end = _target(offsets, batch["answers"][owner]) or (null, null)
+        windows["start_positions"].append(start)
+        windows["end_positions"].append(end)
+        windows["null_position"].append(null)
+        windows["offsets"].append(offsets)
+    return windows | {"example": [examples[owner] for owner in owners]}
 
 
 def right_answers(rows: Dataset, unanswerable: bool) -> dict[str, list[str]]:
