@@ -1,3 +1,4 @@
+import importlib.util
 from collections import Counter
 
 import pytest
@@ -136,3 +137,13 @@ def test_bundled_corpora_are_tasks(name):
     sizes = {split: len(rows) for split, rows in task.splits.items()}
     assert 0.17 < sizes["validation"] / sum(sizes.values()) < 0.23
     assert len(set(task.splits["validation"]["label"])) == task.num_labels
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("evals") is None, reason="evals is not installed")
+def test_the_real_sarcasm_and_social_iqa_are_whole():
+    sizes = {name: {split: len(rows) for split, rows in load(name).splits.items()} for name in ("sarcasm", "social_iqa")}
+    assert sizes["sarcasm"] == {"train": 22803, "validation": 5811}
+    assert sizes["social_iqa"] == {"train": 1776, "validation": 448}
+    rows = load("social_iqa").splits["train"]
+    assert all(len(choices["text"]) == 3 and all(choices["text"]) for choices in rows["choices"])
