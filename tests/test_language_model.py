@@ -61,13 +61,16 @@ class Tokens(nn.Module):
     def can_generate(self):
         return True
 
-    def generate(self, input_ids, attention_mask, max_new_tokens, do_sample, **kwargs):
-        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+    def generate(self, input_ids, attention_mask, max_new_tokens, do_sample, eos_token_id, pad_token_id, stopping_criteria):
         assert not do_sample
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        done = torch.zeros(len(rows), dtype=torch.bool)
         for _ in range(max_new_tokens):
-            rows = [[*row, int(self.next_tokens(row).argmax())] for row in rows]
-        written = [row[-max_new_tokens:] for row in rows]
-        return torch.cat([input_ids, torch.tensor(written)], dim=1)
+            new = torch.tensor([int(self.next_tokens(row).argmax()) for row in rows]).masked_fill(done, pad_token_id)
+            rows = [[*row, int(token)] for row, token in zip(rows, new, strict=True)]
+            input_ids = torch.cat([input_ids, new[:, None]], dim=1)
+            done |= (new == eos_token_id) | stopping_criteria(input_ids, None)
+        return input_ids
 
 
 def test_constant_and_oracle_of_choices_score_their_known_values(load):
@@ -97,6 +100,16 @@ def test_constant_and_oracle_that_write_score_their_known_values(name, load):
         assert [found[figure] for figure in figures] == [100] * 6
         assert [constant[figure] for figure in figures] == [25, 25, 0, 0, 100, 100]
         assert "best_exact" not in found  # a written answer has no score to set a threshold on
+
+
+@pytest.mark.parametrize("end", ["<end>", "\n"])
+def test_an_answer_ends_with_its_line_or_the_end_token(end, load):
+    task = load("squad")
+    right = [
+        row[:-1] + TOKENIZER(f"{end} and more")["input_ids"] for row in task.prepare(TOKENIZER, "validation")["input_ids"]
+    ]
+    found = evaluate_task(Tokens(right), decoder_tokenizer(), task, batch_size=2, progress=False)
+    assert found == {"exact_match": 100, "f1": 100}
 
 
 def test_likelihoods_agree_with_one_token_after_the_other(load, model):
