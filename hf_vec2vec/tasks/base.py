@@ -65,8 +65,6 @@ class Task:
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
         """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.
 
-        What `Dataset.map` runs here is kept free of `self`: all that it refers to is hashed, and the splits may be large.
-
         Args:
             tokenizer: the model's.
             split: name of the split.
@@ -75,6 +73,7 @@ class Task:
         Raises:
             ValueError: for a split that there is not, or a `max_length` that leaves no room for the text.
         """
+        # Functions that `Dataset.map` runs do not refer to `self`: whatever they refer to is hashed, and splits may be large.
         raise NotImplementedError
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]] | None:
