@@ -73,7 +73,7 @@ class Task:
         Raises:
             ValueError: for a split that there is not, or a `max_length` that leaves no room for the text.
         """
-        # Functions that `Dataset.map` runs do not refer to `self`: whatever they refer to is hashed, and splits may be large.
+        # Functions that `Dataset.map` runs do not refer to `self`: what they refer to is hashed, and splits may be large.
         raise NotImplementedError
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]] | None:
