@@ -116,4 +116,6 @@ class Vec2VecConfig(PreTrainedConfig):
         return cls(embedding_dims=embedding_dims, **(published | kwargs))
 
 
+Vec2VecConfig.register_for_auto_class()  # its code travels with every checkpoint
+
 __all__ = ["Vec2VecConfig"]

@@ -372,4 +372,6 @@ def _compose(maps: dict[tuple[str, str], Tensor], dims: dict[str, int]) -> dict[
     return maps
 
 
+Vec2VecModel.register_for_auto_class()  # so that `AutoModel` loads a checkpoint where this package is not installed
+
 __all__ = ["Vec2VecModel", "Vec2VecOutput", "Vec2VecPreTrainedModel"]

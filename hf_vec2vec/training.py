@@ -161,8 +161,9 @@ def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2Ve
 
 def _parts(output: Path) -> list[Path]:
     """What earlier runs left in an output folder. Nothing else in it is ever touched."""
-    names = ("config.json", "model.safetensors", "alignment", "trained", "evaluation", "README.md", "training.json")
-    parts = [output / name for name in (*names, "trainer_state.json") if (output / name).exists()]
+    model = ("config.json", "model.safetensors", "configuration_vec2vec.py", "modeling_vec2vec.py")
+    names = ("alignment", "trained", "evaluation", "README.md", "training.json", "trainer_state.json")
+    parts = [output / name for name in (*model, *names) if (output / name).exists()]
     return parts + sorted(output.glob("checkpoint-*"))
 
 
