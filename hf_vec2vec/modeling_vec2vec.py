@@ -1,14 +1,14 @@
-"""Translator between embedding spaces. Imports only torch, transformers and its config, so that it can travel alone."""
+"""Translator between embedding spaces. Imports only torch, transformers and what travels with it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .checkpoint_vec2vec import CheckedPreTrainedModel
 from .configuration_vec2vec import Vec2VecConfig
 
 
@@ -151,7 +151,7 @@ class Vec2VecOutput(ModelOutput):
     translations: dict[tuple[str, str], Tensor] | None = None
 
 
-class Vec2VecPreTrainedModel(PreTrainedModel):
+class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
     """Base of the models: initialisation and loading."""
 
     config_class = Vec2VecConfig

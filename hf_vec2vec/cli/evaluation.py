@@ -112,7 +112,7 @@ def _stages(folder: str) -> dict[str, Vec2VecModel]:
     facts = Path(folder) / "training.json"
     if not facts.exists():
         return {}
-    kept = json.loads(facts.read_text())["selection"]["kept"]
+    kept = json.loads(facts.read_text()).get("selection", {}).get("kept")
     names = {"alignment": "alignment alone", "trained": "after adversarial training"}
     found = {stage: Path(folder) / stage for stage in names if (Path(folder) / stage).is_dir()}
     return {names[stage] + (" (kept)" if stage == kept else ""): load_translator(str(path)) for stage, path in found.items()}

@@ -97,7 +97,7 @@ def recorded_encoders(folder: Path) -> Encode:
     @cache
     def encoder(space: str) -> TextEncoder:
         file = folder / "training.json"
-        settings = json.loads(file.read_text())["encoders"].get(space) if file.exists() else None
+        settings = json.loads(file.read_text()).get("encoders", {}).get(space) if file.exists() else None
         if settings is None:
             raise ValueError(f"{folder} does not record which encoder made {space!r}, so no new texts can be embedded.")
         return TextEncoder(**settings)
@@ -110,7 +110,7 @@ def training_record(folder: Path) -> dict:
     state, facts = folder / "trainer_state.json", folder / "training.json"
     return {
         "log": json.loads(state.read_text())["log_history"] if state.exists() else [],
-        "selection": json.loads(facts.read_text())["selection"] if facts.exists() else {},
+        "selection": json.loads(facts.read_text()).get("selection", {}) if facts.exists() else {},
     }
 
 
