@@ -18,6 +18,7 @@ from .version import __version__
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 FACTS = "training.json"
 METRICS = {"cosine": "Cosine", "centred_cosine": "Centred cosine", "top1": "Top-1", "mean_rank": "Mean rank"}
+UNLIMITED = 10**6  # tokens: what static embeddings have in place of a limit
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -105,6 +106,7 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
             task_name="Translation between embedding spaces",
             dataset_type="held-out-pairs",
             dataset_name=f"{row['pool_size']:,} held-out pairs, {row['direction']}",
+            dataset_config=row["direction"],
             metric_type=metric,
             metric_name=title,
             metric_value=round(row[metric], 4),
@@ -120,7 +122,7 @@ def _made_by(encoder: dict | None) -> str:
     first = ", first token masked" if encoder["mask_first_token"] else ""
     prompt = f", prompt {encoder['prompt']!r}" if encoder["prompt"] else ""
     norm = ", norm 1" if encoder["normalize"] else ""
-    length = f", at most {encoder['max_length']:,} tokens"
+    length = f", at most {encoder['max_length']:,} tokens" if encoder["max_length"] < UNLIMITED else ""
     name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
     return _cell(f"{name}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}{length}")
 

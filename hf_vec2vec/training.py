@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def train_translator(
         raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=training_args.seed)
     aligned = translator_args.init == "alignment"
-    replaced = output / ".replaced"
+    replaced, started = output / ".replaced", time.monotonic()
     with training_args.main_process_first(local=False):
         if resume and aligned:
             model, report = _saved_alignment(Path(resume).parent / "alignment")
@@ -105,6 +106,7 @@ def train_translator(
         if aligned and training_args.should_save:
             model.save_pretrained(output / "alignment")
             (output / "alignment" / REPORT).write_text(json.dumps(report, indent=2))
+    aligned_at = time.monotonic()
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
     trainer.record = {
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
@@ -114,6 +116,8 @@ def train_translator(
         "init": translator_args.init,
         "report": report,
     }
+    if aligned and not resume:
+        trainer.record["alignment_seconds"] = aligned_at - started
     start = trainer.evaluate()
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"

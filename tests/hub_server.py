@@ -16,52 +16,15 @@ import re
 import secrets
 import socket
 import threading
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+from hub_cards import card_errors, metadata
+from hub_repository import Commit, Repository
 
 LARGE = (".safetensors", ".bin", ".pt", ".pth", ".npy", ".parquet", ".arrow")  # go through LFS
 SAFE_PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))(?!/)[^\0\\]+")
-
-
-@dataclass
-class Commit:
-    """A state of a repository: `{path: (sha256, size, through LFS)}`, and the commit before it."""
-
-    oid: str
-    parent: str | None
-    title: str
-    message: str
-    author: str
-    date: str
-    files: dict[str, tuple[str, int, bool]]
-
-
-@dataclass
-class Repository:
-    """Commits, and the names that point to them: `refs/heads/main`, `refs/tags/v1`, `refs/pr/1`."""
-
-    owner: str
-    private: bool
-    commits: dict[str, Commit] = field(default_factory=dict)
-    refs: dict[str, str] = field(default_factory=dict)
-
-    def find(self, revision: str) -> Commit | None:
-        names = (f"refs/heads/{revision}", f"refs/tags/{revision}", revision)
-        oid = next((self.refs[name] for name in names if name in self.refs), revision)
-        return self.commits.get(oid)
-
-    def add(self, ref: str, parent: Commit | None, title: str, message: str, author: str, files: dict) -> Commit:
-        date = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        before = parent.oid if parent else None
-        oid = hashlib.sha1(json.dumps([before, title, message, author, date, files]).encode()).hexdigest()
-        self.commits[oid] = Commit(oid, before, title, message, author, date, files)
-        self.refs[ref] = oid
-        return self.commits[oid]
 
 
 class Refusal(Exception):
@@ -455,45 +418,6 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, f"{revision} is no branch")
         made = repository.add(ref, before, header["summary"], header.get("description", ""), self.namespace(), files)
         self.send(answer | {"commitOid": made.oid, "commitUrl": f"{self.server.url}/{repo}/commit/{made.oid}"})
-
-
-def metadata(card: str) -> dict | None:
-    """The YAML between the first two lines of dashes."""
-    found = re.match(r"\s*---\r?\n(.*?)\r?\n---\s*(\r?\n|$)", card, re.DOTALL)
-    return yaml.safe_load(found[1]) if found else None
-
-
-def card_errors(card: str) -> list[str]:
-    """What the Hub would refuse in a card's metadata."""
-    try:
-        data = metadata(card)
-    except yaml.YAMLError as error:
-        return [f"YAML: {error}"]
-    if data is None:
-        return []
-    if not isinstance(data, dict):
-        return ["metadata must be a mapping"]
-    errors = []
-    for name in ("library_name", "license", "pipeline_tag", "base_model_relation"):
-        if not isinstance(data.get(name, ""), str):
-            errors.append(f'"{name}" must be a string')
-    for name in ("tags", "datasets", "metrics", "language", "base_model"):
-        values = data.get(name, [])
-        if not all(isinstance(value, str) for value in (values if isinstance(values, list) else [values])):
-            errors.append(f'"{name}" must be a list of strings')
-    models = data.get("base_model", [])
-    for name in models if isinstance(models, list) else [models]:
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)):
-            errors.append(f'"base_model" with value {name!r} is not valid: it must be a model id from the Hub')
-    for entry in data.get("model-index", []):
-        for result in entry.get("results", []) if "name" in entry else errors.append('"model-index" needs a name') or []:
-            if not isinstance(result.get("task", {}).get("type"), str):
-                errors.append('"model-index" results need a task type')
-            if not {"name", "type"} <= result.get("dataset", {}).keys():
-                errors.append('"model-index" results need a dataset with name and type')
-            if not all({"type", "value"} <= metric.keys() for metric in result.get("metrics", [{}])):
-                errors.append('"model-index" metrics need a type and a value')
-    return errors
 
 
 REPO, REVISION = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from elsewhere import python, translate_elsewhere
-from hub_server import Hub, card_errors
+from hub_cards import card_errors
+from hub_server import Hub
 
 from hf_vec2vec import Vec2VecModel
 
