@@ -41,6 +41,8 @@ class Vec2VecConfig(PreTrainedConfig):
             Width of the discriminators. They are no part of the published model.
         discriminator_layers (`int`, *optional*, defaults to 2):
             Hidden layers of the discriminators.
+        encoders (`dict[str, dict | None]`, *optional*):
+            How the vectors of each space must be made: the fields of [`EncoderSettings`], or `None` where that is not known.
         weights_sha256 (`str`, *optional*):
             Hash of the weights in a checkpoint, written and compared by the model. `None` once they are loaded.
         format_version (`int`, *optional*, defaults to 1):
@@ -66,6 +68,7 @@ class Vec2VecConfig(PreTrainedConfig):
     residual: Literal["linear", "zero_pad"] = "linear"
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2
+    encoders: dict[str, dict | None] | None = None
     weights_sha256: str | None = None
     format_version: int = FORMAT
 

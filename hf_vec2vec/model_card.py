@@ -54,7 +54,8 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
     """
     config = Vec2VecConfig.from_pretrained(folder)
     name, results = name or folder.name, facts.get("results") or []
-    encoders = {space: facts.get("encoders", {}).get(space) for space in config.spaces}
+    known = config.encoders or facts.get("encoders", {})  # in the config since checkpoints record it
+    encoders = {space: known.get(space) for space in config.spaces}
     data = ModelCardData(
         license="apache-2.0",
         library_name="hf_vec2vec",

@@ -1,5 +1,6 @@
 """Translator between embedding spaces. Imports only torch, transformers and what travels with it."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -239,6 +240,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def translate(self, embeddings: Tensor, *, source: str, target: str, batch_size: int = 8192) -> Tensor:
         """Raw vectors of one space in, raw vectors of another out. No gradient, no dropout.
 
+        Rows whose norm or mean says that they were made in another way get a warning.
+
         Args:
             embeddings: `(n, d_source)`, as the encoder of `source` makes them.
             source: name of the space they come from.
@@ -268,6 +271,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
         rows = check_embeddings(embeddings, "embeddings", self.config.embedding_dims[source])
+        self._warn_of_foreign(rows, source)
         was_training = self.training
         self.eval()
         try:
@@ -278,6 +282,26 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         finally:
             self.train(was_training)
         return torch.cat(outputs)
+
+    def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
+        # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
+        normalizer = self.normalizers[source]
+        if len(rows) < 32 or not normalizer.mean.any():
+            return
+        sample = rows[:1000].to(self.device, self.dtype)
+        usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
+        norm = (sample.square().sum(1).mean().sqrt() / usual).item()
+        centred = normalizer(sample / norm)
+        drift = (centred.mean(0).norm() / centred.norm(dim=1).mean()).item()
+        found = [f"their norm is {norm:.2g} times the usual one"] if not 2 / 3 < norm < 3 / 2 else []
+        found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 else []
+        if found:
+            known = (self.config.encoders or {}).get(source)
+            warnings.warn(
+                f"`embeddings` of {source!r} were made in another way than those of the training, or of very other texts: "
+                f"{' and '.join(found)}. " + (f"It needs vectors by {known}." if known else "How is not recorded."),
+                stacklevel=4,
+            )
 
     def _check_space(self, argument: str, name: str) -> None:
         if name not in self.config.embedding_dims:

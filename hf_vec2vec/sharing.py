@@ -1,21 +1,22 @@
 """A translator's way to the Hub: in one commit, or not at all."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
-from transformers import PreTrainedModel
 
 from .model_card import model_card
+from .modeling_vec2vec import Vec2VecModel
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"
 
 
 def publish(
-    model: PreTrainedModel,
+    model: Vec2VecModel,
     repo_id: str,
     *,
     card: str | Callable[[Path], str],
@@ -30,7 +31,7 @@ def publish(
     """Push a translator: weights as safetensors, config, the code that loads them without this package, and a card.
 
     Args:
-        model: a [`Vec2VecModel`], or any model that `save_pretrained` writes.
+        model: the translator.
         repo_id: `ORG/NAME`; made if it does not exist.
         card: text of the card, or what gives it for the folder that the model was saved in.
         commit_message, commit_description: of the commit.
@@ -45,6 +46,7 @@ def publish(
     """
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
+        _name_local_encoders(Path(folder) / "config.json")
         with _one_message(repo_id):
             text = card if isinstance(card, str) else card(Path(folder))
             (Path(folder) / CARD).write_text(text, encoding="utf-8")
@@ -88,6 +90,15 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
         return str(card)
 
     return write
+
+
+def _name_local_encoders(config_file: Path) -> None:
+    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name alone."""
+    config = json.loads(config_file.read_text())
+    for settings in filter(None, (config.get("encoders") or {}).values()):
+        if Path(settings["model"]).is_dir():
+            settings["model"] = Path(settings["model"]).resolve().name
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _commit(

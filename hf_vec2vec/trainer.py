@@ -313,6 +313,7 @@ class Vec2VecTrainer(Trainer):
             "rows": rows,
             "unpaired": data.checked if data else "not recorded",
             "validation_rows": len(held_out) if held_out else 0,
+            "encoders": self.translator.config.encoders or {},
             "init": "as given",
             "seed": args.seed,
             "steps": self.state.global_step,

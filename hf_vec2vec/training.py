@@ -79,7 +79,7 @@ def train_translator(
         spaces: training vectors.
         translator_args: start and shape.
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
-        encoders: how the vectors of each space were made, where that is known; for the card.
+        encoders: how the vectors of each space were made, where that is known; for the config.
 
     Raises:
         FileExistsError, FileNotFoundError: see `check_output_dir`.
@@ -101,6 +101,7 @@ def train_translator(
             model, report = _starting_model(training, translator_args, training_args.seed)
         else:
             model, report = _saved_alignment(output / "alignment")
+        model.config.encoders = encoders
         if training_args.should_save and not resume:
             _move_aside(output, replaced)
         if aligned and training_args.should_save:
@@ -112,7 +113,6 @@ def train_translator(
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
         "validation_rows": held_out,
         "unpaired": spaces.checked,
-        "encoders": encoders,
         "init": translator_args.init,
         "report": report,
     }

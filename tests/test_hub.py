@@ -8,6 +8,7 @@ import torch
 from elsewhere import python, translate_elsewhere
 from hub_cards import card_errors
 from hub_server import Hub
+from test_model_card import ENCODER
 
 from hf_vec2vec import Vec2VecModel
 
@@ -121,6 +122,7 @@ def test_push_command_branches_pull_requests_and_private_repositories(tmp_path, 
 
 
 def test_a_model_pushes_itself_with_a_true_card(tmp_path, hub, tiny_model):
+    tiny_model.config.encoders = {"a": ENCODER | {"model": str(tmp_path)}, "b": None}
     tiny_model.save_pretrained(tmp_path / "model")
     code = f"""
 from hf_vec2vec import Vec2VecModel
@@ -135,7 +137,9 @@ model.save_pretrained({str(tmp_path / "copy")!r}, push_to_hub=True, repo_id="org
     assert "- mine" in card
     assert 'from_pretrained("org/one")' in card
     assert "More Information Needed" not in card
-    assert json.loads(hub.read("org/one", "config.json"))["embedding_dims"] == {"a": 6, "b": 4}
+    config = json.loads(hub.read("org/one", "config.json"))
+    assert config["embedding_dims"] == {"a": 6, "b": 4}
+    assert config["encoders"]["a"] == ENCODER | {"model": tmp_path.name}  # the rest of the path is of this machine
 
 
 def test_what_goes_wrong_on_the_way(tmp_path, hub, tiny_model):

@@ -66,7 +66,7 @@ def run_report(argv: list[str]) -> None:
         others=PairedEmbeddings(other),
         texts=texts_of(loaded[source]),
         other_texts=texts_of(other[source]),
-        encode=recorded_encoders(Path(folder)),
+        encode=recorded_encoders(model.config),
         **training_record(Path(folder)),
         seed=args.seed,
     )
