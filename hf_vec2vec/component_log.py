@@ -9,7 +9,7 @@ from torch import Tensor
 class ComponentLog:
     """Mixin of a `transformers.Trainer`: the mean of every part of the loss since the last line of the log."""
 
-    def record(self, losses: dict[str, Tensor]) -> None:
+    def add_components(self, losses: dict[str, Tensor]) -> None:
         """Add the scalars of one step."""
         for name, value in losses.items():
             total = self._log_sums[name]

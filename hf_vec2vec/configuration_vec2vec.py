@@ -1,10 +1,15 @@
 """Configuration of a translator between embedding spaces."""
 
+import re
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import PreTrainedConfig
+
+FORMAT = 1  # raise it when older code would read a checkpoint wrong
+WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
+NAME = re.compile(r"[\w-]{1,64}")
 
 
 @strict
@@ -14,7 +19,8 @@ class Vec2VecConfig(PreTrainedConfig):
 
     Args:
         embedding_dims (`dict[str, int]`):
-            Name and dimension of each space, for instance `{"minilm": 384, "wordllama": 256}`. Names may not hold a dot.
+            Name and dimension of each space, for instance `{"minilm": 384, "wordllama": 256}`. Names are made of letters,
+            digits, `_` and `-`.
         latent_dim (`int`, *optional*):
             Width of the shared space. Defaults to the sum of the dimensions: wide enough to hold one linear map for each
             direction and exact reconstruction (see [`Vec2VecModel.from_alignment`]).
@@ -35,6 +41,12 @@ class Vec2VecConfig(PreTrainedConfig):
             Width of the discriminators. They are no part of the published model.
         discriminator_layers (`int`, *optional*, defaults to 2):
             Hidden layers of the discriminators.
+        encoders (`dict[str, dict | None]`, *optional*):
+            How the vectors of each space must be made: the fields of [`EncoderSettings`], or `None` where that is not known.
+        weights_sha256 (`str`, *optional*):
+            Hash of the weights in a checkpoint, written and compared by the model. `None` once they are loaded.
+        format_version (`int`, *optional*, defaults to 1):
+            Of the checkpoint. One that is newer than this code is refused.
 
     Example:
 
@@ -56,8 +68,16 @@ class Vec2VecConfig(PreTrainedConfig):
     residual: Literal["linear", "zero_pad"] = "linear"
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2
+    encoders: dict[str, dict | None] | None = None
+    weights_sha256: str | None = None
+    format_version: int = FORMAT
 
     def __post_init__(self, **kwargs):
+        if self.format_version > FORMAT:
+            raise ValueError(
+                f"`format_version` is {self.format_version}, but this version of hf_vec2vec reads formats up to {FORMAT}. "
+                "Upgrade it: pip install --upgrade hf-vec2vec."
+            )
         # `None` only where transformers builds a default config of its own, to compare with when it saves.
         if self.embedding_dims is not None:
             self._check_spaces(self.embedding_dims)
@@ -65,12 +85,12 @@ class Vec2VecConfig(PreTrainedConfig):
                 self.latent_dim = sum(self.embedding_dims.values())
         for name in ("latent_dim", "hidden_dim", "discriminator_hidden_dim"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+            if value is not None and not 1 <= value <= WIDEST:
+                raise ValueError(f"`{name}` must be at least 1 and at most {WIDEST:,}, got {value:,}.")
         fewest = 2 if self.residual == "zero_pad" else 0
         for name, least in (("adapter_layers", fewest), ("backbone_layers", fewest), ("discriminator_layers", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
+            if not least <= getattr(self, name) <= 1000:
+                raise ValueError(f"`{name}` must be at least {least} and at most 1,000, got {getattr(self, name)}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout}.")
         super().__post_init__(**kwargs)
@@ -80,15 +100,15 @@ class Vec2VecConfig(PreTrainedConfig):
         if len(embedding_dims) < 2:
             raise ValueError(f"`embedding_dims` must name at least two spaces, got {embedding_dims}.")
         for name, dim in embedding_dims.items():
-            if not name or "." in name:
+            if not NAME.fullmatch(name):
                 raise ValueError(
-                    f"`embedding_dims` has the space name {name!r}. Names may not be empty or hold a dot: "
-                    "take a short one such as 'minilm'."
+                    f"`embedding_dims` has the space name {name[:80]!r}. Names may hold up to 64 letters, digits, '_' and "
+                    "'-', no dot: take a short one such as 'minilm'."
                 )
             if hasattr(nn.ModuleDict, name):  # torch keeps modules as attributes
                 raise ValueError(f"`embedding_dims` has the space name {name!r}, which torch needs. Take another.")
-            if dim < 1:
-                raise ValueError(f"`embedding_dims[{name!r}]` must be at least 1, got {dim}.")
+            if not 1 <= dim <= WIDEST:
+                raise ValueError(f"`embedding_dims[{name!r}]` must be at least 1 and at most {WIDEST:,}, got {dim:,}.")
 
     @property
     def spaces(self) -> list[str]:
@@ -115,5 +135,7 @@ class Vec2VecConfig(PreTrainedConfig):
         }
         return cls(embedding_dims=embedding_dims, **(published | kwargs))
 
+
+Vec2VecConfig.register_for_auto_class()  # its code travels with every checkpoint
 
 __all__ = ["Vec2VecConfig"]

@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from .bundled import find_encoder
+from .configuration_vec2vec import Vec2VecConfig
 from .data import load_texts, to_dataset
 from .modeling_vec2vec import check_embeddings
 
@@ -193,6 +194,29 @@ class TextEncoder:
 
     def _dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
+
+
+def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = None) -> TextEncoder:
+    """The encoder that made the vectors of a translator's space, with the settings that its config records.
+
+    Args:
+        config: of the translator.
+        space: name of the space.
+        device: see [`TextEncoder`].
+
+    Raises:
+        ValueError: if the config does not record it, or it cannot be found here.
+    """
+    settings = (config.encoders or {}).get(space)
+    if settings is None:
+        raise ValueError(
+            f"`space` {space!r}: the translator does not record which encoder made it. Embed the texts yourself and pass "
+            "the vectors."
+        )
+    try:
+        return TextEncoder(**settings, device=device)
+    except OSError as error:
+        raise ValueError(f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded: {error}") from error
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling, mask_first_token: bool = False) -> Tensor:

@@ -1,66 +1,136 @@
-"""The card of a translator, written from what its folder knows of its training and evaluation."""
+"""The card of a translator, written from what its folder and its run know."""
 
+import html
 import json
+import platform
+import re
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+import torch
+import transformers
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .bundled import BUNDLED
+from .configuration_vec2vec import Vec2VecConfig
 from .evaluation import markdown_table
-from .modeling_vec2vec import Vec2VecModel
+from .version import __version__
 
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+FACTS = "training.json"
+METRICS = {"cosine": "Cosine", "centred_cosine": "Centred cosine", "top1": "Top-1", "mean_rank": "Mean rank"}
+UNLIMITED = 10**6  # tokens: what static embeddings have in place of a limit
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def write_model_card(folder: Path, results: list[dict] | None = None) -> None:
-    """Write `README.md` of a translator's folder.
+def write_model_card(folder: Path, facts: dict | None = None, results: list[dict] | None = None) -> None:
+    """Write `README.md` of a translator's folder, and `training.json`, which it can be written from again.
 
     Args:
-        folder: with the translator's `config.json` and, if `train_translator` made it, `training.json`.
-        results: rows of `evaluate_translation`; without them the card says that there are none yet.
+        folder: with the translator's `config.json`.
+        facts: of [`Vec2VecTrainer.facts`]; those in `training.json` by default.
+        results: rows of `evaluate_translation`; those known already by default.
     """
-    config = Vec2VecModel.config_class.from_pretrained(folder)
-    facts_file = folder / "training.json"
-    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
-    encoders = {name: facts.get("encoders", {}).get(name) for name in config.spaces}
+    facts = read_facts(folder) if facts is None else facts
+    if results is not None:
+        facts = facts | {"results": results}
+    card = model_card(folder, facts)
+    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    card.save(folder / "README.md")
+
+
+def read_facts(folder: Path) -> dict:
+    """What `training.json` of a folder says of the run; nothing where there is none."""
+    file = folder / FACTS
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCard:
+    """The card of the translator in a folder.
+
+    Args:
+        folder: with `config.json`.
+        facts: see `write_model_card`. What they lack the card does not mention.
+        name: what to load it by; the folder's name by default.
+    """
+    config = Vec2VecConfig.from_pretrained(folder)
+    name, results = name or folder.name, facts.get("results") or []
+    known = config.encoders or facts.get("encoders", {})  # in the config since checkpoints record it
+    encoders = {space: known.get(space) for space in config.spaces}
     data = ModelCardData(
         license="apache-2.0",
         library_name="hf_vec2vec",
-        tags=["vec2vec", "embedding-translation", "unpaired"],
+        tags=["vec2vec", "embedding-translation", "unpaired", "sentence-similarity"],
         base_model=_base_models(encoders),
+        model_name=name.split("/")[-1],
+        eval_results=_eval_results(results) or None,
     )
-    card = ModelCard.from_template(
+    return ModelCard.from_template(
         data,
         template_path=TEMPLATE,
         spaces=config.spaces,
         dims=config.embedding_dims,
-        rows={name: f"{facts['rows'][name]:,}" if "rows" in facts else "unknown" for name in config.spaces},
-        made_by={name: _made_by(encoder) for name, encoder in encoders.items()},
-        folder=folder.name,
-        init=facts.get("init", "unknown"),
+        rows={space: f"{count:,}" for space, count in facts.get("rows", {}).items()},
+        made_by={space: _made_by(encoder) for space, encoder in encoders.items()},
+        name=html.escape(name),
+        facts=facts,
         verdict=_alignment_verdict(facts.get("report")),
-        seed=facts.get("seed", "unknown"),
         unpaired=_unpaired(facts.get("unpaired", "not recorded")),
         selection=_selection(facts.get("selection", {})),
         table=markdown_table(results) if results else None,
         pool_size=f"{results[0]['pool_size']:,}" if results else None,
     )
-    card.save(folder / "README.md")
+
+
+def surroundings() -> dict:
+    """Versions and hardware, for the card."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    versions = {"hf_vec2vec": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
+    return {
+        "versions": versions | {"Python": platform.python_version()},
+        "hardware": ", ".join(gpus) or f"{torch.get_num_threads()} threads of a {platform.machine()} CPU",
+    }
 
 
 def _base_models(encoders: dict[str, dict | None]) -> list[str] | None:
     models = [encoder["model"] for encoder in encoders.values() if encoder]
-    # A local folder means nothing on another machine.
-    return [BUNDLED[m].hub_id if m in BUNDLED else m for m in models if not Path(m).is_dir()] or None
+    ids = [BUNDLED[m].hub_id if m in BUNDLED else m for m in models if not Path(m).is_dir()]
+    # A local folder, there or not, means nothing on another machine.
+    return [i for i in ids if HUB_ID.fullmatch(i)] or None
+
+
+def _eval_results(rows: list[dict]) -> list[EvalResult]:
+    """The translator's own figures, each direction a data set of its own."""
+    own = [row for row in rows if row["kind"] == "translator" and row["method"].endswith(("(kept)", "translator"))]
+    return [
+        EvalResult(
+            task_type="embedding-translation",
+            task_name="Translation between embedding spaces",
+            dataset_type="held-out-pairs",
+            dataset_name=f"{row['pool_size']:,} held-out pairs, {row['direction']}",
+            dataset_config=row["direction"],
+            metric_type=metric,
+            metric_name=title,
+            metric_value=round(row[metric], 4),
+        )
+        for row in own
+        for metric, title in METRICS.items()
+    ]
 
 
 def _made_by(encoder: dict | None) -> str:
     if encoder is None:
-        return "not recorded"
+        return "an encoder that was not recorded"
     first = ", first token masked" if encoder["mask_first_token"] else ""
     prompt = f", prompt {encoder['prompt']!r}" if encoder["prompt"] else ""
     norm = ", norm 1" if encoder["normalize"] else ""
-    return f"{encoder['model']}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}"
+    length = f", at most {encoder['max_length']:,} tokens" if encoder["max_length"] < UNLIMITED else ""
+    name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
+    return _cell(f"{name}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}{length}")
+
+
+def _cell(text: str) -> str:
+    """Foreign text for a cell of a Markdown table: no mark-up of its own."""
+    return re.sub(r"([|`*_\[\]\\])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _unpaired(how: str) -> str:
@@ -82,6 +152,8 @@ def _alignment_verdict(report: dict | None) -> str:
 
 
 def _selection(selection: dict) -> str:
+    if "before" not in selection:
+        return ""
     if "after" not in selection:
         return "No adversarial training followed."
     kept = "its result" if selection["kept"] == "trained" else "the alignment, for the score rose by less than two errors"

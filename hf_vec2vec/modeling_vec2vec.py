@@ -1,14 +1,15 @@
-"""Translator between embedding spaces. Imports only torch, transformers and its config, so that it can travel alone."""
+"""Translator between embedding spaces. Imports only torch, transformers and what travels with it."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .checkpoint_vec2vec import CheckedPreTrainedModel
 from .configuration_vec2vec import Vec2VecConfig
 
 
@@ -151,7 +152,7 @@ class Vec2VecOutput(ModelOutput):
     translations: dict[tuple[str, str], Tensor] | None = None
 
 
-class Vec2VecPreTrainedModel(PreTrainedModel):
+class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
     """Base of the models: initialisation and loading."""
 
     config_class = Vec2VecConfig
@@ -239,6 +240,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def translate(self, embeddings: Tensor, *, source: str, target: str, batch_size: int = 8192) -> Tensor:
         """Raw vectors of one space in, raw vectors of another out. No gradient, no dropout.
 
+        Rows whose norm or mean says that they were made in another way get a warning.
+
         Args:
             embeddings: `(n, d_source)`, as the encoder of `source` makes them.
             source: name of the space they come from.
@@ -268,6 +271,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
         rows = check_embeddings(embeddings, "embeddings", self.config.embedding_dims[source])
+        self._warn_of_foreign(rows, source)
         was_training = self.training
         self.eval()
         try:
@@ -278,6 +282,26 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         finally:
             self.train(was_training)
         return torch.cat(outputs)
+
+    def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
+        # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
+        normalizer = self.normalizers[source]
+        if len(rows) < 32 or not normalizer.mean.any():
+            return
+        sample = rows[:1000].to(self.device, self.dtype)
+        usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
+        norm = (sample.square().sum(1).mean().sqrt() / usual).item()
+        centred = normalizer(sample / norm)
+        drift = (centred.mean(0).norm() / centred.norm(dim=1).mean()).item()
+        found = [f"their norm is {norm:.2g} times the usual one"] if not 2 / 3 < norm < 3 / 2 else []
+        found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 else []
+        if found:
+            known = (self.config.encoders or {}).get(source)
+            warnings.warn(
+                f"`embeddings` of {source!r} were made in another way than those of the training, or of very other texts: "
+                f"{' and '.join(found)}. " + (f"It needs vectors by {known}." if known else "How is not recorded."),
+                stacklevel=4,
+            )
 
     def _check_space(self, argument: str, name: str) -> None:
         if name not in self.config.embedding_dims:
@@ -371,5 +395,7 @@ def _compose(maps: dict[tuple[str, str], Tensor], dims: dict[str, int]) -> dict[
         )
     return maps
 
+
+Vec2VecModel.register_for_auto_class()  # so that `AutoModel` loads a checkpoint where this package is not installed
 
 __all__ = ["Vec2VecModel", "Vec2VecOutput", "Vec2VecPreTrainedModel"]

@@ -1,13 +1,19 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
+from huggingface_hub import CommitInfo, HfApi
 from torch import Tensor
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from transformers.utils import logging
 
 from .alignment import matched_cosines
 from .component_log import ComponentLog
@@ -22,9 +28,13 @@ from .losses import (
     vector_space_preservation_loss,
 )
 from .metrics import translation_metrics
+from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .training_args import Vec2VecTrainingArguments
+from .sharing import publish, publish_checkpoint
+from .training_args import DESCRIBED, Vec2VecTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
@@ -91,6 +101,8 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         self.can_return_loss = True
         self.label_names = []
         self.loss_is_scaled_for_ga = False
+        self.record = {}  # what the card should say of this run that the trainer cannot know
+        self._seconds, self._started = 0.0, None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -127,9 +139,11 @@ class Vec2VecTrainer(ComponentLog, Trainer):
 
     def train(self, *args, **kwargs):
         """The parent's `train`; afterwards no parameter is frozen."""
+        self._started = time.monotonic()
         try:
             return super().train(*args, **kwargs)
         finally:
+            self._seconds, self._started = self._training_seconds(), None
             self.accelerator.unwrap_model(self.model).requires_grad_(True)
 
     def _phase(self) -> Phase:
@@ -152,7 +166,7 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
         loss = losses.pop("objective")
         if model.training:
-            self.record(losses)
+            self.add_components(losses)
         return (loss, output) if return_outputs else loss
 
     def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
@@ -209,8 +223,102 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         """Save the translator alone. Checkpoints, which the Trainer writes itself, hold the discriminators, too."""
         if _internal_call:
             super().save_model(output_dir, _internal_call)
-        elif self.args.should_save:
+            return
+        if self.args.should_save:
             self.translator.save_pretrained(output_dir or self.args.output_dir)
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save")
+
+    def create_model_card(self, **kwargs) -> None:
+        """Write `README.md` into `output_dir`, from what this run knows of itself. `kwargs` of the parent are not needed."""
+        if self.is_world_process_zero():
+            write_model_card(Path(self.args.output_dir), self.facts())
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ) -> CommitInfo | Future | None:
+        """Publish the translator and its card in one commit, and leave both in `output_dir`.
+
+        Args:
+            commit_message: of the commit.
+            blocking: wait for it; else a future of it is returned.
+            token, private: default to `hub_token` and `hub_private_repo`.
+            revision: branch; defaults to `hub_revision`.
+            kwargs: of `create_model_card`.
+
+        Raises:
+            OSError: if the Hub refuses or cannot be reached. No commit was made then.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if not self.is_world_process_zero():
+            return None
+        self.translator.save_pretrained(self.args.output_dir)
+        self.create_model_card(**kwargs)
+        push = partial(self._publish, commit_message, token=token, revision=revision, private=private)
+        return push() if blocking else HfApi().run_as_future(push)
+
+    def _publish(self, message: str, *, token=None, revision=None, private=None) -> CommitInfo:
+        """Push the translator as it is now, with a card that says how far the run is."""
+        args = self.args
+        return publish(
+            self.translator,
+            self._repo_id(),
+            card=lambda folder: str(model_card(folder, self.facts(), name=self._repo_id())),
+            commit_message=message,
+            token=token or args.hub_token,
+            revision=revision or args.hub_revision,
+            private=args.hub_private_repo if private is None else private,
+        )
+
+    def _repo_id(self) -> str:
+        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """At every save, unless `hub_strategy` is "end": publish the translator as it is.
+
+        With "checkpoint" and "all_checkpoints" the checkpoint goes to a branch of its own. A push that fails does not stop
+        training: what it would have published is on disk, and the next one comes.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        message = f"Training in progress, step {self.state.global_step}"
+        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
+        try:
+            self._publish(message)
+            if name := names.get(self.args.hub_strategy):
+                folder = Path(checkpoint_folder)
+                publish_checkpoint(folder, self._repo_id(), name=name, token=self.args.hub_token, commit_message=message)
+        except OSError as error:
+            logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
+
+    def _training_seconds(self) -> float:
+        return self._seconds + (time.monotonic() - self._started if self._started else 0)
+
+    def facts(self) -> dict:
+        """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
+        args, data, held_out = self.args, self.train_dataset, self.eval_dataset
+        rows = {name: len(rows) for name, rows in data.spaces.items()} if data else {}
+        return {
+            "rows": rows,
+            "unpaired": data.checked if data else "not recorded",
+            "validation_rows": len(held_out) if held_out else 0,
+            "encoders": self.translator.config.encoders or {},
+            "init": "as given",
+            "seed": args.seed,
+            "steps": self.state.global_step,
+            "arguments": {name: getattr(args, name) for name in DESCRIBED if name in vars(args)},
+            "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
+            "seconds": self._training_seconds(),
+            **surroundings(),
+            **self.record,
+        }
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""

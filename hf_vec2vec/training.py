@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,6 @@ from transformers.trainer_utils import get_last_checkpoint
 from .alignment import align, fit_statistics
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
-from .model_card import write_model_card
 from .modeling_vec2vec import Vec2VecModel
 from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
@@ -79,7 +79,7 @@ def train_translator(
         spaces: training vectors.
         translator_args: start and shape.
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
-        encoders: how the vectors of each space were made, where that is known; for the card.
+        encoders: how the vectors of each space were made, where that is known; for the config.
 
     Raises:
         FileExistsError, FileNotFoundError: see `check_output_dir`.
@@ -93,7 +93,7 @@ def train_translator(
         raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=training_args.seed)
     aligned = translator_args.init == "alignment"
-    replaced = output / ".replaced"
+    replaced, started = output / ".replaced", time.monotonic()
     with training_args.main_process_first(local=False):
         if resume and aligned:
             model, report = _saved_alignment(Path(resume).parent / "alignment")
@@ -101,40 +101,44 @@ def train_translator(
             model, report = _starting_model(training, translator_args, training_args.seed)
         else:
             model, report = _saved_alignment(output / "alignment")
+        model.config.encoders = encoders
         if training_args.should_save and not resume:
             _move_aside(output, replaced)
         if aligned and training_args.should_save:
             model.save_pretrained(output / "alignment")
             (output / "alignment" / REPORT).write_text(json.dumps(report, indent=2))
+    aligned_at = time.monotonic()
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
+    trainer.record = {
+        "rows": {name: len(rows) for name, rows in training.spaces.items()},
+        "validation_rows": held_out,
+        "unpaired": spaces.checked,
+        "init": translator_args.init,
+        "report": report,
+    }
+    if aligned and not resume:
+        trainer.record["alignment_seconds"] = aligned_at - started
     start = trainer.evaluate()
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"
     if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
         trainer.train(resume_from_checkpoint=resume)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
-        trainer.save_model(str(output / "trained"))
+        if training_args.should_save:
+            trainer.translator.save_pretrained(output / "trained")
         if selection["after"] > selection["before"] + 2 * selection["error"]:
             selection["kept"] = "trained"
     if training_args.should_save:
         if selection["kept"] == "alignment":
             trainer.model.vec2vec = load_translator(str(output / "alignment"))
-        trainer.save_model()
+        trainer.translator.save_pretrained(output)
         trainer.state.save_to_json(str(output / "trainer_state.json"))
-        facts = {
-            "rows": {name: len(rows) for name, rows in training.spaces.items()},
-            "validation_rows": held_out,
-            "unpaired": spaces.checked,
-            "encoders": encoders,
-            "selection": selection,
-            "init": translator_args.init,
-            "report": report,
-            "seed": training_args.seed,
-        }
-        (output / "training.json").write_text(json.dumps(facts, indent=2))
-        write_model_card(output)
+        trainer.record["selection"] = selection
+        trainer.create_model_card()
         shutil.rmtree(replaced, ignore_errors=True)
         print(_verdict(selection))
+        if training_args.push_to_hub:
+            trainer.push_to_hub()
     return trainer.translator
 
 
@@ -162,7 +166,8 @@ def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2Ve
 def _parts(output: Path) -> list[Path]:
     """What earlier runs left in an output folder. Nothing else in it is ever touched."""
     names = ("config.json", "model.safetensors", "alignment", "trained", "evaluation", "README.md", "training.json")
-    parts = [output / name for name in (*names, "trainer_state.json") if (output / name).exists()]
+    code = ("configuration_vec2vec.py", "modeling_vec2vec.py", "checkpoint_vec2vec.py")
+    parts = [output / name for name in (*names, *code, "trainer_state.json") if (output / name).exists()]
     return parts + sorted(output.glob("checkpoint-*"))
 
 
@@ -192,27 +197,16 @@ def _check_checkpoint(checkpoint: Path) -> None:
 
 
 def load_translator(folder: str) -> Vec2VecModel:
-    """`Vec2VecModel.from_pretrained` with an error that says what to do when a folder's weights are broken.
+    """`Vec2VecModel.from_pretrained` with an error that says what a folder lacks.
 
     Raises:
         FileNotFoundError: if the folder has no config.
-        ValueError: if weights are truncated, or do not fit the config.
+        ValueError: if weights are truncated or damaged, or do not fit the config.
     """
     path = Path(folder)
     if path.is_dir() and not (path / "config.json").exists():
         raise FileNotFoundError(f"`DIR` {folder!r} holds no translator: there is no config.json in it.")
-    try:
-        model, report = Vec2VecModel.from_pretrained(folder, output_loading_info=True, use_safetensors=True)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"`DIR` {folder!r} cannot be loaded, its weights may be truncated: {error}") from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise ValueError(
-            f"`DIR` {folder!r} cannot be loaded: weights are missing or of another shape, for instance "
-            f"{sorted(map(str, report['missing_keys'] or report['mismatched_keys']))[0]}. Save the model again."
-        )
-    return model
+    return Vec2VecModel.from_pretrained(folder)
 
 
 def _saved_alignment(folder: Path) -> tuple[Vec2VecModel, dict | None]:

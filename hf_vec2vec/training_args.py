@@ -77,6 +77,27 @@ LOSS_WEIGHTS = (
     "cycle_vsp_weight",
 )
 
+# What a card says of a run: arguments that change the result, and nothing of the machine.
+DESCRIBED = (
+    "learning_rate",
+    "discriminator_learning_rate",
+    "discriminator_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "weight_decay",
+    "max_grad_norm",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "bf16",
+    "gan_loss",
+    "distance",
+    *LOSS_WEIGHTS,
+    "r1_penalty_weight",
+    "detach_cycle",
+)
+
 _PUBLISHED = {
     "learning_rate": 2e-5,
     "discriminator_learning_rate": 1e-5,

@@ -70,6 +70,13 @@ def test_from_texts_to_translations(tmp_path, bert, static, capsys):  # noqa: F8
     assert list(data["text"]) == texts[:300]
     assert len(data[0]["embedding"]) == 6
     assert "mean pooling of layer -1" in (tmp_path / "model" / "README.md").read_text()
+    # The config records how vectors are made, so that texts will do.
+    (tmp_path / "first.txt").write_text("\n".join(texts[:300]))
+    ask = ["translate", tmp_path / "model", *ends, "--texts", tmp_path / "first.txt", *cache]
+    assert run(*ask, "--output", tmp_path / "asked.parquet") == 0
+    asked = load_embeddings(tmp_path / "asked.parquet")
+    assert list(asked["text"]) == texts[:300]
+    assert torch.equal(vectors(asked, "asked"), vectors(data, "data"))
     # The recorded encoders embed labelled texts for the report; one corpus has a single class.
     (tmp_path / "held.txt").write_text("\n".join(texts[600:]))
     for name, encoder in (("bert", bert), ("static", static)):
@@ -309,6 +316,18 @@ def test_bad_calls(folder, tmp_path, capsys):
         "`source` is 'z'": ["translate", folder / "model", "--source", "z", "--target", "b", "--input", held[0], *out],
         "dimension 10": ["translate", folder / "model", "--source", "a", "--target", "b", "--input", held[1], *out],
         "no translator": ["translate", folder, "--source", "a", "--target", "b", "--input", held[0], *out],
+        "`input` or `texts` must be given": ["translate", folder / "model", "--source", "a", "--target", "b", *out],
+        "`space` 'a': the translator does not record": [
+            "translate",
+            folder / "model",
+            "--source",
+            "a",
+            "--target",
+            "b",
+            "--texts",
+            "x.txt",
+            *out,
+        ],
         "`COMMAND` must be one of": ["distil"],
     }
     for message, argv in calls.items():

@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from conftest import random_rotation
 from transformers import AutoConfig, AutoModel
 
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.alignment import fit_statistics
 from hf_vec2vec.modeling_vec2vec import check_embeddings
 
 
@@ -190,3 +192,29 @@ def test_wrong_type_in_config_fails_at_construction():
 def test_model_without_spaces_is_refused():
     with pytest.raises(ValueError, match="`embedding_dims` is missing"):
         Vec2VecModel(Vec2VecConfig())
+
+
+def test_vectors_made_in_another_way_are_translated_with_a_warning():
+    torch.manual_seed(0)
+    rows = torch.randn(400, 16) * 0.2 + torch.randn(16)
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 16, "b": 4}, encoders={"a": {"model": "minilm"}, "b": None}))
+    for name, (mean, scale) in {"a": fit_statistics(rows), "b": fit_statistics(rows[:, :4])}.items():
+        model.normalizers[name].mean.copy_(mean)
+        model.normalizers[name].scale.copy_(scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.translate(rows[:200], source="a", target="b")
+        model.translate(rows[:5] * 9, source="a", target="b")  # too few to tell
+    with pytest.warns(UserWarning, match="'a' were made in another way .* norm is 3 times .* vectors by .*minilm") as seen:
+        model.translate(rows * 3, source="a", target="b")
+    assert len(seen) == 1
+    with pytest.warns(UserWarning, match=r"'a' .*mean is off by") as seen:
+        model.translate(rows.flip(1), source="a", target="b")
+    with pytest.warns(UserWarning, match="'b' .*How is not recorded"):
+        model.translate(rows[:, :4] * 3, source="b", target="a")
+
+
+def test_how_vectors_are_made_travels_in_the_config(tmp_path):
+    encoders = {"a": {"model": "minilm", "layer": -1}, "b": None}
+    Vec2VecModel.from_alignment(linear_alignment(), encoders=encoders).save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).encoders == encoders

@@ -145,9 +145,9 @@ def test_a_section_that_fails_says_why_and_the_others_are_written(tmp_path):
     assert "paired Procrustes" in page
 
 
-def test_encoders_that_are_not_recorded_are_named(tmp_path):
-    with pytest.raises(ValueError, match="does not record which encoder made 'a'"):
-        recorded_encoders(tmp_path)("a", ["text"])
+def test_encoders_that_are_not_recorded_are_named(tiny_config):
+    with pytest.raises(ValueError, match="`space` 'a': the translator does not record which encoder made it"):
+        recorded_encoders(tiny_config)("a", ["text"])
 
 
 def test_corpora_are_drawn_at_random(tmp_path):

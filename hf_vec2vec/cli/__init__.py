@@ -1,4 +1,4 @@
-"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate`."""
+"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate | push`."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from .embedding import run_embed, run_translate
 from .evaluation import run_evaluate, run_report
 from .parsing import expand_config
+from .sharing import run_push
 from .training import run_ablate, run_train
 
 USAGE = """\
@@ -20,6 +21,7 @@ commands:
   ablate     trainings that differ in a few flags, over seeds, as one table
   report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other
+  push       a translator and its card to the Hub
 
 `hf-vec2vec COMMAND --help` explains a command. Flags can stand in a YAML file (flag: value); flags on the line win.
 
@@ -35,6 +37,7 @@ COMMANDS = {
     "ablate": run_ablate,
     "report": run_report,
     "translate": run_translate,
+    "push": run_push,
 }
 
 

@@ -126,9 +126,13 @@ class TranslateArguments:
 
     source: str = field(metadata={"help": "Name of the space that the vectors come from."})
     target: str = field(metadata={"help": "Name of the space to translate into."})
-    input: str = field(metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
     output: str = field(
         metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
     )
+    input: str | None = field(default=None, metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
+    texts: str | None = field(
+        default=None, metadata={"help": "Texts instead of vectors; the encoder that the translator records embeds them."}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where their embeddings are cached."})
     batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
     overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})

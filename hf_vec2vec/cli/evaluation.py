@@ -66,7 +66,7 @@ def run_report(argv: list[str]) -> None:
         others=PairedEmbeddings(other),
         texts=texts_of(loaded[source]),
         other_texts=texts_of(other[source]),
-        encode=recorded_encoders(Path(folder)),
+        encode=recorded_encoders(model.config),
         **training_record(Path(folder)),
         seed=args.seed,
     )
@@ -112,7 +112,7 @@ def _stages(folder: str) -> dict[str, Vec2VecModel]:
     facts = Path(folder) / "training.json"
     if not facts.exists():
         return {}
-    kept = json.loads(facts.read_text())["selection"]["kept"]
+    kept = json.loads(facts.read_text()).get("selection", {}).get("kept")
     names = {"alignment": "alignment alone", "trained": "after adversarial training"}
     found = {stage: Path(folder) / stage for stage in names if (Path(folder) / stage).is_dir()}
     return {names[stage] + (" (kept)" if stage == kept else ""): load_translator(str(path)) for stage, path in found.items()}

@@ -22,6 +22,9 @@ SHOWN = {
     "resume_from_checkpoint": "`true` goes on from the last checkpoint in `output_dir`; a path from that one.",
     "report_to": "Where to log, too: tensorboard, wandb, ...; none by default.",
     "disable_tqdm": "No progress bar.",
+    "push_to_hub": "Publish the translator at every save and at the end.",
+    "hub_model_id": "ORG/NAME to publish it as; default: the name of `output_dir`.",
+    "hub_strategy": "end, every_save, or also the training checkpoints, in the branch `checkpoints`.",
 }
 
 

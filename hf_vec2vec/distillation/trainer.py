@@ -135,9 +135,9 @@ class DistillationTrainer(ComponentLog, Trainer):
             own["lm_loss"] = language_modelling_loss(outputs.logits, batch["input_ids"], batch["attention_mask"])
         distillation, task = self._weighted(losses), self._weighted(own)
         if model.training:
-            self.record(losses | own)
+            self.add_components(losses | own)
             if losses and own and (self.state.global_step + 1) % self.args.logging_steps == 0:
-                self.record({"gradient_ratio": self._gradient_ratio(distillation, task)})
+                self.add_components({"gradient_ratio": self._gradient_ratio(distillation, task)})
             self._last_batch = inputs["inputs"]
         return (distillation + task, outputs) if return_outputs else distillation + task
 

@@ -11,9 +11,10 @@ from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader
 from tqdm.auto import tqdm
 
+from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts, load_labelled
 from ..data import TEXT
-from ..encoders import TextEncoder
+from ..encoders import TextEncoder, recorded_encoder
 from .sections import (
     Encode,
     Section,
@@ -91,16 +92,12 @@ def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
     return corpus.take(rows.tolist())
 
 
-def recorded_encoders(folder: Path) -> Encode:
-    """Encoders as `training.json` of a translator records them, loaded when they are first needed."""
+def recorded_encoders(config: Vec2VecConfig) -> Encode:
+    """Encoders as a translator's config records them, loaded when they are first needed."""
 
     @cache
     def encoder(space: str) -> TextEncoder:
-        file = folder / "training.json"
-        settings = json.loads(file.read_text())["encoders"].get(space) if file.exists() else None
-        if settings is None:
-            raise ValueError(f"{folder} does not record which encoder made {space!r}, so no new texts can be embedded.")
-        return TextEncoder(**settings)
+        return recorded_encoder(config, space)
 
     return lambda space, texts: encoder(space).encode(texts, progress=False)
 
@@ -110,7 +107,7 @@ def training_record(folder: Path) -> dict:
     state, facts = folder / "trainer_state.json", folder / "training.json"
     return {
         "log": json.loads(state.read_text())["log_history"] if state.exists() else [],
-        "selection": json.loads(facts.read_text())["selection"] if facts.exists() else {},
+        "selection": json.loads(facts.read_text()).get("selection", {}) if facts.exists() else {},
     }
 
 

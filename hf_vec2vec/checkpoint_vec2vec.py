@@ -1,0 +1,101 @@
+"""How checkpoints are written and read: whole or not at all, from safetensors alone. Travels with the model."""
+
+import hashlib
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+class CheckedPreTrainedModel(PreTrainedModel):
+    """A `PreTrainedModel` whose checkpoints carry a hash of the weights in their config, which loading compares."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs):
+        """`PreTrainedModel.save_pretrained`, file by file into place once all of them are written.
+
+        Args:
+            save_directory: folder, made if there is none.
+            state_dict: weights to write in place of the model's own.
+            kwargs: of the parent.
+
+        Raises:
+            OSError: if there is no room, or no right to write. What was in `save_directory` is then as it was.
+        """
+        folder = Path(save_directory)
+        pushed = kwargs.pop("push_to_hub", False)
+        of_hub = ("repo_id", "commit_message", "private", "token", "create_pr")
+        hub = {name: kwargs.pop(name) for name in of_hub if name in kwargs}
+        self.config.weights_sha256 = weights_sha256(self.state_dict() if state_dict is None else state_dict)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+                super().save_pretrained(partial, state_dict=state_dict, **kwargs)
+                written = [file.name for file in Path(partial).iterdir()]
+                for name in written:
+                    os.replace(Path(partial) / name, folder / name)
+            for file in folder.glob("model*.safetensors*"):
+                if written and file.name not in written:  # of an earlier save in other parts
+                    file.unlink()
+        except (SafetensorError, OSError) as error:
+            raise OSError(f"`save_directory` {str(folder)!r} was not written and is as it was before: {error}") from error
+        finally:
+            self.config.weights_sha256 = None  # it says what is on disk, and these weights may change
+        if pushed:
+            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """`PreTrainedModel.from_pretrained`, from safetensors alone, and only if the weights are those that were saved.
+
+        The hash is not compared where a `dtype` is asked for, which changes the weights on the way.
+
+        Raises:
+            OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
+            ValueError: if `use_safetensors` is False, or weights are cut short, changed, missing or of another shape.
+        """
+        name = str(pretrained_model_name_or_path)
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError("`use_safetensors` is False, but pickled weights may run code and are not read. Leave it out.")
+        wants_report = kwargs.pop("output_loading_info", False)
+        try:
+            model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        except (SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{name!r} cannot be loaded, its weights may be truncated or damaged: {reason}") from error
+        if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
+            raise ValueError(
+                f"{name!r} cannot be loaded: weights are missing or of another shape, for instance {wrong[0]}. Save the "
+                "model again, or download it again."
+            )
+        saved, model.config.weights_sha256 = model.config.weights_sha256, None
+        as_saved = "dtype" not in kwargs and model.config.architectures == [cls.__name__]
+        if saved is not None and as_saved and weights_sha256(model.state_dict()) != saved:
+            raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
+        return (model, report) if wants_report else model
+
+    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, **kwargs):
+        """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.
+
+        Args:
+            repo_id: `ORG/NAME`.
+            tags: for the card.
+            kwargs: see `hf_vec2vec.sharing.publish`; without the package, see the parent's.
+        """
+        try:
+            from hf_vec2vec.sharing import publish, short_card
+        except ImportError:  # this file came with a checkpoint
+            return super().push_to_hub(repo_id, tags=tags, **kwargs)
+        return publish(self, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
+
+
+def weights_sha256(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of all tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

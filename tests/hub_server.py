@@ -1,0 +1,446 @@
+"""A Hub on the loopback interface, for clients that are the unmodified `huggingface_hub` and `transformers`.
+
+It speaks the part of the protocol that sharing a model needs: repositories, branches, tags, pull requests, uploads by git
+LFS, commits, listings, downloads with ranges. Contents lie on disk under their SHA-256; a commit maps paths to them.
+
+    with Hub(folder, tokens={"secret": "org"}) as hub:
+        ...  # run clients with HF_ENDPOINT=hub.url
+
+`hub.fail` makes requests go wrong, as networks and servers do.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_cards import card_errors, metadata
+from hub_repository import Commit, Repository
+
+LARGE = (".safetensors", ".bin", ".pt", ".pth", ".npy", ".parquet", ".arrow")  # go through LFS
+SAFE_PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))(?!/)[^\0\\]+")
+
+
+class Refusal(Exception):
+    """An error that the client is told: status, code in `X-Error-Code`, words."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, body: dict | None = None):
+        super().__init__(message)
+        self.status, self.message, self.code, self.body = status, message, code, body or {"error": message}
+
+
+class Hub(ThreadingHTTPServer):
+    """The server; its state may be looked at and changed by the test that runs it.
+
+    Args:
+        folder: where contents are kept.
+        tokens: `{token: namespace that it may write to and read private repositories of}`.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, tokens: dict[str, str]):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.tokens, self.repositories, self.moved = tokens, {}, {}
+        self.log: list[str] = []
+        self.faults: list[tuple[re.Pattern, int, str | int, dict]] = []
+        self.signatures: set[str] = set()
+        self.lock = threading.RLock()
+        self.contents = folder / "contents"
+        self.contents.mkdir(parents=True)
+
+    def __enter__(self) -> "Hub":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request, client_address) -> None:
+        """Clients that hang up are part of the tests."""
+
+    def fail(self, request: str, fault: str | int, times: int = 1, **headers: str) -> None:
+        """Let the next requests whose `METHOD path` matches end in a status, or in `"drop"`: half is read, then silence."""
+        self.faults.append((re.compile(request), times, fault, headers))
+
+    def store(self, content: bytes) -> str:
+        oid = hashlib.sha256(content).hexdigest()
+        partial = self.contents / secrets.token_hex(8)
+        partial.write_bytes(content)
+        partial.replace(self.contents / oid)
+        return oid
+
+    def read(self, repo: str, path: str, revision: str = "main") -> bytes:
+        return (self.contents / self.repositories[repo].find(revision).files[path][0]).read_bytes()
+
+    def files(self, repo: str, revision: str = "main") -> set[str]:
+        return set(self.repositories[repo].find(revision).files) - {".gitattributes"}
+
+    def history(self, repo: str, revision: str = "main") -> list[str]:
+        """Titles of commits, the newest first."""
+        repository, titles = self.repositories[repo], []
+        commit = repository.find(revision)
+        while commit:
+            titles.append(commit.title)
+            commit = repository.commits.get(commit.parent)
+        return titles
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request: find the route, check the token, answer."""
+
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def answer(self) -> None:
+        self.unread = True
+        parts = urlsplit(self.path)
+        self.query, path = parse_qs(parts.query), parts.path
+        self.server.log.append(f"{self.command} {path}")
+        try:
+            self.go_wrong(f"{self.command} {path}")
+            for method, pattern, function in ROUTES:
+                if self.command in method and (found := re.fullmatch(pattern, path)):
+                    with self.server.lock:
+                        return function(self, **{k: v and unquote(v) for k, v in found.groupdict().items()})
+            raise Refusal(404, f"no route {self.command} {path}")
+        except Refusal as refusal:
+            headers = {"X-Error-Message": refusal.message} | ({"X-Error-Code": refusal.code} if refusal.code else {})
+            self.send(refusal.body, refusal.status, **headers)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+
+    def go_wrong(self, request: str) -> None:
+        for i, (pattern, times, fault, headers) in enumerate(self.server.faults):
+            if pattern.search(request):
+                self.server.faults[i : i + 1] = [(pattern, times - 1, fault, headers)] if times > 1 else []
+                if fault == "drop":
+                    self.rfile.read(int(self.headers.get("Content-Length", 2)) // 2)
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                else:
+                    self.send({"error": "as asked for"}, fault, Connection="close", **headers)
+                raise ConnectionAbortedError
+
+    def body(self) -> bytes:
+        if not self.unread:
+            return b""
+        self.unread = False
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def json(self) -> dict:
+        return json.loads(self.body() or b"{}")
+
+    def send(self, body: dict | list | bytes, status: int = 200, **headers: str) -> None:
+        self.body()  # whatever the client still says, or the next request would begin with it
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(content))} | headers).items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def namespace(self) -> str | None:
+        """Whose token came with the request."""
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        if kind == "Bearer" and token not in self.server.tokens:
+            raise Refusal(401, "Invalid credentials in Authorization header")
+        return self.server.tokens.get(token)
+
+    def repository(self, repo: str, *, write: bool = False) -> Repository:
+        who, repo = self.namespace(), self.server.moved.get(repo, repo)
+        found = self.server.repositories.get(repo)
+        if found is None or (found.private and who != found.owner):
+            raise Refusal(404 if who else 401, "Repository not found", "RepoNotFound")
+        if write and who != found.owner:
+            raise Refusal(403 if who else 401, "You don't have the rights to write to this repository")
+        return found
+
+    def commit_at(self, repository: Repository, revision: str | None) -> Commit:
+        if (commit := repository.find(revision or "main")) is None:
+            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return commit
+
+    # -- account and repositories
+
+    def whoami(self) -> None:
+        if (name := self.namespace()) is None:
+            raise Refusal(401, "Invalid username or password.")
+        self.send({"type": "user", "name": name, "fullname": name, "orgs": [], "auth": {"type": "access_token"}})
+
+    def create(self) -> None:
+        asked, who = self.json(), self.namespace()
+        owner = asked.get("organization") or who
+        repo = f"{owner}/{asked['name']}"
+        url = {"url": f"{self.server.url}/{repo}", "name": repo}
+        if who is None or owner != who:
+            raise Refusal(403 if who else 401, f"You don't have the rights to create a model under the namespace {owner!r}")
+        if repo in self.server.repositories:
+            raise Refusal(409, "You already created this model repo", body=url)
+        made = Repository(owner, asked.get("visibility") == "private" or bool(asked.get("private")))
+        attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE).encode()
+        first = {".gitattributes": (self.server.store(attributes), len(attributes), False)}
+        made.add("refs/heads/main", None, "initial commit", "", who, first)
+        self.server.repositories[repo] = made
+        self.send(url)
+
+    def delete(self) -> None:
+        asked = self.json()
+        repo = f"{asked.get('organization') or self.namespace()}/{asked['name']}"
+        self.repository(repo, write=True)
+        del self.server.repositories[repo]
+        self.send({})
+
+    def move(self) -> None:
+        asked = self.json()
+        found = self.repository(asked["fromRepo"], write=True)
+        self.server.repositories[asked["toRepo"]] = found
+        self.server.moved[asked["fromRepo"]] = asked["toRepo"]
+        del self.server.repositories[asked["fromRepo"]]
+        self.send({})
+
+    def settings(self, repo: str) -> None:
+        asked = self.json()
+        self.repository(repo, write=True).private = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self.send({"private": self.server.repositories[repo].private})
+
+    def validate_yaml(self) -> None:
+        errors = card_errors(self.json()["content"])
+        if errors:
+            raise Refusal(400, "Invalid metadata", body={"errors": [{"message": e} for e in errors], "warnings": []})
+        self.send({"errors": [], "warnings": []})
+
+    def models(self) -> None:
+        who, wanted = self.namespace(), self.query.get("search", self.query.get("author", [""]))[0]
+        found = [n for n, r in self.server.repositories.items() if wanted in n and (not r.private or who == r.owner)]
+        self.send([{"id": name, "modelId": name, "private": self.server.repositories[name].private} for name in found])
+
+    def info(self, repo: str, revision: str | None = None) -> None:
+        repository = self.repository(repo)
+        commit = self.commit_at(repository, revision)
+        card = {}
+        if "README.md" in commit.files:
+            card = metadata((self.server.contents / commit.files["README.md"][0]).read_text()) or {}
+        name = self.server.moved.get(repo, repo)
+        siblings = [{"rfilename": path} for path in sorted(commit.files)]
+        about = {"id": name, "modelId": name, "author": repository.owner, "sha": commit.oid, "private": repository.private}
+        known = {"lastModified": commit.date, "gated": False, "disabled": False, "siblings": siblings, "cardData": card}
+        found = {"tags": card.get("tags") or [], "library_name": card.get("library_name")}
+        self.send(about | known | found)
+
+    # -- what a repository holds
+
+    def entries(self, commit: Commit, folder: str, recursive: bool) -> list[dict]:
+        prefix, found = f"{folder}/" if folder else "", {}
+        for path, (oid, size, large) in sorted(commit.files.items()):
+            if path.startswith(prefix):
+                inner = path[len(prefix) :].split("/")
+                for depth in range(1, len(inner) if recursive else min(len(inner), 2)):
+                    name = prefix + "/".join(inner[:depth])
+                    found[name] = {
+                        "type": "directory",
+                        "path": name,
+                        "size": 0,
+                        "oid": hashlib.sha1(name.encode()).hexdigest(),
+                    }
+                if recursive or len(inner) == 1:
+                    found[path] = self.entry(path, oid, size, large)
+        return list(found.values())
+
+    def entry(self, path: str, oid: str, size: int, large: bool) -> dict:
+        entry = {"type": "file", "path": path, "size": size, "oid": self.git_oid(oid, large)}
+        return entry | ({"lfs": {"oid": oid, "size": size, "pointerSize": 134}} if large else {})
+
+    def git_oid(self, oid: str, large: bool) -> str:
+        content = oid.encode() if large else (self.server.contents / oid).read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+    def tree(self, repo: str, revision: str, folder: str | None = None) -> None:
+        commit = self.commit_at(self.repository(repo), revision)
+        entries = self.entries(commit, folder or "", self.query.get("recursive", [""])[0].lower() == "true")
+        if folder and not entries:
+            raise Refusal(404, f"{folder} does not exist", "EntryNotFound")
+        self.send(entries)
+
+    def paths_info(self, repo: str, revision: str) -> None:
+        commit, body = self.commit_at(self.repository(repo), revision), self.body()
+        paths = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
+        self.send([self.entry(path, *commit.files[path]) for path in paths if path in commit.files])
+
+    def commits(self, repo: str, revision: str) -> None:
+        repository, listed = self.repository(repo), []
+        commit = self.commit_at(repository, revision)
+        while commit:
+            author = [{"user": commit.author}]
+            item = {"id": commit.oid, "title": commit.title, "message": commit.message, "authors": author}
+            listed.append(item | {"date": commit.date})
+            commit = repository.commits.get(commit.parent)
+        self.send(listed)
+
+    def references(self, repo: str) -> None:
+        kinds = {"branches": "refs/heads/", "tags": "refs/tags/", "pullRequests": "refs/pr/", "converts": "refs/convert/"}
+        refs = self.repository(repo).refs.items()
+        self.send(
+            {
+                kind: [{"name": ref.removeprefix(prefix), "ref": ref, "targetCommit": oid} for ref, oid in refs
+                       if ref.startswith(prefix)]
+                for kind, prefix in kinds.items()
+            }
+        )  # fmt: skip
+
+    def branch(self, repo: str, name: str) -> None:
+        self.reference(repo, f"refs/heads/{name}", self.json().get("startingPoint") if self.command == "POST" else None)
+
+    def tag(self, repo: str, name: str) -> None:
+        asked = self.json()
+        self.reference(repo, f"refs/tags/{asked.get('tag', name)}", name)
+
+    def reference(self, repo: str, ref: str, start: str | None) -> None:
+        repository = self.repository(repo, write=True)
+        if self.command == "DELETE":
+            if repository.refs.pop(ref, None) is None:
+                raise Refusal(404, f"{ref} does not exist", "RevisionNotFound")
+        elif ref in repository.refs:
+            raise Refusal(409, f"Reference already exists: {ref}")
+        else:
+            repository.refs[ref] = self.commit_at(repository, start).oid
+        self.send({})
+
+    def resolve(self, repo: str, revision: str, path: str) -> None:
+        commit = self.commit_at(self.repository(repo), revision)
+        if path not in commit.files:
+            raise Refusal(404, "Entry not found", "EntryNotFound")
+        oid, size, large = commit.files[path]
+        content = (self.server.contents / oid).read_bytes()
+        etag = f'"{oid if large else self.git_oid(oid, large)}"'
+        headers = {"X-Repo-Commit": commit.oid, "ETag": etag, "Accept-Ranges": "bytes"}
+        headers |= {"Content-Type": "application/octet-stream"}
+        if large:
+            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(size)}
+        if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1)
+            if start >= size:
+                return self.send(b"", 416, **{"Content-Range": f"bytes */{size}"})
+            return self.send(content[start : end + 1], 206, **headers, **{"Content-Range": f"bytes {start}-{end}/{size}"})
+        return self.send(content, **headers)
+
+    # -- uploads
+
+    def preupload(self, repo: str, revision: str) -> None:
+        repository = self.repository(repo, write=True)
+        commit = self.commit_at(repository, revision)
+        files = []
+        for file in self.json()["files"]:
+            large = file["path"].endswith(LARGE) or file["size"] > 10_000_000
+            known = commit.files.get(file["path"])
+            oid = known and (known[0] if known[2] else self.git_oid(known[0], False))
+            mode = "lfs" if large else "regular"
+            files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        self.send({"files": files, "commitOid": commit.oid})
+
+    def lfs_batch(self, repo: str) -> None:
+        self.repository(repo, write=True)
+        objects = []
+        for asked in self.json()["objects"]:
+            if not (self.server.contents / asked["oid"]).exists():
+                signature = secrets.token_hex(8)
+                self.server.signatures.add(f"{asked['oid']}:{signature}")
+                upload = {"href": f"{self.server.url}/lfs/{asked['oid']}?signature={signature}"}
+                verify = {"href": f"{self.server.url}/{repo}.git/info/lfs/verify"}
+                asked = asked | {"authenticated": True, "actions": {"upload": upload, "verify": verify}}
+            objects.append(asked)
+        self.send({"transfer": "basic", "objects": objects})
+
+    def lfs_upload(self, oid: str) -> None:
+        if f"{oid}:{self.query.get('signature', [''])[0]}" not in self.server.signatures:
+            raise Refusal(403, "the upload was not signed")
+        content = self.body()
+        if hashlib.sha256(content).hexdigest() != oid:
+            raise Refusal(400, "the content is not what its hash says")
+        self.server.store(content)
+        self.send({})
+
+    def lfs_verify(self, repo: str) -> None:
+        self.repository(repo, write=True)
+        asked = self.json()
+        stored = self.server.contents / asked["oid"]
+        if not stored.exists() or stored.stat().st_size != asked["size"]:
+            raise Refusal(404, "the object was not uploaded")
+        self.send({})
+
+    def commit(self, repo: str, revision: str) -> None:
+        repository = self.repository(repo, write=True)
+        before = self.commit_at(repository, revision)
+        lines = [json.loads(line) for line in self.body().splitlines()]
+        header, files = lines[0]["value"], dict(before.files)
+        if header.get("parentCommit") not in (None, before.oid):
+            raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+        for line in lines[1:]:
+            kind, value = line["key"], line["value"]
+            if not SAFE_PATH.fullmatch(value["path"]):
+                raise Refusal(400, f"invalid path {value['path']!r}")
+            if kind == "file":
+                content = base64.b64decode(value["content"])
+                files[value["path"]] = (self.server.store(content), len(content), False)
+            elif kind == "lfsFile":
+                stored = self.server.contents / value["oid"]
+                if not stored.exists():
+                    raise Refusal(400, f"LFS object {value['oid']} was not uploaded")
+                files[value["path"]] = (value["oid"], stored.stat().st_size, True)
+            elif kind == "deletedFile":
+                files.pop(value["path"])
+            elif kind == "deletedFolder":
+                files = {p: f for p, f in files.items() if not p.startswith(value["path"].rstrip("/") + "/")}
+        ref = next((r for r in (f"refs/heads/{revision}", revision) if r in repository.refs), None)
+        answer = {"success": True}
+        if self.query.get("create_pr"):
+            number = 1 + sum(r.startswith("refs/pr/") for r in repository.refs)
+            ref, answer["pullRequestUrl"] = f"refs/pr/{number}", f"{self.server.url}/{repo}/discussions/{number}"
+        if ref is None:
+            raise Refusal(400, f"{revision} is no branch")
+        made = repository.add(ref, before, header["summary"], header.get("description", ""), self.namespace(), files)
+        self.send(answer | {"commitOid": made.oid, "commitUrl": f"{self.server.url}/{repo}/commit/{made.oid}"})
+
+
+REPO, REVISION = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"
+ROUTES = [
+    ("GET", "/api/whoami-v2", Handler.whoami),
+    ("POST", "/api/repos/create", Handler.create),
+    ("DELETE", "/api/repos/delete", Handler.delete),
+    ("POST", "/api/repos/move", Handler.move),
+    ("POST", "/api/validate-yaml", Handler.validate_yaml),
+    ("GET", "/api/models", Handler.models),
+    ("GET", f"/api/models/{REPO}", Handler.info),
+    ("GET", f"/api/models/{REPO}/revision/{REVISION}", Handler.info),
+    ("GET", f"/api/models/{REPO}/tree/{REVISION}(/(?P<folder>.+))?", Handler.tree),
+    ("GET", f"/api/models/{REPO}/refs", Handler.references),
+    ("GET", f"/api/models/{REPO}/commits/{REVISION}", Handler.commits),
+    ("PUT", f"/api/models/{REPO}/settings", Handler.settings),
+    ("POST", f"/api/models/{REPO}/paths-info/{REVISION}", Handler.paths_info),
+    ("POST", f"/api/models/{REPO}/preupload/{REVISION}", Handler.preupload),
+    ("POST", f"/api/models/{REPO}/commit/{REVISION}", Handler.commit),
+    ("POST DELETE", f"/api/models/{REPO}/branch/(?P<name>[^/]+)", Handler.branch),
+    ("POST DELETE", f"/api/models/{REPO}/tag/(?P<name>[^/]+)", Handler.tag),
+    ("POST", f"/{REPO}\\.git/info/lfs/objects/batch", Handler.lfs_batch),
+    ("POST", f"/{REPO}\\.git/info/lfs/verify", Handler.lfs_verify),
+    ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_upload),
+    ("GET HEAD", f"/{REPO}/resolve/{REVISION}/(?P<path>.+)", Handler.resolve),
+]

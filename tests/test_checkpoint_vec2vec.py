@@ -1,0 +1,144 @@
+import json
+import shutil
+
+import pytest
+import torch
+from elsewhere import python
+from transformers import AutoModel
+
+from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.checkpoint_vec2vec import weights_sha256
+from hf_vec2vec.cli import main
+
+FULL_DISK = """
+import resource
+
+from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+
+model = Vec2VecModel(Vec2VecConfig(embedding_dims={{"a": 600, "b": 400}}, hidden_dim=16))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # to the program a file that cannot grow is a full disk
+try:
+    model.save_pretrained({folder!r})
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_model):
+    tiny_model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit_config(folder, **fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+def flip(folder, position):
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[position % len(weights)] ^= 4
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+def test_the_hash_is_of_the_weights_on_disk(saved, tiny_model):
+    assert json.loads((saved / "config.json").read_text())["weights_sha256"] == weights_sha256(tiny_model.state_dict())
+    loaded = Vec2VecModel.from_pretrained(saved)
+    assert loaded.config.weights_sha256 is None  # the loaded weights may be trained on, and saved again
+    with torch.no_grad():
+        loaded.normalizers["a"].mean.add_(1)
+    loaded.save_pretrained(saved)
+    assert torch.equal(Vec2VecModel.from_pretrained(saved).normalizers["a"].mean, loaded.normalizers["a"].mean)
+
+
+def test_other_types_and_shards_load(saved, tiny_model):
+    assert Vec2VecModel.from_pretrained(saved, dtype=torch.bfloat16).dtype == torch.bfloat16
+    tiny_model.save_pretrained(saved, max_shard_size=2000)
+    assert not (saved / "model.safetensors").exists()  # else it would be loaded in place of the shards
+    x = torch.randn(3, 6)
+    loaded, report = Vec2VecModel.from_pretrained(saved, output_loading_info=True)
+    assert torch.equal(loaded.translate(x, source="a", target="b"), tiny_model.translate(x, source="a", target="b"))
+    assert not report["missing_keys"]
+
+
+@pytest.mark.parametrize("position", [0, 3, 60, 200, -1, -1000, -3001])
+def test_a_flipped_bit_is_found(saved, position):
+    flip(saved, position)
+    with pytest.raises((ValueError, OSError)):
+        Vec2VecModel.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("cls", [Vec2VecModel, AutoModel])
+def test_changed_weights_are_not_loaded(saved, cls):
+    flip(saved, -1000)
+    with pytest.raises(ValueError, match="its weights are not those that were saved"):
+        cls.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
+def test_a_checkpoint_cut_short(saved, share):
+    weights = (saved / "model.safetensors").read_bytes()
+    (saved / "model.safetensors").write_bytes(weights[: int(share * len(weights))])
+    with pytest.raises(ValueError, match="may be truncated"):
+        Vec2VecModel.from_pretrained(saved)
+
+
+def test_a_config_from_a_newer_version(saved, capsys):
+    edit_config(saved, format_version=2)
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(ValueError, match="`format_version` is 2, .*Upgrade"):
+            cls.from_pretrained(saved)
+    line = ["--source", "a", "--target", "b", "--input", "x.npy", "--output", str(saved / "out.npy")]
+    assert main(["translate", str(saved), *line]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_pickles_are_never_read(saved, tiny_model, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    torch.save({"weights": Bomb()}, saved / "pytorch_model.bin")
+    (saved / "model.safetensors").unlink()
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            cls.from_pretrained(saved)
+    with pytest.raises(ValueError, match="`use_safetensors` is False"):
+        Vec2VecModel.from_pretrained(saved, use_safetensors=False)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(saved, tiny_model, tmp_path):
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+    done = python(FULL_DISK.format(folder=str(saved)), tmp_path / "home")
+    assert done.stdout.startswith(f"`save_directory` '{saved}' was not written and is as it was before"), done.stderr
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding_dims": {"../../a": 6, "b": 4}},
+        {"embedding_dims": {"a/b": 6, "b": 4}},
+        {"embedding_dims": {"<script>alert(1)</script>": 6, "b": 4}},
+        {"embedding_dims": {"a\n# b": 6, "b": 4}},
+        {"embedding_dims": {"a": 10**15, "b": 4}},
+        {"embedding_dims": {"a": 1 << 20, "b": 1 << 20}},
+        {"hidden_dim": 1 << 20},
+        {"hidden_dim": 10**15},
+        {"adapter_layers": 10**9},
+        {"latent_dim": 1 << 20},
+    ],
+)
+def test_a_malicious_config_does_no_harm(saved, fields):
+    edit_config(saved, **fields)
+    with pytest.raises(ValueError, match="`embedding_dims|`hidden_dim|`adapter_layers|may be truncated"):
+        Vec2VecModel.from_pretrained(saved)
+
+
+def test_a_failed_save_does_not_mix_two_models(saved, tiny_model, tmp_path):
+    other = Vec2VecModel(Vec2VecConfig(**tiny_model.config.to_dict()))
+    other.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", saved)  # as if moving the files had stopped between two
+    with pytest.raises(ValueError, match="not those that were saved"):
+        Vec2VecModel.from_pretrained(saved)
