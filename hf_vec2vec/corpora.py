@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from datasets import ClassLabel, Dataset, load_dataset
 
 from .data import TEXT, load_table
@@ -42,6 +43,11 @@ class LabelledTexts:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def numbers(self) -> np.ndarray:
+        """Labels as places among the descriptions, `(n,)`."""
+        names = list(self.descriptions)
+        return np.array([names.index(label) for label in self.labels])
 
     def take(self, rows: list[int]) -> "LabelledTexts":
         """The given rows."""

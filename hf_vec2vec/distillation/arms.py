@@ -64,11 +64,6 @@ class Experiment:
         """The one that others are compared with."""
         return next(iter(self.translators.values()))
 
-    def labels(self, which: LabelledTexts) -> np.ndarray:
-        """Classes as numbers, `(n,)`."""
-        names = list(self.train.descriptions)
-        return np.array([names.index(label) for label in which.labels])
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -141,7 +136,7 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
     runs = output / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     student_train, student_test = _vectors(experiment)
-    labels = experiment.labels(experiment.train)
+    labels = experiment.train.numbers()
     found = {
         FROZEN: [_judge(experiment, student_train, student_test, labels)],
         TEACHER: [_judge(experiment, experiment.teacher_train, experiment.teacher_test, labels)],
@@ -153,7 +148,7 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
             arm = make_arms(experiment, student_train, seed)[name]
             file.write_text(json.dumps({"arm": name, "seed": seed} | _run(experiment, arm, labels, seed)))
         found.setdefault(name, []).append(json.loads(file.read_text()))
-    rows = compare(found, experiment.labels(experiment.test))
+    rows = compare(found, experiment.test.numbers())
     (output / "arms.json").write_text(json.dumps(rows, indent=2))
     (output / "arms.md").write_text(arms_table(rows) + "\n")
     return rows
@@ -179,7 +174,7 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
     if supervised:
-        data = data.add_column(LABELS, experiment.labels(experiment.train).tolist())
+        data = data.add_column(LABELS, experiment.train.numbers().tolist())
     given = {
         "teacher_spaces": [arm.space],
         "student_space": experiment.student_space,

@@ -1,6 +1,7 @@
 """Students: loading them, their vectors, and how they leave again."""
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -100,6 +101,37 @@ class StudentEncoder(TextEncoder):
         return pooled(states, inputs["attention_mask"], self.settings)
 
 
+@torch.no_grad()
+def perplexity(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, *, batch_size: int = 16
+) -> float:
+    """The exponential of a language model's mean cross-entropy a token (nats), over all tokens but the first of each text.
+
+    Raises:
+        ValueError: if no text has two tokens.
+    """
+    was_training, total, count = model.training, 0.0, 0
+    model.eval()
+    for start in range(0, len(texts), batch_size):
+        batch = tokenizer(
+            texts[start : start + batch_size],
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(next(model.parameters()).device)
+        labels = batch["input_ids"][:, 1:].masked_fill(batch["attention_mask"][:, 1:] == 0, -100)
+        logits = model(**batch).logits[:, :-1]
+        total += F.cross_entropy(logits.transpose(1, 2).float(), labels, reduction="sum").item()
+        count += int((labels != -100).sum())
+    model.train(was_training)
+    if count == 0:
+        raise ValueError("`texts` has no text with two tokens, so nothing can be predicted.")
+    return math.exp(total / count)
+
+
 def save_as_sentence_transformer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings, folder: str | Path
 ) -> None:
@@ -142,4 +174,4 @@ def _write(file: Path, content) -> None:
     file.write_text(json.dumps(content, indent=2))
 
 
-__all__ = ["StudentEncoder", "load_student", "pooled", "save_as_sentence_transformer"]
+__all__ = ["StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]

@@ -50,7 +50,7 @@ def attribute_inference(
     Source: zero-shot attributes are those of Jha et al., 2025, section 6.
     """
     classes = list(corpus.descriptions)
-    labels = np.array([classes.index(label) for label in corpus.labels])
+    labels = corpus.numbers()
     if np.bincount(labels).min() < 2:
         rare = classes[int(np.bincount(labels).argmin())]
         raise ValueError(
