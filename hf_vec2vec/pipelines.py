@@ -1,13 +1,10 @@
 """The task `embedding-translation` of `transformers.pipeline`."""
 
-from functools import cache
-
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
-
-from .encoders import TextEncoder, recorded_encoder
 
 TASK = "embedding-translation"
 
@@ -35,6 +32,16 @@ class EmbeddingTranslationPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._encoders = {}
+
+    def __call__(self, inputs: str | list | Tensor | np.ndarray, **kwargs) -> Tensor | list[Tensor]:
+        """Translate a text, texts (which gives a list), a vector `(d,)` or vectors `(n, d)`."""
+        if isinstance(inputs, list) and not isinstance(inputs[0], str):  # to the parent each number is an input
+            inputs = np.asarray(inputs)
+        return super().__call__(inputs, **kwargs)
+
     def _sanitize_parameters(self, source: str | None = None, target: str | None = None) -> tuple[dict, dict, dict]:
         given = {name: value for name, value in (("source", source), ("target", target)) if value is not None}
         return {name: given[name] for name in given if name == "source"}, given, {}
@@ -42,7 +49,7 @@ class EmbeddingTranslationPipeline(Pipeline):
     def preprocess(self, inputs: str | Tensor, source: str) -> dict[str, Tensor]:
         """One text, one vector `(d,)` or several `(n, d)` as rows."""
         if isinstance(inputs, str):
-            return {"rows": self._encoder(source).encode([inputs], progress=False), "single": True}
+            return {"rows": self._embed(inputs, source), "single": True}
         rows = torch.as_tensor(inputs)
         return {"rows": rows[None] if rows.ndim == 1 else rows, "single": rows.ndim == 1}
 
@@ -53,9 +60,12 @@ class EmbeddingTranslationPipeline(Pipeline):
         """A vector for a text or a vector, rows for rows; float32, on the CPU."""
         return outputs["rows"][0] if outputs["single"] else outputs["rows"]
 
-    @cache  # noqa: B019  pipelines live as long as the encoder is needed
-    def _encoder(self, source: str) -> TextEncoder:
-        return recorded_encoder(self.model.config, source, device=str(self.device))
+    def _embed(self, text: str, source: str) -> Tensor:
+        from .encoders import recorded_encoder  # brings data sets, which vectors do not need
+
+        if source not in self._encoders:
+            self._encoders[source] = recorded_encoder(self.model.config, source, device=str(self.device))
+        return self._encoders[source].encode([text], progress=False)
 
 
 PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=EmbeddingTranslationPipeline, pt_model=AutoModel)
