@@ -77,6 +77,13 @@ class CheckedPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
         return (model, report) if wants_report else model
 
+    def load_adapter(self, *args, **kwargs):
+        """Refused, before anything is read: an adapter beside the weights would make another translator of them."""
+        raise ValueError(
+            "`adapter_config.json` beside the weights asks for an adapter, which translators do not have. Delete it, or do "
+            "not trust this checkpoint."
+        )
+
     def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, **kwargs):
         """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.
 
