@@ -167,7 +167,13 @@ def test_from_vectors_to_an_evaluated_checkpoint_on_the_hub(tmp_path, hub):
     card = hub.read("org/demo", "README.md").decode()
     assert not card_errors(card)
     assert metadata(card)["model-index"][0]["name"] == "demo"
-    for part in ("Verdict on the alignment", "Alignment: ", "paired Procrustes", 'from_pretrained("org/demo")'):
+    for part in (
+        "Verdict on the alignment",
+        "Alignment: ",
+        "320 of a.npy",
+        "paired Procrustes",
+        'from_pretrained("org/demo")',
+    ):
         assert part in card
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert hub.read("org/demo", "model.safetensors") == weights
