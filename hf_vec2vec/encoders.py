@@ -90,7 +90,7 @@ class TextEncoder:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
         self.folder = model_folder(model)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        own = _folder_settings(self.folder)
+        own = folder_settings(self.folder)
         self.static_folder = own.pop("static_folder")
         if self.static_folder is not None:
             if layer != -1 or pooling not in (None, "mean"):
@@ -99,7 +99,7 @@ class TextEncoder:
             decoder, own_length = False, 10**6
         else:
             self._load_transformer(dtype, layer)
-            decoder = _is_decoder(self.model.config.model_type)
+            decoder = is_decoder(self.model.config.model_type)
             # Where the folder names no length, 512: tokenizers may claim 10^30, and attention costs the square.
             own_length = own["max_length"] or min(self.tokenizer.model_max_length, 512)
         self.settings = EncoderSettings(
@@ -253,7 +253,7 @@ def model_folder(model: str) -> Path:
     return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
 
 
-def _folder_settings(folder: Path) -> dict:
+def folder_settings(folder: Path) -> dict:
     """Pooling, normalisation and length as sentence-transformers writes them beside a model; mean pooling without."""
     found = {"pooling": "mean", "normalize": False, "max_length": None, "static_folder": None}
     if not (folder / "modules.json").exists():
@@ -295,7 +295,8 @@ def _pooling_mode(config: dict) -> Pooling:
     return names[chosen[0]]
 
 
-def _is_decoder(model_type: str) -> bool:
+def is_decoder(model_type: str) -> bool:
+    """Whether a model reads from left to right only, so that its first token tells nothing."""
     return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 

@@ -1,7 +1,6 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -17,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, HubStrategy
 from transformers.utils import logging
 
 from .alignment import matched_cosines
+from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from .losses import (
     cycle_loss,
@@ -39,7 +39,7 @@ logger = logging.get_logger(__name__)
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(Trainer):
+class Vec2VecTrainer(ComponentLog, Trainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -101,7 +101,6 @@ class Vec2VecTrainer(Trainer):
         self.can_return_loss = True
         self.label_names = []
         self.loss_is_scaled_for_ga = False
-        self._log_sums = defaultdict(lambda: [0.0, 0])
         self.record = {}  # what the card should say of this run that the trainer cannot know
         self._seconds, self._started = 0.0, None
 
@@ -167,10 +166,7 @@ class Vec2VecTrainer(Trainer):
         losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
         loss = losses.pop("objective")
         if model.training:
-            for name, value in losses.items():
-                total = self._log_sums[name]
-                total[0] += value.detach()
-                total[1] += 1
+            self.add_components(losses)
         return (loss, output) if return_outputs else loss
 
     def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
@@ -323,17 +319,6 @@ class Vec2VecTrainer(Trainer):
             **surroundings(),
             **self.record,
         }
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of every loss component since the last log, over all processes."""
-        if "loss" in logs and self._log_sums:
-            for name in sorted(self._log_sums):  # the same order everywhere, for the processes exchange values
-                total, count = self._log_sums[name]
-                sums = torch.stack([total, torch.tensor(float(count), device=total.device)])
-                total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
-                logs[name] = total / count
-            self._log_sums.clear()
-        super().log(logs, start_time)
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""

@@ -1,8 +1,9 @@
-"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate | push`."""
+"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate | distill | push`."""
 
 import sys
 from collections.abc import Sequence
 
+from .distill import run_distill
 from .embedding import run_embed, run_translate
 from .evaluation import run_evaluate, run_report
 from .parsing import expand_config
@@ -21,6 +22,7 @@ commands:
   ablate     trainings that differ in a few flags, over seeds, as one table
   report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other
+  distill    a student that follows a translated teacher, and the experiment that tells whether it pays
   push       a translator and its card to the Hub
 
 `hf-vec2vec COMMAND --help` explains a command. Flags can stand in a YAML file (flag: value); flags on the line win.
@@ -37,6 +39,7 @@ COMMANDS = {
     "ablate": run_ablate,
     "report": run_report,
     "translate": run_translate,
+    "distill": run_distill,
     "push": run_push,
 }
 

@@ -50,7 +50,7 @@ def attribute_inference(
     Source: zero-shot attributes are those of Jha et al., 2025, section 6.
     """
     classes = list(corpus.descriptions)
-    labels = np.array([classes.index(label) for label in corpus.labels])
+    labels = corpus.numbers()
     if np.bincount(labels).min() < 2:
         rare = classes[int(np.bincount(labels).argmin())]
         raise ValueError(
@@ -102,8 +102,12 @@ def linear_probe(rows: Tensor, labels: np.ndarray):
     Dimensions are not scaled one by one: those of little variance are what translations get wrong (MiniLM has some whose
     blow-up takes a probe of translated news topics from .96 to .16).
     """
-    probe = make_pipeline(Normalizer(), LogisticRegression(max_iter=1000))
-    return probe.fit(rows.numpy(), labels)
+    return linear_probe_pipeline().fit(rows.numpy(), labels)
+
+
+def linear_probe_pipeline():
+    """That probe before it is fitted."""
+    return make_pipeline(Normalizer(), LogisticRegression(max_iter=1000))
 
 
 def attribute_figures(predicted: np.ndarray, labels: np.ndarray, classes: list[str], *, seed: int = 0) -> dict:
@@ -130,4 +134,4 @@ def attribute_figures(predicted: np.ndarray, labels: np.ndarray, classes: list[s
     }
 
 
-__all__ = ["attribute_figures", "attribute_inference", "linear_probe", "zero_shot"]
+__all__ = ["attribute_figures", "attribute_inference", "linear_probe", "linear_probe_pipeline", "zero_shot"]

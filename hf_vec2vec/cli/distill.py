@@ -1,0 +1,213 @@
+"""`distill`: a student that follows a translated teacher; `--check` and `--arms` tell first whether it pays."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset
+from peft import LoraConfig
+
+from ..corpora import LabelledTexts
+from ..data import TEXT, load_embeddings, load_texts, vectors
+from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
+from ..distillation.arms import Experiment, arms_table, run_arms
+from ..distillation.card import write_student_card
+from ..distillation.data import LABEL
+from ..distillation.gate import transfer_report
+from ..distillation.students import StudentEncoder, perplexity
+from ..encoders import embed, recorded_encoder
+from ..modeling_vec2vec import Vec2VecModel
+from ..tasks import ClassificationTask, load_task
+from ..training import load_translator
+from .parsing import as_flags, parse, peek
+
+HELD_OUT = 200  # texts on which a language model's perplexity is compared
+
+
+@dataclass
+class DistillArguments:
+    """Who teaches whom, on what."""
+
+    _argument_group_name = "flags"
+
+    translator: str = field(metadata={"help": "Folder or Hub id of a translator that knows teacher and student."})
+    student: str = field(metadata={"help": "The model that the adapter is for: short name, local folder or Hub id."})
+    texts: str | None = field(
+        default=None, metadata={"help": "Unlabelled texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with `text`."}
+    )
+    vectors: str | None = field(
+        default=None, metadata={"help": "Teacher vectors with their texts, where the teacher can no longer be asked."}
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "Texts of a classification task: sst2, cola, bbc, rotten_tomatoes, sarcasm, a file."}
+    )
+    task_source: str | None = field(default=None, metadata={"help": "Folder with the task's data; default: Hub or wheel."})
+    max_texts: int | None = field(default=None, metadata={"help": "At most so many texts, drawn at random."})
+    check: bool = field(default=False, metadata={"help": "Train nothing: probe whether the teacher has something to give."})
+    arms: list[str] | None = field(
+        default=None, metadata={"help": "Train these arms of the experiment over seeds (`all`: every one), and compare."}
+    )
+    seeds: int = field(default=5, metadata={"help": "Seeds of every arm."})
+    student_head: str = field(
+        default="encoder", metadata={"help": "causal_lm keeps a language model's head.", "choices": ["encoder", "causal_lm"]}
+    )
+    export_dir: str | None = field(
+        default=None, metadata={"help": "Merge the adapter and write a sentence-transformers folder here, too."}
+    )
+    lora_r: int = field(default=32, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=64, metadata={"help": "Its scale."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before it."})
+    use_dora: bool = field(default=False, metadata={"help": "Weight-decomposed adaptation (DoRA)."})
+    use_rslora: bool = field(default=False, metadata={"help": "Rank-stabilised scale (rsLoRA)."})
+
+
+def run_distill(argv: list[str]) -> None:
+    """Move a student towards a translated teacher, or tell first whether that pays (--check, --arms)."""
+    translator = load_translator(folder) if (folder := peek(argv, "--translator")[0]) else None
+    spaces = translator.config.spaces if translator else ["teacher", "student"]
+    student_space = peek(argv, "--student_space")[0] or spaces[-1]
+    made = ((translator and translator.config.encoders) or {}).get(student_space) or {}
+    defaults = {name: value for name, value in made.items() if name in CONTRACT} | DEFAULTS
+    args, training_args = parse(
+        run_distill,
+        "--translator DIR --student MODEL (--texts FILE | --task NAME | --vectors FILE) --output_dir OUT [flags]",
+        as_flags(defaults) + argv,
+        [DistillArguments, DistillationTrainingArguments],
+    )
+    if sum(value is not None for value in (args.texts, args.task, args.vectors)) != 1:
+        raise ValueError("give one of `texts` (a file), `task` (a name) and `vectors` (teacher vectors with their texts).")
+    teacher_space = (training_args.teacher_spaces or spaces)[0]
+    task = load_task(args.task, args.task_source) if args.task else None
+    if args.check or args.arms:
+        if not isinstance(task, ClassificationTask) or not task.labels or len(task.columns) > 1:
+            raise ValueError(f"`check` and `arms` need a `task` that classes single texts, got {args.task!r}.")
+        (_check if args.check else _compare)(args, training_args, translator, teacher_space, student_space, task)
+        return
+    _train(args, training_args, translator, teacher_space, task)
+
+
+def _train(
+    args: DistillArguments,
+    training_args: DistillationTrainingArguments,
+    translator: Vec2VecModel,
+    teacher_space: str,
+    task: ClassificationTask | None,
+) -> None:
+    output = Path(training_args.output_dir)
+    if (output / "adapter_config.json").exists() and not training_args.resume_from_checkpoint:
+        raise FileExistsError(f"`output_dir` {str(output)!r} holds an adapter already. Choose another folder.")
+    model, tokenizer, _ = load_student(args.student, args.student_head)
+    data, teacher = _data(args, translator, teacher_space, task, training_args.seed)
+    held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
+    data = data.select(range(len(data) - len(held_out)))
+    facts = {"student": args.student, "translator": args.translator, "teacher": teacher_space, "texts": len(data)}
+    if held_out:
+        facts["perplexity_before"] = perplexity(model, tokenizer, held_out, training_args.max_length)
+    trainer = DistillationTrainer(
+        model,
+        training_args,
+        translator=translator,
+        teacher=teacher,
+        peft_config=_adapter(args),
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model()
+    if held_out:
+        facts["perplexity_after"] = perplexity(trainer.student, tokenizer, held_out, training_args.max_length)
+    facts |= {"steps": trainer.state.global_step, "log": [row for row in trainer.state.log_history if "loss" in row]}
+    write_student_card(output, facts, training_args)
+    if args.export_dir:
+        settings = training_args.encoder_settings(args.student)
+        merged = trainer.student.merge_and_unload()
+        save_as_sentence_transformer(merged, tokenizer, settings, args.export_dir)
+    print(
+        f"\nAdapter and card: {output}" + (f"; sentence-transformers folder: {args.export_dir}" if args.export_dir else "")
+    )
+
+
+def _data(
+    args: DistillArguments, translator: Vec2VecModel, teacher_space: str, task: ClassificationTask | None, seed: int
+) -> tuple[Dataset, object]:
+    """Texts, with stored vectors or with the encoder that makes them."""
+    if args.vectors:
+        stored = load_embeddings(args.vectors)
+        if TEXT not in stored.column_names:
+            raise ValueError(f"`vectors` {args.vectors!r} has {stored.column_names}; the student needs the column '{TEXT}'.")
+        rows = vectors(stored, "vectors", translator.config.embedding_dims.get(teacher_space))
+        data, teacher = Dataset.from_dict({TEXT: stored[TEXT], LABEL: rows.numpy()}), None
+    else:
+        texts = load_texts(args.texts) if args.texts else [t for c in task.columns for t in task.splits["train"][c]]
+        data, teacher = Dataset.from_dict({TEXT: texts}), recorded_encoder(translator.config, teacher_space)
+    data = data.shuffle(seed=seed)
+    return data.select(range(min(args.max_texts or len(data), len(data)))), teacher
+
+
+def _labelled(task: ClassificationTask, split: str, max_texts: int | None, seed: int) -> LabelledTexts:
+    """At most so many rows of a split, drawn at random."""
+    rows = task.rows(split).shuffle(seed=seed)
+    rows = rows.select(range(min(max_texts or len(rows), len(rows))))
+    labels = [task.labels[i] for i in rows["label"]]
+    return LabelledTexts(task.name, list(rows[task.columns[0]]), labels, {name: name for name in task.labels})
+
+
+def _check(args, training_args, translator, teacher_space, student_space, task) -> None:
+    part = _labelled(task, "train", args.max_texts, training_args.seed)
+    teacher = embed(part.texts, recorded_encoder(translator.config, teacher_space))
+    model, tokenizer, _ = load_student(args.student)
+    student = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student)).encode(
+        part.texts, progress=True
+    )
+    rows, mean = vectors(teacher, "teacher"), translator.normalizers[student_space].mean
+    report = transfer_report(
+        rows,
+        translator.translate(rows, source=teacher_space, target=student_space),
+        encoder.encode(part.texts, progress=True),
+        mean,
+        part.numbers(),
+        seed=training_args.seed,
+    )
+    output = Path(training_args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "check.json").write_text(json.dumps(report.to_dict(), indent=2))
+    print(f"\n{report}")
+
+
+def _compare(args, training_args, translator, teacher_space, student_space, task) -> None:
+    parts = {split: _labelled(task, split, args.max_texts, 0) for split in ("train", "validation")}
+    teacher = recorded_encoder(translator.config, teacher_space)
+    rows = {split: vectors(embed(part.texts, teacher), "teacher") for split, part in parts.items()}
+    given = {name: getattr(training_args, name) for name in (*CONTRACT, *SHARED)}
+    experiment = Experiment(
+        student=args.student,
+        translators={"ours": translator},
+        teacher_space=teacher_space,
+        student_space=student_space,
+        train=parts["train"],
+        test=parts["validation"],
+        teacher_train=rows["train"],
+        teacher_test=rows["validation"],
+        peft_config=_adapter(args),
+        arguments=given,
+    )
+    found = run_arms(
+        experiment, args.seeds, Path(training_args.output_dir), arms=None if args.arms == ["all"] else args.arms
+    )
+    print(f"\n{arms_table(found)}\n\n{training_args.output_dir}/arms.md, arms.json")
+
+
+def _adapter(args: DistillArguments) -> LoraConfig:
+    return LoraConfig(
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        use_dora=args.use_dora,
+        use_rslora=args.use_rslora,
+        target_modules="all-linear",
+    )
+
+
+CONTRACT = ("pooling", "layer", "prompt", "max_length", "normalize", "mask_first_token")
+SHARED = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "learning_rate", "logging_steps")
+DEFAULTS = {"save_strategy": "epoch", "save_total_limit": 1, "logging_steps": 10}

@@ -1,0 +1,97 @@
+"""Arguments of distillation."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from ..encoders import POOLINGS, EncoderSettings
+
+
+@dataclass
+class DistillationTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the weights of distillation and what a student's vector is.
+
+    The student's vectors must be made as the translator's student space was: the same pooling, layer, prompt, length and
+    normalisation. Losses are explained in `hf_vec2vec.distillation.losses`.
+    """
+
+    _argument_group_name = "distillation"
+
+    teacher_spaces: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Of the teachers' vectors, the student's own where they are translated; default: the translator's first."
+        },
+    )
+    student_space: str | None = field(
+        default=None, metadata={"help": "The translator's space in which the student lives; default: its last."}
+    )
+    pooling: str = field(default="mean", metadata={"help": "How token vectors become one.", "choices": list(POOLINGS)})
+    layer: int = field(default=-1, metadata={"help": "Hidden layer of the student, 0 the embeddings, -1 the last."})
+    prompt: str = field(default="", metadata={"help": "Text put before each text."})
+    max_length: int = field(default=128, metadata={"help": "Tokens of a text; the rest is cut."})
+    normalize: bool = field(default=False, metadata={"help": "Scale the student's vectors to norm 1."})
+    mask_first_token: bool = field(
+        default=False, metadata={"help": "Leave the first token out of the pooling, as language models need."}
+    )
+    span_words: int = field(
+        default=0, metadata={"help": "Compare runs of so many words instead of whole texts; needs a live teacher."}
+    )
+    cosine_weight: float = field(default=1.0, metadata={"help": "Weight of 1 - cosine to the target."})
+    mse_weight: float = field(default=0.0, metadata={"help": "Weight of the squared error to the target."})
+    gram_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the difference of pairwise cosines; needs no translator."}
+    )
+    contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the contrast with other targets."})
+    contrastive_temperature: float = field(default=0.05, metadata={"help": "By which cosines are divided there."})
+    task_weight: float = field(default=0.0, metadata={"help": "Weight of the task's loss, on the column `labels`."})
+    lm_loss_weight: float = field(default=0.0, metadata={"help": "Weight of next-token cross-entropy, to keep the head."})
+    learn_projection: bool = field(
+        default=False, metadata={"help": "No translator: learn a linear map to the teacher's space with the student."}
+    )
+    cache_teacher: bool = field(
+        default=True, metadata={"help": "Embed all texts by the teacher once, before training, and keep the vectors."}
+    )
+    collapse_threshold: float = field(
+        default=0.2, metadata={"help": "Stop where the student's vectors fill less than this share of their dimensions."}
+    )
+
+    # Other defaults than the parent's.
+    learning_rate: float = field(default=1e-3, metadata={"help": "Of the adapter."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Texts in a batch."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: teacher vectors are columns."})
+
+    def __post_init__(self):
+        if self.remove_unused_columns:
+            raise ValueError("`remove_unused_columns` must be False: the teacher's vectors are columns of the data set.")
+        for name in (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        if not any(getattr(self, name) for name in (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight")):
+            raise ValueError("all weights of losses are 0: set `cosine_weight` or another.")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}, got {self.pooling!r}.")
+        if self.contrastive_temperature <= 0:
+            raise ValueError(f"`contrastive_temperature` must be above 0, got {self.contrastive_temperature}.")
+        for name in ("span_words", "max_length"):
+            if getattr(self, name) < (name == "max_length"):
+                raise ValueError(f"`{name}` must be a number of words or tokens, got {getattr(self, name)}.")
+        # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        super().__post_init__()
+
+    def encoder_settings(self, model: str) -> EncoderSettings:
+        """How vectors of the student, a model of that name, are made."""
+        names = ("pooling", "layer", "prompt", "max_length", "normalize", "mask_first_token")
+        return EncoderSettings(model=model, **{name: getattr(self, name) for name in names})
+
+    @property
+    def distils(self) -> bool:
+        """Whether any loss looks at the teacher."""
+        return bool(self.gram_weight or any(getattr(self, name) for name in TRANSLATED_WEIGHTS))
+
+
+TRANSLATED_WEIGHTS = ("cosine_weight", "mse_weight", "contrastive_weight")  # losses that need both sides in one space
+
+__all__ = ["TRANSLATED_WEIGHTS", "DistillationTrainingArguments"]

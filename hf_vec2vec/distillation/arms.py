@@ -1,0 +1,284 @@
+"""The experiment that tells when translated targets pay: arms that differ in the target alone, over seeds."""
+
+import copy
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftConfig
+from scipy.stats import permutation_test
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from ..alignment import fit_statistics
+from ..corpora import LabelledTexts
+from ..data import TEXT, to_dataset
+from ..evaluation.attributes import linear_probe
+from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
+from ..modeling_vec2vec import Vec2VecModel
+from .arguments import DistillationTrainingArguments
+from .data import LABEL, LABELS
+from .students import StudentEncoder, load_student
+from .trainer import DistillationTrainer
+
+FROZEN, TEACHER, TASK = "frozen student", "teacher", "task loss only"
+LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all arms share: data, steps, order, adapter.
+
+    Args:
+        student: model that is adapted.
+        translators: by name, each with both spaces; the first is the one that others are compared with.
+        teacher_space: name in the translators.
+        student_space: the same.
+        train: texts that the student is trained on; only the arm with a task loss sees their labels. The linear probe that
+            judges every arm is fitted on them.
+        test: texts that probes are judged on.
+        teacher_train: `(n, d_t)`, teacher vectors of the training texts.
+        teacher_test: `(m, d_t)`, of the test texts.
+        peft_config: adapter of the student.
+        arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
+    """
+
+    student: str
+    translators: dict[str, Vec2VecModel]
+    teacher_space: str
+    student_space: str
+    train: LabelledTexts
+    test: LabelledTexts
+    teacher_train: Tensor
+    teacher_test: Tensor
+    peft_config: PeftConfig
+    arguments: dict = field(default_factory=dict)
+
+    @property
+    def translator(self) -> Vec2VecModel:
+        """The one that others are compared with."""
+        return next(iter(self.translators.values()))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        targets: `(n, d)`, a vector for every training text; none where the teacher is not looked at.
+        space: of the targets.
+        arguments: losses, and whether a projection is learned.
+    """
+
+    targets: Tensor | None
+    space: str
+    arguments: dict = field(default_factory=dict)
+
+
+def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[str, Arm]:
+    """All arms but the untrained ones.
+
+    Args:
+        experiment: what they share.
+        student_train: `(n, d_s)`, of the training texts by the student as it is.
+        seed: of permutation, isometry and noise.
+
+    Returns:
+        Arms by name: every translator; a *shuffled* teacher (its translations, each given to another text); a *random
+        isometry* of the teacher into the student's space; the *student with noise*, as far from itself as the translation
+        is; *itself*; paired Procrustes and ridge, fitted on the training texts themselves; a projection that is learned
+        with the student; the Gram loss, which needs no translation; the task loss alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    teacher = experiment.teacher_train
+    ways = {"source": experiment.teacher_space, "target": experiment.student_space}
+    translated = {name: model.translate(teacher, **ways) for name, model in experiment.translators.items()}
+    ours = next(iter(translated.values()))
+    mean = student_train.mean(0)
+    cosine = F.cosine_similarity(ours - mean, student_train - mean, dim=1).mean().clamp(0.05, 0.999)
+    noise = torch.randn(student_train.shape, generator=generator) * (student_train - mean).norm(dim=1, keepdim=True)
+    noise = noise / student_train.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
+    isometry = random_rotation(fit_statistics(teacher), fit_statistics(student_train), seed)
+    targets = translated | {
+        "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
+        "random isometry": isometry(teacher),
+        "student + noise": student_train + noise,
+        "self": student_train,
+        "paired Procrustes": paired_procrustes(teacher, student_train)(teacher),
+        "paired ridge": paired_ridge(teacher, student_train)(teacher),
+    }
+    return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
+        "learned projection": Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
+        "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
+        TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
+    }
+
+
+def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
+    """Train every arm with every seed, fit a linear probe on each, and compare.
+
+    Every run leaves one JSON file under `runs/`; what was interrupted goes on where it stopped.
+
+    Args:
+        experiment: what the arms share.
+        seeds: 0 to this, not included. They set the adapter's start, the order of the data, and the arms' chances.
+        output: folder for runs, table and JSON.
+        arms: only these, by name.
+
+    Returns:
+        One dictionary an arm, see `compare`.
+    """
+    runs = output / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    student_train, student_test = _vectors(experiment)
+    labels = experiment.train.numbers()
+    found = {
+        FROZEN: [_judge(experiment, student_train, student_test, labels)],
+        TEACHER: [_judge(experiment, experiment.teacher_train, experiment.teacher_test, labels)],
+    }
+    names = [name for name in make_arms(experiment, student_train, 0) if arms is None or name in arms]
+    for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
+        file = runs / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
+        if not file.exists():
+            arm = make_arms(experiment, student_train, seed)[name]
+            file.write_text(json.dumps({"arm": name, "seed": seed} | _run(experiment, arm, labels, seed)))
+        found.setdefault(name, []).append(json.loads(file.read_text()))
+    rows = compare(found, experiment.test.numbers())
+    (output / "arms.json").write_text(json.dumps(rows, indent=2))
+    (output / "arms.md").write_text(arms_table(rows) + "\n")
+    return rows
+
+
+def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
+    """Training and test vectors of the student as it is."""
+    model, tokenizer, known = load_student(experiment.student)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = DistillationTrainingArguments(folder, **(known | experiment.arguments))
+    encoder = StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student))
+    return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+
+
+def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
+    supervised = bool(arm.arguments.get("task_weight"))
+    model, tokenizer, known = load_student(
+        experiment.student,
+        "classifier" if supervised else "encoder",
+        num_labels=len(experiment.train.descriptions) if supervised else None,
+    )
+    data = Dataset.from_dict({TEXT: experiment.train.texts})
+    if arm.targets is not None:
+        data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
+    if supervised:
+        data = data.add_column(LABELS, experiment.train.numbers().tolist())
+    given = {
+        "teacher_spaces": [arm.space],
+        "student_space": experiment.student_space,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    arguments = DistillationTrainingArguments(
+        folder, **(known | given | experiment.arguments | arm.arguments), seed=seed, data_seed=seed
+    )
+    adapter = copy.deepcopy(experiment.peft_config)
+    adapter.task_type = "SEQ_CLS" if supervised else None  # trains the new head, too
+    return DistillationTrainer(
+        model,
+        arguments,
+        translator=None if arguments.learn_projection else experiment.translator,
+        peft_config=adapter,
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
+
+
+def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dict:
+    """Train one arm and judge it."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(experiment, arm, seed, folder)
+        trainer.train()
+        encoder = trainer.encoder()
+        rows = encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+        last = next(row for row in reversed(trainer.state.log_history) if "student_drift" in row)
+    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED}
+
+
+def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarray) -> dict:
+    """Classes of the test texts by a linear probe that was fitted on the training texts."""
+    mean = train.mean(0)
+    predicted = linear_probe(train - mean, labels).predict((test - mean).numpy())
+    return {"predicted": predicted.tolist()}
+
+
+def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
+    """Accuracy of every arm, and how it differs from the frozen student and from ours (the first arm that was trained).
+
+    Args:
+        found: for every arm its runs, each with the classes `predicted` of the test texts; `frozen student` and `teacher`
+            have one run.
+        labels: `(m,)`, the true ones.
+
+    Returns:
+        One dictionary an arm: `arm`, `seeds`, `accuracy`; `gain` over the frozen student with its 95 % interval (bootstrap
+        over seeds and texts at once) and `p` of a paired permutation test over texts; the same of `behind`, ours minus this
+        arm; `agreement`, the share of texts that it classes as the teacher does, and `shared_errors`, the share of the
+        teacher's errors that are also its own; means over seeds of what was logged last.
+    """
+    ours = next(name for name in found if name not in (FROZEN, TEACHER))
+    predicted = {name: np.array([run["predicted"] for run in runs]) for name, runs in found.items()}
+    right = {name: (rows == labels).astype(float) for name, rows in predicted.items()}
+    wrong = right[TEACHER][0] == 0
+    rows = []
+    for name, runs in found.items():
+        row = {"arm": name, "seeds": len(runs), "accuracy": float(right[name].mean())}
+        row |= {"gain": _difference(right[name], right[FROZEN]), "behind": _difference(right[ours], right[name])}
+        row["agreement"] = float((predicted[name] == predicted[TEACHER]).mean())
+        row["shared_errors"] = float((right[name][:, wrong] == 0).mean()) if wrong.any() else None
+        row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in LOGGED}
+        rows.append(row)
+    return rows
+
+
+def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
+    """Mean difference of right answers, `(seeds, texts)` each (a single row stands for all seeds), interval and p."""
+    difference = one - other if len(one) >= len(other) else one.mean(0, keepdims=True) - other
+    if not difference.any():
+        return {"mean": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+    generator = np.random.default_rng(0)
+    seeds, texts = difference.shape
+    means = [
+        difference[generator.integers(seeds, size=seeds)][:, generator.integers(texts, size=texts)].mean()
+        for _ in range(draws)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    test = permutation_test(
+        (difference.mean(0),), np.mean, permutation_type="samples", n_resamples=draws, batch=100, rng=generator
+    )
+    return {"mean": float(difference.mean()), "interval": [float(low), float(high)], "p": float(test.pvalue)}
+
+
+def arms_table(rows: list[dict]) -> str:
+    """Markdown: a line an arm; differences in points, with 95 % intervals."""
+    lines = [
+        "| arm | seeds | accuracy | over frozen | ours over it | as the teacher | its errors | drift |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), _points(row["behind"]), f"{row['agreement']:.3f}"]
+        cells.append("–" if row["shared_errors"] is None else f"{row['shared_errors']:.3f}")
+        cells.append(f"{row['student_drift']:.3f}" if "student_drift" in row else "–")
+        lines.append(f"| {row['arm']} | {row['seeds']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _points(difference: dict) -> str:
+    low, high = difference["interval"]
+    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+__all__ = ["Arm", "Experiment", "arms_table", "compare", "make_arms", "run_arms"]

@@ -1,0 +1,177 @@
+"""Students: loading them, their vectors, and how they leave again."""
+
+import json
+import math
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..encoders import EncoderSettings, TextEncoder, folder_settings, is_decoder, model_folder, pool
+from .arguments import DistillationTrainingArguments
+
+Kind = Literal["encoder", "causal_lm", "classifier"]
+
+
+def load_student(
+    model: str, kind: Kind = "encoder", num_labels: int | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
+    """A student to adapt, its tokenizer, and how its vectors are made.
+
+    Args:
+        model: short name of a bundled model, local folder or Hub id; a sentence-transformers folder is read as one.
+        kind: without a head, with that of a language model, or with a new one for classes.
+        num_labels: of a classifier.
+
+    Returns:
+        The model in float32, its tokenizer, and the arguments of `DistillationTrainingArguments` that its folder knows:
+        `pooling`, `normalize`, `max_length`, `mask_first_token`.
+
+    Raises:
+        ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
+    """
+    folder = model_folder(model)
+    settings = folder_settings(folder)
+    if settings.pop("static_folder") is not None:
+        raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    auto = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}[kind]
+    extra = {"num_labels": num_labels} if kind == "classifier" else {}
+    loaded, report = auto.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
+    )
+    if kind == "causal_lm" and report["missing_keys"]:
+        raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding
+    settings["max_length"] = settings["max_length"] or min(tokenizer.model_max_length, 512)
+    return loaded, tokenizer, settings | {"mask_first_token": is_decoder(loaded.config.model_type)}
+
+
+def pooled(states: tuple[Tensor, ...], mask: Tensor, made: EncoderSettings | DistillationTrainingArguments) -> Tensor:
+    """Vectors `(n, d)` of hidden states, each `(n, tokens, d)`, and a mask `(n, tokens)`; differentiable."""
+    rows = pool(states[made.layer], mask, made.pooling, made.mask_first_token)
+    return F.normalize(rows, dim=1) if made.normalize else rows
+
+
+class StudentEncoder(TextEncoder):
+    """A loaded model as an encoder.
+
+    Args:
+        model: with or without a head, adapted or not.
+        tokenizer: its own.
+        settings: what its vectors are made of.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings):
+        self.model, self.tokenizer, self.settings, self.static_folder = model, tokenizer, settings, None
+        self.device = next(model.parameters()).device
+
+    def encode(self, texts: list[str], *, batch_size: int = 64, progress: bool = False) -> Tensor:
+        """As the parent's; the model is left in the mode that it was in."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            return super().encode(texts, batch_size=batch_size, progress=progress)
+        finally:
+            self.model.train(was_training)
+
+    def _contextual(self, batch: list[str]) -> Tensor:
+        inputs = self.tokenizer(
+            batch,
+            padding=True,
+            truncation=True,
+            max_length=self.settings.max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(self.device)
+        states = self.model(**inputs, output_hidden_states=True).hidden_states
+        return pooled(states, inputs["attention_mask"], self.settings)
+
+
+@torch.no_grad()
+def perplexity(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, *, batch_size: int = 16
+) -> float:
+    """The exponential of a language model's mean cross-entropy a token (nats), over all tokens but the first of each text.
+
+    Raises:
+        ValueError: if no text has two tokens.
+    """
+    was_training, total, count = model.training, 0.0, 0
+    model.eval()
+    for start in range(0, len(texts), batch_size):
+        batch = tokenizer(
+            texts[start : start + batch_size],
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(next(model.parameters()).device)
+        labels = batch["input_ids"][:, 1:].masked_fill(batch["attention_mask"][:, 1:] == 0, -100)
+        logits = model(**batch).logits[:, :-1]
+        total += F.cross_entropy(logits.transpose(1, 2).float(), labels, reduction="sum").item()
+        count += int((labels != -100).sum())
+    model.train(was_training)
+    if count == 0:
+        raise ValueError("`texts` has no text with two tokens, so nothing can be predicted.")
+    return math.exp(total / count)
+
+
+def save_as_sentence_transformer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings, folder: str | Path
+) -> None:
+    """Write a folder that `SentenceTransformer(folder)` opens; its `encode` gives the same vectors.
+
+    Args:
+        model: a bare encoder, adapters merged.
+        tokenizer: its own.
+        settings: of its vectors. The folder's format knows the last layer and all tokens only.
+        folder: to write into.
+
+    Raises:
+        ValueError: for settings that the format cannot express.
+    """
+    if settings.layer != -1 or settings.mask_first_token:
+        raise ValueError(
+            f"`settings` have layer {settings.layer} and mask_first_token {settings.mask_first_token}; a folder of "
+            "sentence-transformers can only express layer -1 and all tokens."
+        )
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(folder)
+    modules = ["Transformer", "Pooling", *(["Normalize"] if settings.normalize else [])]
+    listed = [
+        {"idx": i, "name": str(i), "path": f"{i}_{name}" if i else "", "type": f"sentence_transformers.models.{name}"}
+        for i, name in enumerate(modules)
+    ]
+    _write(folder / "modules.json", listed)
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": settings.max_length, "do_lower_case": False})
+    modes = {"cls": "cls", "mean": "mean", "last": "lasttoken", "weighted_mean": "weightedmean"}
+    width = model.config.hidden_size
+    _write(folder / "1_Pooling" / "config.json", {"embedding_dimension": width, "pooling_mode": modes[settings.pooling]})
+    if settings.normalize:
+        (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def _write(file: Path, content) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2))
+
+
+__all__ = ["StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]

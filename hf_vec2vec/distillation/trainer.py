@@ -1,0 +1,303 @@
+"""Distillation of translated teacher vectors into an adapted student, with the Hugging Face Trainer."""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import PeftConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+
+from ..component_log import ComponentLog
+from ..encoders import TextEncoder
+from ..modeling_vec2vec import Vec2VecModel
+from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
+from .callbacks import StopOnCollapse
+from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
+from .losses import contrastive_loss, cosine_loss, effective_rank, gram_loss, language_modelling_loss, squared_error_loss
+from .spans import pool_spans, span_members, teacher_spans
+from .students import StudentEncoder, pooled
+
+PROJECTION = "distillation_projection"
+WEIGHTS = {
+    "cosine_loss": "cosine_weight",
+    "mse_loss": "mse_weight",
+    "contrastive_loss": "contrastive_weight",
+    "gram_loss": "gram_weight",
+    "task_loss": "task_weight",
+    "lm_loss": "lm_loss_weight",
+}
+
+
+class DistillationTrainer(ComponentLog, Trainer):
+    """Moves a student's vectors towards a teacher's, translated into the student's own space.
+
+    The target of a text is `translator.translate(teacher_vector)` in the space of the student *before* training. Distances
+    are taken in that space's normalised coordinates. Task and language-modelling losses can be added.
+
+    Args:
+        model: the student: an encoder, a language model or a classifier of transformers (see `load_student`).
+        args: [`DistillationTrainingArguments`].
+        translator: a [`Vec2VecModel`] that knows the teachers' and the student's space. Without one, teacher vectors are
+            taken to be in the student's space already, unless `args.learn_projection` is set or `gram_weight` is the only
+            weight, which compare across spaces.
+        teacher: an encoder, or one for each space, that makes vectors of the texts; default: they are in the column `label`
+            (`label_SPACE` where there are several teachers).
+        peft_config: adapter that is put on the student; default: the student is trained as it is.
+        train_dataset: with the column `text`, and `label`, `labels` as needed.
+        eval_dataset: the same.
+        processing_class: the student's tokenizer.
+        kwargs: of `transformers.Trainer`.
+
+    Raises:
+        ValueError: for data, spaces or arguments that do not go together, before anything is trained.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        args: DistillationTrainingArguments,
+        *,
+        translator: Vec2VecModel | None = None,
+        teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
+        peft_config: PeftConfig | None = None,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | None = None,
+        processing_class: PreTrainedTokenizerBase,
+        **kwargs,
+    ):
+        if processing_class.pad_token is None:
+            raise ValueError(
+                "`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`."
+            )
+        if args.span_words and not processing_class.is_fast:
+            raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
+        spaces, self.student_space = _spaces(translator, teacher, args)
+        self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
+        if args.span_words and args.distils and not self.teachers:
+            raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
+        if args.learn_projection and (translator is not None or len(spaces) > 1):
+            raise ValueError(
+                "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
+            )
+        width = _width(model)
+        dims = _dims(translator, spaces, self.student_space, width, args)
+        live = args.span_words > 0 or not args.cache_teacher
+        stored = spaces if args.distils and not (self.teachers and live) else []
+        data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
+        for name, rows in data.items():
+            if rows is not None:
+                check_texts(rows, name)
+                rows = with_teacher_vectors(rows, self.teachers) if self.teachers and stored else rows
+                data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
+        set_seed(args.seed)  # new adapters depend on the seed, not on what came before
+        if peft_config is not None:
+            model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
+        if args.gradient_checkpointing:
+            model.enable_input_require_grads()
+        if args.learn_projection:
+            (space,) = spaces
+            row = data["train_dataset"][0][label_column(space, spaces)] if stored else self.teachers[space].encode(["a"])[0]
+            model.add_module(PROJECTION, nn.Linear(width, len(row)))
+        collator = DistillationCollator(processing_class, stored, args)
+        super().__init__(model=model, args=args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
+        self.translator = translator and translator.to(self.args.device).eval().requires_grad_(False)
+        self.can_return_loss, self.label_names, self.loss_is_scaled_for_ga = True, [], False
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
+        self._last_batch = None
+        self.add_callback(StopOnCollapse(args.collapse_threshold))
+
+    @property
+    def student(self) -> PreTrainedModel | PeftModel:
+        """The model being trained, unwrapped."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def encoder(self) -> StudentEncoder:
+        """The student as it is now, as an encoder of texts."""
+        settings = self.args.encoder_settings(self.student.config._name_or_path)
+        return StudentEncoder(self.student, self.processing_class, settings)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The weighted sum of all losses of a batch."""
+        outputs = self._forward(model, inputs)
+        losses = self._distillation_losses(outputs, inputs) if self.args.distils else {}
+        own = {}
+        if self.args.task_weight:
+            own["task_loss"] = outputs.loss
+        if self.args.lm_loss_weight:
+            batch = inputs["inputs"]
+            own["lm_loss"] = language_modelling_loss(outputs.logits, batch["input_ids"], batch["attention_mask"])
+        distillation, task = self._weighted(losses), self._weighted(own)
+        if model.training:
+            self.add_components(losses | own)
+            if losses and own and (self.state.global_step + 1) % self.args.logging_steps == 0:
+                self.add_components({"gradient_ratio": self._gradient_ratio(distillation, task)})
+            self._last_batch = inputs["inputs"]
+        return (distillation + task, outputs) if return_outputs else distillation + task
+
+    def _forward(self, model: nn.Module, inputs: dict):
+        head = {}
+        if self.args.task_weight:
+            head["labels"] = inputs[LABELS]
+        elif not self.args.lm_loss_weight and self._can_skip_logits:
+            head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
+        return model(**inputs["inputs"], **head, output_hidden_states=True)
+
+    def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
+        return sum(getattr(self.args, WEIGHTS[name]) * value for name, value in losses.items())
+
+    def _distillation_losses(self, outputs, inputs: dict) -> dict[str, Tensor]:
+        """The losses that look at a teacher, each the mean over teachers."""
+        args, found = self.args, {}
+        rows, teacher = self._rows(outputs.hidden_states, inputs)
+        for space, theirs in teacher.items():
+            ours, target = self._in_one_space(rows[space], theirs, space)
+            losses = {}
+            if args.cosine_weight:
+                losses["cosine_loss"] = cosine_loss(ours, target)
+            if args.mse_weight:
+                losses["mse_loss"] = squared_error_loss(ours, target)
+            if args.contrastive_weight:
+                losses["contrastive_loss"] = contrastive_loss(ours, target, args.contrastive_temperature)
+            if args.gram_weight:
+                losses["gram_loss"] = gram_loss(
+                    self._normalized(rows[space], self.student_space), self._normalized(theirs, space)
+                )
+            for name, value in losses.items():
+                found.setdefault(name, []).append(value)
+        return {name: torch.stack(values).mean() for name, values in found.items()}
+
+    def _rows(self, states: tuple[Tensor, ...], inputs: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Vectors of texts, or of the spans that both sides have tokens for: the student's and each teacher's."""
+        mask = inputs["inputs"]["attention_mask"]
+        if not self.args.span_words:
+            teacher = inputs["teacher"]
+            if self.teachers and not teacher:
+                made = {space: encoder.encode(inputs["texts"], progress=False) for space, encoder in self.teachers.items()}
+                teacher = {space: rows.to(mask.device) for space, rows in made.items()}
+            rows = pooled(states, mask, self.args)
+            return dict.fromkeys(teacher, rows), teacher
+        members, text_of = span_members(inputs["offsets"], mask, inputs["spans"])
+        ours, theirs = {}, {}
+        for space, encoder in self.teachers.items():
+            vectors, known = teacher_spans(encoder, inputs["texts"], self.args.span_words)
+            both = members.any(1) & known.to(mask.device)
+            rows = pool_spans(states[self.args.layer], members[both], text_of[both])
+            ours[space] = F.normalize(rows, dim=1) if self.args.normalize else rows
+            theirs[space] = vectors.to(mask.device)[both]
+        return ours, theirs
+
+    def _in_one_space(self, ours: Tensor, theirs: Tensor, space: str) -> tuple[Tensor, Tensor]:
+        """Student rows `(n, d_s)` and teacher rows `(n, d_t)` where they can be compared."""
+        if self.args.learn_projection:
+            return getattr(self.student, PROJECTION)(ours), theirs
+        if self.translator is not None and space != self.student_space:
+            theirs = self.translator.translate(theirs, source=space, target=self.student_space)
+        return self._normalized(ours, self.student_space), self._normalized(theirs, self.student_space)
+
+    def _normalized(self, rows: Tensor, space: str) -> Tensor:
+        """Centred and scaled as the translator does it."""
+        return rows if self.translator is None else self.translator.normalizers[space](rows)
+
+    def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:
+        """Norm of the gradient of what looks at the teacher by that of the others, over all trained parameters."""
+        trained = [p for p in self.student.parameters() if p.requires_grad]
+        options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+        norms = [
+            torch.stack([g.norm() for g in torch.autograd.grad(loss, trained, **options)]).norm()
+            for loss in (distillation, task)
+        ]
+        return norms[0] / norms[1].clamp_min(1e-12)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the parts of the loss; how far the last batch has moved, and how many dimensions it fills."""
+        if "loss" in logs and self._last_batch is not None:
+            logs |= self._movement(self._last_batch)
+        super().log(logs, start_time)
+
+    @torch.no_grad()
+    def _movement(self, batch: dict) -> dict[str, float]:
+        model = self.student
+        was_training = model.training
+        model.eval()
+        now = pooled(model(**batch, output_hidden_states=True).hidden_states, batch["attention_mask"], self.args).float()
+        found = {"effective_rank": effective_rank(now)}
+        if isinstance(model, PeftModel):
+            with model.disable_adapter():
+                states = model(**batch, output_hidden_states=True).hidden_states
+            before = pooled(states, batch["attention_mask"], self.args).float()
+            found["effective_rank_before"] = effective_rank(before)
+            found["student_drift"] = cosine_loss(now, before).item()
+        model.train(was_training)
+        return found
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Loss; with a task, logits and classes for `compute_metrics`."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        if prediction_loss_only or not self.args.task_weight:
+            return loss.detach(), None, None
+        return loss.detach(), outputs.logits.detach(), inputs[LABELS]
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.learn_projection and isinstance(self.student, PeftModel):  # else the model's own weights hold it
+            weights = {name: p.detach().contiguous() for name, p in getattr(self.student, PROJECTION).named_parameters()}
+            save_file(weights, Path(output_dir or self.args.output_dir) / f"{PROJECTION}.safetensors")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        file = Path(resume_from_checkpoint) / f"{PROJECTION}.safetensors"
+        if file.exists():
+            getattr(self.student, PROJECTION).load_state_dict(load_file(file))
+
+
+def _spaces(
+    translator: Vec2VecModel | None,
+    teacher: TextEncoder | Mapping[str, TextEncoder] | None,
+    args: DistillationTrainingArguments,
+) -> tuple[list[str], str]:
+    """Names of the teachers' spaces and of the student's."""
+    known = translator.config.spaces if translator else []
+    given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else known[:1] or ["teacher"])
+    student = args.student_space or (known[-1] if known else "student")
+    if isinstance(teacher, Mapping) and set(teacher) != set(given):
+        raise ValueError(f"`teacher` has encoders for {sorted(teacher)}, but `teacher_spaces` are {given}.")
+    if isinstance(teacher, TextEncoder) and len(given) > 1:
+        raise ValueError(f"`teacher` is one encoder, but `teacher_spaces` are {given}: pass a dictionary of encoders.")
+    unknown = [name for name in [*given, student] if translator and name not in known]
+    if unknown:
+        raise ValueError(
+            f"`teacher_spaces` are {given} and `student_space` is {student!r}, but the translator knows {known} only."
+        )
+    return given, student
+
+
+def _dims(
+    translator: Vec2VecModel | None, spaces: list[str], student_space: str, width: int, args: DistillationTrainingArguments
+) -> dict[str, int | None]:
+    """Dimension that each teacher's vectors must have, `None` where any will do."""
+    if translator is not None:
+        known = translator.config.embedding_dims
+        if known[student_space] != width:
+            raise ValueError(
+                f"`translator` knows {student_space!r} with {known[student_space]} dimensions, but the student's vectors "
+                f"have {width}."
+            )
+        return {space: known[space] for space in spaces}
+    across = args.learn_projection or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS)
+    return dict.fromkeys(spaces, None if across else width)
+
+
+def _width(model: PreTrainedModel | PeftModel) -> int:
+    return model.config.get_text_config().hidden_size
+
+
+__all__ = ["DistillationTrainer"]

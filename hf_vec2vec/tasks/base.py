@@ -1,0 +1,241 @@
+"""What all tasks share: splits, padded batches, a model's outputs row by row."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..encoders import model_folder
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TARGETS = ("labels", "start_positions", "end_positions")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled data, how a model reads them, and how its answers are scored.
+
+    Args:
+        name: for tables.
+        splits: rows in the schema of the published data set, by the name of the split.
+
+    Attributes:
+        head: the `AutoModel...` class that a model for the task is loaded with.
+        default_length: tokens of a row, where no `max_length` is given.
+        outputs: what the head gives for each row, and metrics are made of.
+    """
+
+    name: str
+    splits: DatasetDict
+
+    head: ClassVar[type]
+    default_length: ClassVar[int]
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def rows(self, split: str) -> Dataset:
+        """Rows of one split.
+
+        Raises:
+            ValueError: for a split that there is not.
+        """
+        if split not in self.splits:
+            raise ValueError(f"`split` must be one of {list(self.splits)}, got {split!r}.")
+        return self.splits[split]
+
+    def head_arguments(self) -> dict[str, Any]:
+        """What `head.from_pretrained` has to know of the task."""
+        return {}
+
+    def load_model(self, model: str) -> PreTrainedModel:
+        """A model with the task's head, which is new unless the checkpoint has one.
+
+        Args:
+            model: short name of a bundled model, local folder or Hub id. Only safetensors are read.
+        """
+        arguments = self.head_arguments()
+        return self.head.from_pretrained(model_folder(model), dtype=torch.float32, use_safetensors=True, **arguments)
+
+    def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
+        """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.
+
+        Args:
+            tokenizer: the model's.
+            split: name of the split.
+            max_length: tokens of a row; default: the task's `default_length`.
+
+        Raises:
+            ValueError: for a split that there is not, or a `max_length` that leaves no room for the text.
+        """
+        # Functions that `Dataset.map` runs do not refer to `self`: what they refer to is hashed, and splits may be large.
+        raise NotImplementedError
+
+    def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]] | None:
+        """The `compute_metrics` of a `Trainer` that evaluates on `features`, which `prepare` made of `split`.
+
+        Raises:
+            ValueError: if the split's labels are hidden, as those of published test sets.
+        """
+        raise NotImplementedError
+
+    def evaluate(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        split: str,
+        *,
+        batch_size: int,
+        max_length: int | None,
+        progress: bool,
+    ) -> dict[str, float]:
+        """Figures of a model that is in evaluation mode. `evaluate_task` is what calls it."""
+        features = self.prepare(tokenizer, split, max_length)
+        score = self.metrics_for(features, split)
+
+        def step(batch: dict[str, Tensor]) -> Iterable[tuple[np.ndarray, ...]]:
+            found = model(**{name: values for name, values in batch.items() if name in INPUTS})
+            if any(name not in found or found[name].ndim != 2 for name in self.outputs):
+                raise ValueError(
+                    f"`model` is a {type(model).__name__}, whose outputs {list(found)} are no answers to {self.name!r}: "
+                    f"load it with {self.head.__name__}, or `task.load_model`."
+                )
+            return zip(*(found[name].float().cpu().numpy() for name in self.outputs), strict=True)
+
+        rows = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
+        predictions = tuple(zip(*rows, strict=True))
+        return score(EvalPrediction(predictions if len(predictions) > 1 else np.stack(predictions[0]), None))
+
+
+class TaskCollator:
+    """Pads features of any task to the longest of a batch, and drops the columns that no model reads.
+
+    Attention masks are padded with 0 and token labels with -100, so that padding counts nowhere, whatever token it is. That
+    is why a tokenizer without a padding token, as those of many causal language models, is padded with its end token.
+
+    Args:
+        tokenizer: the model's.
+        side: of the padding; `"left"` for generation.
+
+    Raises:
+        ValueError: if the tokenizer has neither a padding nor an end token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, side: str = "right"):
+        self.side = side
+        self.padding = {"input_ids": padding_id(tokenizer), "attention_mask": 0, "token_type_ids": 0, "labels": -100}
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch: `(n, tokens)`, of multiple choice `(n, choices, tokens)`; one label or position a row `(n,)`."""
+        return {name: self._column(name, [row[name] for row in rows]) for name in (*INPUTS, *TARGETS) if name in rows[0]}
+
+    def _column(self, name: str, values: list) -> Tensor:
+        if not isinstance(values[0], list):
+            return torch.tensor(values)
+        if isinstance(values[0][0], list):
+            flat = self._column(name, [tokens for choices in values for tokens in choices])
+            return flat.unflatten(0, (len(values), -1))
+        tensors = [torch.tensor(value) for value in values]
+        return pad_sequence(tensors, batch_first=True, padding_value=self.padding[name], padding_side=self.side)
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token to pad with: the padding token, else the end token."""
+    found = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if found is None:
+        raise ValueError("`tokenizer` has neither a padding nor an end token; set `tokenizer.pad_token`.")
+    return found
+
+
+def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give both the same padding token, the tokenizer's own or its end token.
+
+    A classification head on a causal language model finds the end of each text as the last token that is no padding.
+
+    Raises:
+        ValueError: if the tokenizer has neither token.
+    """
+    if tokenizer.pad_token_id is None:
+        padding_id(tokenizer)  # there is an end token
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def map_batches(
+    step: Callable[[dict[str, Tensor]], Iterable],
+    features: Dataset,
+    collator: TaskCollator,
+    batch_size: int,
+    device: torch.device,
+    progress: bool,
+) -> list:
+    """What `step(batch)` gives for each row, in the order of `features`. Like lengths go together, the longest first."""
+    features = features.select_columns([name for name in INPUTS + TARGETS if name in features.column_names])
+    lengths = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in features["input_ids"]]
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    results = [None] * len(order)
+    for start in tqdm(range(0, len(order), batch_size), desc="evaluate", disable=not progress):
+        picked = order[start : start + batch_size]
+        batch = collator([features[i] for i in picked])
+        found = step({name: values.to(device) for name, values in batch.items()})
+        for i, result in zip(picked, found, strict=True):
+            results[i] = result
+    return results
+
+
+def first_of_pair(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
+    """First texts of pairs. Tokenizers without a separator, as those of language models, would run two texts together."""
+    return [text if tokenizer.sep_token else f"{text}\n" for text in texts]
+
+
+def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a ValueError if the tokenizer cannot say where in a text its tokens lie."""
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"`tokenizer` is a {type(tokenizer).__name__}, which gives no offsets; load one that has a tokenizer.json."
+        )
+
+
+def evaluate_task(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    split: str = "validation",
+    *,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """The official figures of a model on a task.
+
+    Both get the same padding token (see `set_padding`). The model stays on its device.
+
+    Args:
+        model: with the head that the task needs, as `task.load_model` gives it; with PEFT adapters or without.
+        tokenizer: the model's.
+        task: of `load_task`.
+        split: name of one of `task.splits`.
+        batch_size: rows at a time; of SQuAD windows, of likelihoods choices.
+        max_length: tokens of a row; default: the task's.
+        progress: show a bar.
+
+    Returns:
+        GLUE and multiple choice: fractions. SQuAD: percent, as its official script has it.
+
+    Raises:
+        ValueError: for a model without the right head, hidden labels, a tokenizer that cannot do what the task needs, or a
+            split that there is not.
+    """
+    set_padding(model, tokenizer)
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return task.evaluate(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
+    finally:
+        model.train(training)

