@@ -1,35 +1,43 @@
 """Translate between the embedding spaces of two encoders, learned without a single pair."""
 
-from transformers import AutoConfig, AutoModel
+from importlib import import_module
 
-from .alignment import Alignment, AlignmentReport, align, alignment_score, synchronize
-from .configuration_vec2vec import Vec2VecConfig
-from .data import PairedEmbeddings, UnpairedEmbeddings
-from .encoders import TextEncoder, embed
-from .modeling_adversarial import Vec2VecForAdversarialTraining
-from .modeling_vec2vec import Vec2VecModel, Vec2VecOutput
-from .trainer import Vec2VecTrainer
-from .training_args import Vec2VecTrainingArguments
+from .registration import register_when_loaded
 from .version import __version__
 
-AutoConfig.register("vec2vec", Vec2VecConfig)
-AutoModel.register(Vec2VecConfig, Vec2VecModel)
+# Public names and where they are: loaded when they are first used, for torch, transformers and datasets take seconds.
+NAMES = {
+    "Alignment": "alignment",
+    "AlignmentReport": "alignment",
+    "DistillationTrainer": "distillation",
+    "DistillationTrainingArguments": "distillation",
+    "PairedEmbeddings": "data",
+    "TextEncoder": "encoders",
+    "UnpairedEmbeddings": "data",
+    "Vec2VecConfig": "configuration_vec2vec",
+    "Vec2VecForAdversarialTraining": "modeling_adversarial",
+    "Vec2VecModel": "modeling_vec2vec",
+    "Vec2VecOutput": "modeling_vec2vec",
+    "Vec2VecTrainer": "trainer",
+    "Vec2VecTrainingArguments": "training_args",
+    "align": "alignment",
+    "alignment_score": "alignment",
+    "embed": "encoders",
+    "synchronize": "alignment",
+}
 
-__all__ = [
-    "Alignment",
-    "AlignmentReport",
-    "PairedEmbeddings",
-    "TextEncoder",
-    "UnpairedEmbeddings",
-    "Vec2VecConfig",
-    "Vec2VecForAdversarialTraining",
-    "Vec2VecModel",
-    "Vec2VecOutput",
-    "Vec2VecTrainer",
-    "Vec2VecTrainingArguments",
-    "__version__",
-    "align",
-    "alignment_score",
-    "embed",
-    "synchronize",
-]
+register_when_loaded()
+
+
+def __getattr__(name: str):
+    if name not in NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{NAMES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = [*NAMES, "__version__"]

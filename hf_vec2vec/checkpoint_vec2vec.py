@@ -51,7 +51,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """`PreTrainedModel.from_pretrained`, from safetensors alone, and only if the weights are those that were saved.
 
-        The hash is not compared where a `dtype` is asked for, which changes the weights on the way.
+        The hash is not compared where another `dtype` is asked for, which changes the weights on the way.
 
         Raises:
             OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
@@ -72,10 +72,18 @@ class CheckedPreTrainedModel(PreTrainedModel):
                 "model again, or download it again."
             )
         saved, model.config.weights_sha256 = model.config.weights_sha256, None
-        as_saved = "dtype" not in kwargs and model.config.architectures == [cls.__name__]
+        as_saved = {kwargs.get("dtype"), kwargs.get("torch_dtype")} <= {None, "auto"}
+        as_saved = as_saved and model.config.architectures == [cls.__name__]  # not one model out of another's checkpoint
         if saved is not None and as_saved and weights_sha256(model.state_dict()) != saved:
             raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
         return (model, report) if wants_report else model
+
+    def load_adapter(self, *args, **kwargs):
+        """Refused, before anything is read: an adapter beside the weights would make another translator of them."""
+        raise ValueError(
+            "`adapter_config.json` beside the weights asks for an adapter, which translators do not have. Delete it, or do "
+            "not trust this checkpoint."
+        )
 
     def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, **kwargs):
         """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.

@@ -69,7 +69,7 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         template_path=TEMPLATE,
         spaces=config.spaces,
         dims=config.embedding_dims,
-        rows={space: f"{count:,}" for space, count in facts.get("rows", {}).items()},
+        rows={space: f"{count:,}{_of_file(facts, space)}" for space, count in facts.get("rows", {}).items()},
         made_by={space: _made_by(encoder) for space, encoder in encoders.items()},
         name=html.escape(name),
         facts=facts,
@@ -126,6 +126,11 @@ def _made_by(encoder: dict | None) -> str:
     length = f", at most {encoder['max_length']:,} tokens" if encoder["max_length"] < UNLIMITED else ""
     name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
     return _cell(f"{name}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}{length}")
+
+
+def _of_file(facts: dict, space: str) -> str:
+    file = facts.get("files", {}).get(space)
+    return f" of {_cell(file)}" if file else ""
 
 
 def _cell(text: str) -> str:

@@ -296,11 +296,10 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         found = [f"their norm is {norm:.2g} times the usual one"] if not 2 / 3 < norm < 3 / 2 else []
         found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 else []
         if found:
-            known = (self.config.encoders or {}).get(source)
             warnings.warn(
                 f"`embeddings` of {source!r} were made in another way than those of the training, or of very other texts: "
-                f"{' and '.join(found)}. " + (f"It needs vectors by {known}." if known else "How is not recorded."),
-                stacklevel=4,
+                f"{' and '.join(found)}. Recorded encoder: {(self.config.encoders or {}).get(source) or 'none'}.",
+                stacklevel=5,  # of whoever called `translate`
             )
 
     def _check_space(self, argument: str, name: str) -> None:

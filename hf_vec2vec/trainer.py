@@ -313,7 +313,7 @@ class Vec2VecTrainer(ComponentLog, Trainer):
             "init": "as given",
             "seed": args.seed,
             "steps": self.state.global_step,
-            "arguments": {name: getattr(args, name) for name in DESCRIBED if name in vars(args)},
+            "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
             "seconds": self._training_seconds(),
             **surroundings(),

@@ -68,6 +68,7 @@ def train_translator(
     translator_args: TranslatorArguments,
     training_args: Vec2VecTrainingArguments,
     encoders: dict[str, dict | None],
+    files: dict[str, str] | None = None,
 ) -> Vec2VecModel:
     """Train a translator and leave it, its card and its log in `training_args.output_dir`.
 
@@ -80,6 +81,7 @@ def train_translator(
         translator_args: start and shape.
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
         encoders: how the vectors of each space were made, where that is known; for the config.
+        files: names of the files that they came from; for the card.
 
     Raises:
         FileExistsError, FileNotFoundError: see `check_output_dir`.
@@ -112,6 +114,7 @@ def train_translator(
     trainer.record = {
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
         "validation_rows": held_out,
+        "files": files or {},
         "unpaired": spaces.checked,
         "init": translator_args.init,
         "report": report,

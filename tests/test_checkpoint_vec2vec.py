@@ -98,6 +98,12 @@ def test_pickles_are_never_read(saved, tiny_model, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "exploded"), "w"))
 
+    torch.save({"weights": Bomb()}, saved / "adapter_model.bin")
+    (saved / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": ["linear"]}')
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(ValueError, match="asks for an adapter"):
+            cls.from_pretrained(saved)
+    (saved / "adapter_config.json").unlink()
     torch.save({"weights": Bomb()}, saved / "pytorch_model.bin")
     (saved / "model.safetensors").unlink()
     for cls in (Vec2VecModel, AutoModel):

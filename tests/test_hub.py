@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import make_cloud, random_rotation
 from elsewhere import python, translate_elsewhere
-from hub_cards import card_errors
+from hub_cards import card_errors, metadata
 from hub_server import Hub
+from test_cli import QUICK
 from test_model_card import ENCODER
 
 from hf_vec2vec import Vec2VecModel
@@ -140,6 +143,50 @@ model.save_pretrained({str(tmp_path / "copy")!r}, push_to_hub=True, repo_id="org
     config = json.loads(hub.read("org/one", "config.json"))
     assert config["embedding_dims"] == {"a": 6, "b": 4}
     assert config["encoders"]["a"] == ENCODER | {"model": tmp_path.name}  # the rest of the path is of this machine
+
+
+def test_from_vectors_to_an_evaluated_checkpoint_on_the_hub(tmp_path, hub):
+    rotation, held_out = random_rotation(6, 6), make_cloud(80, 6, seed=3)
+    spaces = {"a": make_cloud(400, 6, seed=1), "b": make_cloud(400, 6, seed=2) @ rotation}
+    for name, rows in {**spaces, "held_a": held_out, "held_b": held_out @ rotation}.items():
+        np.save(tmp_path / f"{name}.npy", rows.numpy())
+    sides = ["--source", f"a={tmp_path}/a.npy", "--target", f"b={tmp_path}/b.npy"]
+    pairs = ["--source", f"a={tmp_path}/held_a.npy", "--target", f"b={tmp_path}/held_b.npy"]
+    folder, repo = str(tmp_path / "model"), ["--push_to_hub", "true", "--hub_model_id", "org/demo"]
+    lines = [
+        ["train", *sides, "--output_dir", folder, *QUICK, *repo],
+        ["evaluate", folder, *pairs],
+        ["push", folder, "--repo_id", "org/demo", "--commit_message", "Figures"],
+    ]
+    done = command(lines, tmp_path, hub)
+    assert done.returncode == 0, done.stderr
+    assert hub.files("org/demo") == TRANSLATOR
+    titles = hub.history("org/demo")
+    assert (titles[0], titles[-1]) == ("Figures", "initial commit")
+    assert "Training in progress, step 2" in titles
+    card = hub.read("org/demo", "README.md").decode()
+    assert not card_errors(card)
+    assert metadata(card)["model-index"][0]["name"] == "demo"
+    for part in (
+        "Verdict on the alignment",
+        "Alignment: ",
+        "320 of a.npy",
+        "paired Procrustes",
+        'from_pretrained("org/demo")',
+    ):
+        assert part in card
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert hub.read("org/demo", "model.safetensors") == weights
+
+
+def test_the_loopback_hub_speaks_to_the_unmodified_client(tmp_path, hub):
+    """What the tests here lean on: the parts of the protocol that pushing and loading do not show by themselves."""
+    script = str(Path(__file__).with_name("hub_client.py"))
+    code = f"import runpy, sys; sys.argv = ['', {str(tmp_path / 'copy')!r}]; runpy.run_path({script!r})"
+    hub.tokens["other"] = "other"
+    done = run(code, tmp_path, hub)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "copy" / "folder" / "deep" / "weights.safetensors").read_bytes() == b"0123456789" * 50
 
 
 def test_what_goes_wrong_on_the_way(tmp_path, hub, tiny_model):

@@ -205,12 +205,14 @@ def test_vectors_made_in_another_way_are_translated_with_a_warning():
         warnings.simplefilter("error")
         model.translate(rows[:200], source="a", target="b")
         model.translate(rows[:5] * 9, source="a", target="b")  # too few to tell
-    with pytest.warns(UserWarning, match="'a' were made in another way .* norm is 3 times .* vectors by .*minilm") as seen:
+    with pytest.warns(
+        UserWarning, match="'a' were made in another way .* norm is 3 times .* Recorded encoder: .*minilm"
+    ) as seen:
         model.translate(rows * 3, source="a", target="b")
     assert len(seen) == 1
     with pytest.warns(UserWarning, match=r"'a' .*mean is off by") as seen:
         model.translate(rows.flip(1), source="a", target="b")
-    with pytest.warns(UserWarning, match="'b' .*How is not recorded"):
+    with pytest.warns(UserWarning, match="'b' .*Recorded encoder: none"):
         model.translate(rows[:, :4] * 3, source="b", target="a")
 
 

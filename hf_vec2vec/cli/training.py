@@ -46,7 +46,8 @@ def run_train(argv: list[str]) -> None:
         encoders[name] = _encoder_settings(loaded[name])
     spaces = UnpairedEmbeddings(loaded, strict_unpaired=data_args.strict_unpaired)
     set_seed(training_args.seed)
-    train_translator(spaces, translator_args, training_args, encoders)
+    files = {name: Path(path).name for name, path in sides}
+    train_translator(spaces, translator_args, training_args, encoders, files)
 
 
 def run_ablate(argv: list[str]) -> None:

@@ -1,0 +1,68 @@
+"""A translator as the last module of a `SentenceTransformer`, whose vectors are then of the other space."""
+
+from pathlib import Path
+
+from sentence_transformers.base.modules import Module
+from torch import Tensor
+
+from .modeling_vec2vec import Vec2VecModel
+
+
+class Vec2VecModule(Module):
+    """Translates sentence embeddings, differentiably.
+
+    Args:
+        model ([`Vec2VecModel`]): the translator.
+        source: name of the space that the modules before it make vectors of.
+        target: name of the space to translate into.
+
+    Raises:
+        ValueError: for a space that the model does not know.
+
+    Example:
+
+    ```python
+    >>> from sentence_transformers import SentenceTransformer
+
+    >>> encoder = SentenceTransformer("sentence-transformers/all-MiniLM-L6-v2")
+    >>> translator = Vec2VecModule(Vec2VecModel.from_pretrained("org/name"), source="minilm", target="wordllama")
+    >>> model = SentenceTransformer(modules=[*encoder, translator])
+    ```
+
+    A saved one is loaded with `SentenceTransformer(folder, trust_remote_code=True)`, which sentence-transformers asks for
+    where a module is not its own; the class is then imported from this package."""
+
+    config_keys = ["source", "target"]
+    config_file_name = "translation.json"
+
+    def __init__(self, model: Vec2VecModel, source: str, target: str):
+        super().__init__()
+        for argument, name in (("source", source), ("target", target)):
+            if name not in model.config.spaces:
+                raise ValueError(f"`{argument}` is {name!r}, which this model does not know. It has {model.config.spaces}.")
+        self.model, self.source, self.target = model, source, target
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Replace `sentence_embedding`, `(n, d_source)`, by its translation, `(n, d_target)`."""
+        normalizers = self.model.normalizers
+        rows = normalizers[self.source](features["sentence_embedding"].to(self.model.dtype))
+        translated = self.model.decode(self.model.encode(rows, self.source), self.target)
+        return features | {"sentence_embedding": normalizers[self.target].inverse(translated)}
+
+    def get_embedding_dimension(self) -> int:
+        """Dimension of the target space."""
+        return self.model.config.embedding_dims[self.target]
+
+    def save(self, output_path: str, *args, **kwargs) -> None:
+        """Write the translator, and which way it translates."""
+        self.model.save_pretrained(output_path)
+        self.save_config(output_path)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs) -> "Vec2VecModule":
+        """Read what `save` wrote, from a folder or the Hub."""
+        hub = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")}
+        hub["local_files_only"] = kwargs.get("local_files_only", False)
+        folder = cls.load_dir_path(model_name_or_path, subfolder=subfolder, **hub)
+        config = cls.load_config(model_name_or_path, subfolder=subfolder, **hub)
+        return cls(Vec2VecModel.from_pretrained(Path(folder)), **config)

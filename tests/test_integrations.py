@@ -1,0 +1,88 @@
+"""Translators inside other libraries: sentence-transformers, pipelines, vector stores."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from test_encoders import TEXTS, WORDS, bert, static  # noqa: F401  fixtures
+from transformers import pipeline
+
+from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
+from hf_vec2vec.sentence_transformers import Vec2VecModule
+
+
+@pytest.fixture
+def translator(bert, static, monkeypatch, tmp_path) -> Vec2VecModel:  # noqa: F811
+    """From a small BERT (8) to small static embeddings (6), with the encoders recorded."""
+    monkeypatch.setattr("hf_vec2vec.encoders.constants.HF_HOME", str(tmp_path / "home"))
+    torch.manual_seed(0)
+    encoders = {name: vars(TextEncoder(folder).settings) for name, folder in (("bert", bert), ("static", static))}
+    config = Vec2VecConfig(embedding_dims={"bert": 8, "static": 6}, hidden_dim=16, encoders=encoders)
+    return Vec2VecModel(config).eval()
+
+
+def test_a_sentence_transformer_yields_vectors_of_the_other_space(translator, bert, tmp_path):  # noqa: F811
+    encoder = SentenceTransformer(bert, device="cpu")
+    model = SentenceTransformer(modules=[*encoder, Vec2VecModule(translator, "bert", "static"), Normalize()], device="cpu")
+    own = encoder.encode(TEXTS, convert_to_tensor=True)
+    expected = torch.nn.functional.normalize(translator.translate(own, source="bert", target="static"), dim=1)
+    torch.testing.assert_close(model.encode(TEXTS, convert_to_tensor=True), expected)
+    assert model.get_embedding_dimension() == 6
+    model.save_pretrained(str(tmp_path / "chain"))
+    assert not list((tmp_path / "chain").rglob("*.bin"))
+    loaded = SentenceTransformer(str(tmp_path / "chain"), trust_remote_code=True, device="cpu")
+    assert np.array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
+    with pytest.raises(ValueError, match="`target` is 'mpnet'"):
+        Vec2VecModule(translator, "bert", "mpnet")
+
+
+def test_gradients_reach_the_encoder(translator, bert):  # noqa: F811
+    model = SentenceTransformer(
+        modules=[*SentenceTransformer(bert), Vec2VecModule(translator, "bert", "static")], device="cpu"
+    )
+    features = model.preprocess(TEXTS)
+    model(features)["sentence_embedding"].square().sum().backward()
+    assert model[0].auto_model.embeddings.word_embeddings.weight.grad.abs().sum() > 0
+
+
+def test_pipeline_takes_vectors_and_texts(translator, bert, tmp_path):  # noqa: F811
+    translator.save_pretrained(tmp_path / "model")
+    ends = {"source": "bert", "target": "static"}
+    translate = pipeline(pipelines.TASK, model=str(tmp_path / "model"), device="cpu", **ends)
+    rows = TextEncoder(bert).encode(TEXTS, progress=False)
+    expected = translator.translate(rows, **ends)
+    assert torch.equal(translate(rows), expected)
+    assert torch.equal(translate(rows.numpy()), expected)
+    torch.testing.assert_close(translate(rows.tolist()), expected)
+    torch.testing.assert_close(translate(rows[0].tolist()), expected[0])
+    torch.testing.assert_close(torch.stack(translate(TEXTS)), expected)
+    assert translate(TEXTS[0]).shape == (6,)
+    assert translate(expected, source="static", target="bert").shape == (4, 8)
+
+
+def test_an_index_is_migrated_without_re_embedding(translator, tmp_path, capsys):
+    pytest.importorskip("faiss")
+    pytest.importorskip("qdrant_client")
+    spec = importlib.util.spec_from_file_location("migrate", Path(__file__).parents[1] / "examples" / "migrate_index.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    draw = np.random.default_rng(0)
+    for name, count in (("documents", 200), ("queries", 20)):
+        lines = [" ".join(draw.choice(WORDS[3:], 6)) for _ in range(count)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    translator.save_pretrained(tmp_path / "model")
+    folder = str(tmp_path / "model")
+    documents, queries = str(tmp_path / "documents.txt"), str(tmp_path / "queries.txt")
+    scores = example.main(folder, "bert", "static", documents, queries)
+    assert scores["FAISS, store translated"] == pytest.approx(scores["Qdrant, store translated"], abs=0.05)
+    assert scores["FAISS, queries translated"] == pytest.approx(scores["Qdrant, queries translated"], abs=0.05)
+    assert scores["by chance"] == 0.05
+    assert "Recall of the 10 of 200 documents" in capsys.readouterr().out
+    # With nothing to migrate, everything is found.
+    assert example.main(folder, "static", "static", documents, queries)["old encoder on both sides"] == 1
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["encoders"]["bert"]["pooling"] == "mean"
