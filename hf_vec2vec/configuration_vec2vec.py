@@ -10,9 +10,8 @@ from transformers import PreTrainedConfig
 
 FORMAT = 1  # raise it when older code would read a checkpoint wrong
 WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
-OF_TRANSFORMERS = (
-    "auto_map custom_pipelines model_type name_or_path num_labels output_attentions quantization_config torch_dtype use_cache"
-).split()
+OF_TRANSFORMERS = {"auto_map", "custom_pipelines", "model_type", "name_or_path", "num_labels"}
+OF_TRANSFORMERS |= {"output_attentions", "quantization_config", "torch_dtype", "use_cache"}
 NAME = re.compile(r"[\w-]{1,64}")
 
 
