@@ -9,6 +9,8 @@ from .version import __version__
 NAMES = {
     "Alignment": "alignment",
     "AlignmentReport": "alignment",
+    "DistillationTrainer": "distillation",
+    "DistillationTrainingArguments": "distillation",
     "PairedEmbeddings": "data",
     "TextEncoder": "encoders",
     "UnpairedEmbeddings": "data",

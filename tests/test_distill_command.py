@@ -73,7 +73,7 @@ def test_check_and_arms(project, folders, capsys):  # noqa: F811
         ([], "give one of `texts`"),
         (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
         (["--texts", "texts.txt", "--check"], "need a `task`"),
-        (["--vectors", "translator"], "config"),
+        (["--vectors", "translator"], "cannot be read"),
     ],
 )
 def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-SCRIPT = """
+TRANSLATOR = """
 import sys, torch, torch.distributed as dist
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrainingArguments
 torch.manual_seed(0)
@@ -23,14 +24,45 @@ if dist.get_rank() == 0:
     print("in step", sorted(trainer.state.log_history[0]))
 """
 
+STUDENT = """
+import sys, torch, torch.distributed as dist
+sys.path.insert(0, sys.argv[2])
+from datasets import Dataset
+from peft import LoraConfig
+from test_encoders import SHAPE, WORDS, tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.distillation import DistillationTrainer, DistillationTrainingArguments
+torch.manual_seed(0)
+texts = [" ".join(WORDS[3 + (i * k) % 8] for k in range(1, 5)) for i in range(64)]
+data = Dataset.from_dict({"text": texts, "label": torch.randn(64, 6).tolist()})
+words = PreTrainedTokenizerFast(tokenizer_object=tokenizer(), pad_token="[PAD]", unk_token="[UNK]")
+args = DistillationTrainingArguments(output_dir=sys.argv[1], max_steps=6, per_device_train_batch_size=8, use_cpu=True,
+                                     save_strategy="no", report_to="none", disable_tqdm=True, logging_steps=2,
+                                     lm_loss_weight=1.0, gram_weight=0.1)
+trainer = DistillationTrainer(LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=2)), args,
+                              translator=Vec2VecModel(Vec2VecConfig(embedding_dims={"t": 6, "s": 8})),
+                              peft_config=LoraConfig(r=2, target_modules="all-linear"), train_dataset=data,
+                              processing_class=words)
+before = torch.cat([p.detach().flatten() for p in trainer.model.parameters() if p.requires_grad])
+trainer.train()
+mine = torch.cat([p.detach().flatten() for p in trainer.student.parameters() if p.requires_grad])
+assert not torch.equal(mine, before)
+others = [torch.empty_like(mine) for _ in range(2)]
+dist.all_gather(others, mine)
+assert torch.equal(*others), "the processes drifted apart"
+if dist.get_rank() == 0:
+    print("in step", sorted(trainer.state.log_history[0]))
+"""
+
 
 @pytest.mark.slow
-def test_two_processes_stay_in_step(tmp_path):
-    (tmp_path / "run.py").write_text(SCRIPT)
+@pytest.mark.parametrize(("script", "logged"), [(TRANSLATOR, "discriminator_loss"), (STUDENT, "gradient_ratio")])
+def test_two_processes_stay_in_step(tmp_path, script, logged):
+    (tmp_path / "run.py").write_text(script)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "run.py"), str(tmp_path / "out")], capture_output=True, text=True, timeout=300
-    )
+    command += map(str, [tmp_path / "run.py", tmp_path / "out", Path(__file__).parent])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "in step" in done.stdout
-    assert "discriminator_loss" in done.stdout
+    assert logged in done.stdout

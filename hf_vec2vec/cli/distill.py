@@ -156,9 +156,7 @@ def _check(args, training_args, translator, teacher_space, student_space, task) 
     part = _labelled(task, "train", args.max_texts, training_args.seed)
     teacher = embed(part.texts, recorded_encoder(translator.config, teacher_space))
     model, tokenizer, _ = load_student(args.student)
-    student = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student)).encode(
-        part.texts, progress=True
-    )
+    encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
     rows, mean = vectors(teacher, "teacher"), translator.normalizers[student_space].mean
     report = transfer_report(
         rows,

@@ -147,7 +147,7 @@ class DistillationTrainer(ComponentLog, Trainer):
             head["labels"] = inputs[LABELS]
         elif not self.args.lm_loss_weight and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        return model(**inputs["inputs"], **head, output_hidden_states=True)
+        return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
         return sum(getattr(self.args, WEIGHTS[name]) * value for name, value in losses.items())
