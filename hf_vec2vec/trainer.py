@@ -31,7 +31,7 @@ from .metrics import translation_metrics
 from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .sharing import publish, publish_checkpoint
+from .sharing import CHECKPOINTS, publish, publish_folder
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -293,8 +293,15 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         try:
             self._publish(message)
             if name := names.get(self.args.hub_strategy):
-                folder = Path(checkpoint_folder)
-                publish_checkpoint(folder, self._repo_id(), name=name, token=self.args.hub_token, commit_message=message)
+                publish_folder(
+                    Path(checkpoint_folder),
+                    self._repo_id(),
+                    path_in_repo=name,
+                    revision=CHECKPOINTS,
+                    private=self.args.hub_private_repo,
+                    token=self.args.hub_token,
+                    commit_message=message,
+                )
         except OSError as error:
             logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
 
