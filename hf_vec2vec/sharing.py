@@ -47,7 +47,7 @@ def publish(
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         _name_local_encoders(Path(folder) / "config.json")
-        with _one_message(repo_id):
+        with one_message(repo_id):
             text = card if isinstance(card, str) else card(Path(folder))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         return publish_folder(
@@ -89,7 +89,7 @@ def publish_folder(
     api = HfApi(token=token)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
     additions = [CommitOperationAdd((Path(path_in_repo) / f.relative_to(folder)).as_posix(), str(f)) for f in files]
-    with _one_message(repo_id):
+    with one_message(repo_id):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
@@ -118,7 +118,8 @@ def _name_local_encoders(config_file: Path) -> None:
 
 
 @contextmanager
-def _one_message(repo_id: str) -> Iterator[None]:
+def one_message(repo_id: str) -> Iterator[None]:
+    """Whatever goes wrong on the way to the Hub, as an `OSError` of one line."""
     try:
         yield
     except Exception as error:  # of the network, the server and the client's checks, with no base in common
