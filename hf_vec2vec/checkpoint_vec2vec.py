@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -55,7 +56,8 @@ class CheckedPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
-            ValueError: if `use_safetensors` is False, or weights are cut short, changed, missing or of another shape.
+            ValueError: if `use_safetensors` is False, the config is broken or of a newer version, or weights are cut short,
+                changed, missing or of another shape.
         """
         name = str(pretrained_model_name_or_path)
         if kwargs.setdefault("use_safetensors", True) is False:
@@ -63,6 +65,9 @@ class CheckedPreTrainedModel(PreTrainedModel):
         wants_report = kwargs.pop("output_loading_info", False)
         try:
             model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        except StrictDataclassError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{name!r} cannot be loaded, its config is broken or of another version: {reason}") from error
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name!r} cannot be loaded, its weights may be truncated or damaged: {reason}") from error

@@ -1,6 +1,7 @@
 """Configuration of a translator between embedding spaces."""
 
 import re
+import warnings
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -9,6 +10,8 @@ from transformers import PreTrainedConfig
 
 FORMAT = 1  # raise it when older code would read a checkpoint wrong
 WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
+OF_TRANSFORMERS = {"auto_map", "custom_pipelines", "model_type", "name_or_path", "num_labels"}
+OF_TRANSFORMERS |= {"output_attentions", "quantization_config", "torch_dtype", "use_cache"}
 NAME = re.compile(r"[\w-]{1,64}")
 
 
@@ -77,6 +80,12 @@ class Vec2VecConfig(PreTrainedConfig):
             raise ValueError(
                 f"`format_version` is {self.format_version}, but this version of hf_vec2vec reads formats up to {FORMAT}. "
                 "Upgrade it: pip install --upgrade hf-vec2vec."
+            )
+        if unknown := sorted(name for name in kwargs if name[0] != "_" and name not in OF_TRANSFORMERS):
+            warnings.warn(
+                f"The config has the fields {unknown}, which this version of hf_vec2vec does not know and leaves out. If a "
+                "newer version wrote it, upgrade: pip install --upgrade hf-vec2vec.",
+                stacklevel=2,
             )
         # `None` only where transformers builds a default config of its own, to compare with when it saves.
         if self.embedding_dims is not None:

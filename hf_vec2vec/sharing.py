@@ -47,37 +47,53 @@ def publish(
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         _name_local_encoders(Path(folder) / "config.json")
-        with _one_message(repo_id):
+        with one_message(repo_id):
             text = card if isinstance(card, str) else card(Path(folder))
-            (Path(folder) / CARD).write_text(text, encoding="utf-8")
-            return _commit(
-                Path(folder),
-                repo_id,
-                private=private,
-                token=token,
-                revision=revision,
-                create_pr=create_pr,
-                commit_message=commit_message or "Upload translator",
-                commit_description=commit_description,
-            )
+        (Path(folder) / CARD).write_text(text, encoding="utf-8")
+        return publish_folder(
+            Path(folder),
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message or "Upload translator",
+            commit_description=commit_description,
+        )
 
 
-def publish_checkpoint(
-    folder: Path, repo_id: str, *, name: str, token: str | bool | None, commit_message: str
+def publish_folder(
+    folder: Path,
+    repo_id: str,
+    *,
+    commit_message: str,
+    path_in_repo: str = "",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    **kwargs,
 ) -> CommitInfo:
-    """Push a training checkpoint to the branch `checkpoints`, where nobody takes it for the translator.
+    """Push everything in a folder, except `training_args.bin`: a pickle that holds paths of this machine.
+
+    All in one commit: `upload_folder` may make several, and show a model without its weights.
 
     Args:
-        folder: of the checkpoint. Everything that training needs to go on is pushed, `training_args.bin` is not: it holds
-            paths of this machine.
-        repo_id, token, commit_message: see [`publish`].
-        name: folder in the repository.
+        folder: what to push.
+        path_in_repo: folder in the repository.
+        repo_id, commit_message, private, token, revision: see [`publish`].
+        kwargs: of `HfApi.create_commit`.
 
     Raises:
         OSError: see [`publish`].
     """
-    with _one_message(repo_id):
-        return _commit(folder, repo_id, path_in_repo=name, revision=CHECKPOINTS, token=token, commit_message=commit_message)
+    api = HfApi(token=token)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
+    additions = [CommitOperationAdd((Path(path_in_repo) / f.relative_to(folder)).as_posix(), str(f)) for f in files]
+    with one_message(repo_id):
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        return api.create_commit(repo_id, additions, commit_message=commit_message, revision=revision, **kwargs)
 
 
 def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -> Callable[[Path], str]:
@@ -101,28 +117,9 @@ def _name_local_encoders(config_file: Path) -> None:
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _commit(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | bool | None,
-    revision: str | None,
-    path_in_repo: str = "",
-    **kwargs,
-) -> CommitInfo:
-    """Everything in a folder as one commit: `upload_folder` may make several, and show a model without its weights."""
-    api = HfApi(token=token)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
-    additions = [CommitOperationAdd((Path(path_in_repo) / f.relative_to(folder)).as_posix(), str(f)) for f in files]
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    if revision is not None and not revision.startswith("refs/pr/"):
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
-    return api.create_commit(repo_id, additions, revision=revision, **kwargs)
-
-
 @contextmanager
-def _one_message(repo_id: str) -> Iterator[None]:
+def one_message(repo_id: str) -> Iterator[None]:
+    """Whatever goes wrong on the way to the Hub, as an `OSError` of one line."""
     try:
         yield
     except Exception as error:  # of the network, the server and the client's checks, with no base in common

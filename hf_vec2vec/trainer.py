@@ -31,7 +31,7 @@ from .metrics import translation_metrics
 from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .sharing import publish, publish_checkpoint
+from .sharing import CHECKPOINTS, one_message, publish, publish_folder
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -234,6 +234,11 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         if self.is_world_process_zero():
             write_model_card(Path(self.args.output_dir), self.facts())
 
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
+        with one_message(self._repo_id()):
+            super().init_hf_repo(*args, **kwargs)
+
     def push_to_hub(
         self,
         commit_message: str = "End of training",
@@ -293,8 +298,15 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         try:
             self._publish(message)
             if name := names.get(self.args.hub_strategy):
-                folder = Path(checkpoint_folder)
-                publish_checkpoint(folder, self._repo_id(), name=name, token=self.args.hub_token, commit_message=message)
+                publish_folder(
+                    Path(checkpoint_folder),
+                    self._repo_id(),
+                    path_in_repo=name,
+                    revision=CHECKPOINTS,
+                    private=self.args.hub_private_repo,
+                    token=self.args.hub_token,
+                    commit_message=message,
+                )
         except OSError as error:
             logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
 

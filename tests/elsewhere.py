@@ -34,7 +34,7 @@ def python(code: str, home: Path, **environment) -> subprocess.CompletedProcess:
     """Run code in a fresh interpreter with a Hugging Face home of its own."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     variables |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=600)
 
 
 def translate_elsewhere(folder: Path, rows: torch.Tensor, calls: list, **environment) -> list[torch.Tensor]:

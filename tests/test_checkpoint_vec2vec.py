@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from elsewhere import python
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
@@ -91,6 +92,23 @@ def test_a_config_from_a_newer_version(saved, capsys):
     line = ["--source", "a", "--target", "b", "--input", "x.npy", "--output", str(saved / "out.npy")]
     assert main(["translate", str(saved), *line]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_fields_of_a_newer_version_are_named(saved, tiny_model):
+    edit_config(saved, temperature=0.5)
+    with pytest.warns(UserWarning, match=r"fields \['temperature'\], which this version .* upgrade"):
+        Vec2VecModel.from_pretrained(saved)
+    edit_config(saved, norm="of the future")
+    with pytest.raises(ValueError, match="config is broken or of another version: .*'norm'"):
+        Vec2VecModel.from_pretrained(saved)
+
+
+def test_weights_that_are_left_over_are_not_ignored(saved):
+    weights = load_file(saved / "model.safetensors") | {"temperature": torch.ones(1)}
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    edit_config(saved, weights_sha256=weights_sha256(weights))  # as a newer version would have written it
+    with pytest.raises(ValueError, match="not those that were saved"):
+        Vec2VecModel.from_pretrained(saved)
 
 
 def test_pickles_are_never_read(saved, tiny_model, tmp_path):

@@ -233,6 +233,15 @@ def test_published_is_the_translator_alone(tmp_path):
     assert torch.equal(loaded.translate(x, source="a", target="b"), trainer.translator.translate(x, source="a", target="b"))
 
 
+def test_a_hub_that_cannot_be_reached_is_one_message(tmp_path):
+    with pytest.raises(OSError, match="`repo_id` 'org/name': no commit was made, nothing is published"):
+        build(tmp_path, push_to_hub=True, hub_model_id="org/name")
+    trainer = build(tmp_path / "run")
+    with pytest.raises(OSError, match="`repo_id` 'run': no commit was made, nothing is published"):
+        trainer.push_to_hub()
+    assert (tmp_path / "run" / "model.safetensors").exists()  # what it would have published
+
+
 def test_bfloat16_training_runs(tmp_path):
     trainer = build(tmp_path, bf16=True)
     trainer.train()
