@@ -10,9 +10,9 @@ from .score import alignment_score
 
 NULLS = 20
 # Between alignments known to be right (ten seeds on each of three pairs of sentence encoders: fit .67 to .88, consensus
-# .36 to .67; hidden states of language models: fit .58 to .80, consensus .49 to .55) and wrong ones: hidden states that
-# were not standardised (fit .36, consensus .34, excess 7) and controls (fit up to .02 and consensus up to .25 for Gaussians
-# and shuffled coordinates; .20 and .19 for random strings against text).
+# .52 to .66; hidden states of language models: fit .54 to .83, consensus .44 to .56) and wrong ones: hidden states that
+# were not standardised (fit .36, consensus .34, excess 7) and controls (fit .00 for Gaussians, up to .43 for shuffled
+# coordinates and .22 for random strings against text; consensus up to .28, .12, .28).
 LEAST_EXCESS, LEAST_FIT, GOOD_FIT, GOOD_CONSENSUS = 5.0, 0.4, 0.5, 0.5
 
 
