@@ -14,8 +14,9 @@ On one GPU, with models of the Hub:
 
 Where the teacher can no longer be asked, only its vectors are there: `--teacher_vectors store.parquet` in place of its half.
 
-Sentences are split into two halves; the teacher embeds the one, the student the other, and the translator sees nothing
-else. Then a check on labelled texts, the arms of the experiment over seeds, and the student itself.
+Sentences, but for those of the texts that the task is judged on, are split into two halves; the teacher embeds the one, the
+student the other, and the translator sees nothing else. Then a check on labelled texts, the arms of the experiment over
+seeds, and the student itself.
 """
 
 import subprocess
@@ -25,7 +26,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from demo import corpus
+from demo import corpus, split
+from hf_vec2vec.tasks import load_task
 
 
 @dataclass
@@ -50,6 +52,9 @@ def main() -> None:
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines() if args.texts else corpus()
+    task = load_task(args.task)
+    judged = {part for column in task.columns for text in task.splits["validation"][column] for part in split(text)}
+    texts = [text for text in texts if text not in judged]
     (output / "a.txt").write_text("\n".join(texts[: args.rows]), encoding="utf-8")
     (output / "b.txt").write_text("\n".join(texts[args.rows : 2 * args.rows]), encoding="utf-8")
     if args.teacher_vectors is None:

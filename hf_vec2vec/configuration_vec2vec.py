@@ -90,6 +90,7 @@ class Vec2VecConfig(PreTrainedConfig):
         # `None` only where transformers builds a default config of its own, to compare with when it saves.
         if self.embedding_dims is not None:
             self._check_spaces(self.embedding_dims)
+            self.embedding_dims = dict(sorted(self.embedding_dims.items()))  # as config.json will have them
             if self.latent_dim is None:
                 self.latent_dim = sum(self.embedding_dims.values())
         for name in ("latent_dim", "hidden_dim", "discriminator_hidden_dim"):
@@ -121,7 +122,7 @@ class Vec2VecConfig(PreTrainedConfig):
 
     @property
     def spaces(self) -> list[str]:
-        """Names of the spaces, in the order of `embedding_dims`."""
+        """Names of the spaces, in alphabetical order."""
         return list(self.embedding_dims)
 
     @classmethod

@@ -27,7 +27,7 @@ def project(folders, tmp_path):  # noqa: F811
 
 def run(project, folders, *words):  # noqa: F811
     start = ["distill", "--translator", project / "translator", "--max_steps", 3, "--logging_steps", 1]
-    ends = ["--teacher_spaces", "llama", "--student_space", "bert", "--student", folders["bert"], "--disable_tqdm", "true"]
+    ends = ["--student", folders["bert"], "--disable_tqdm", "true"]
     return main([*map(str, [*start, *ends, *words])])
 
 
@@ -74,6 +74,8 @@ def test_check_and_arms(project, folders, capsys):  # noqa: F811
         (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
         (["--texts", "texts.txt", "--check"], "need a `task`"),
         (["--vectors", "translator"], "cannot be read"),
+        (["--student", "another", "--texts", "texts.txt"], "`student_space` must be given"),
+        (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "name one teacher"),
     ],
 )
 def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811

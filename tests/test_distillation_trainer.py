@@ -91,7 +91,7 @@ def test_a_translation_that_says_what_the_student_says_gives_no_gradient(folders
     statistics = fit_statistics(turned), fit_statistics(start)
     exact = Vec2VecModel.from_alignment(Alignment("t", "s", random_rotation(8, 8).T, random_rotation(8, 8), *statistics))
     data = to_dataset(turned, TEXTS).rename_column("embedding", "label")
-    trainer = make_trainer(folders, tmp_path, translator=exact, teacher=None, data=data)
+    trainer = make_trainer(folders, tmp_path, translator=exact, teacher=None, data=data, student_space="s")
     trainer.train()
     assert losses(trainer)[0] == pytest.approx(0, abs=1e-5)
     assert losses(trainer, "student_drift")[-1] < 1e-3
@@ -249,6 +249,7 @@ def bad(text=TEXTS, **columns):
         ({"data": Dataset.from_dict({"sentence": TEXTS})}, "column 'text'"),
         ({"data": bad(["a", " "])}, "1 empty text.* row 1"),
         ({"data": bad([])}, "no rows"),
+        ({"student_space": None, "teacher_spaces": ["llama"]}, "`student_space` must be given.* 8 dimensions"),
         ({"teacher_spaces": ["gpt"]}, "'gpt'.*knows \\['bert', 'llama'\\]"),
         ({"student_space": "bert", "teacher_spaces": ["llama"]}, "6 dimensions, but the student's vectors have 8"),
         ({"kind": "classifier", "task_weight": 1.0, "data": bad()}, "no column 'labels'"),

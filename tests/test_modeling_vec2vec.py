@@ -63,6 +63,12 @@ def test_three_spaces_compose_the_map_that_was_not_aligned():
     torch.testing.assert_close(direct, by_steps, rtol=0, atol=1e-4)
 
 
+def test_a_saved_config_lists_its_spaces_in_the_same_order(tmp_path):
+    config = Vec2VecConfig(embedding_dims={"b": 3, "a": 5})  # the file sorts its keys; judges of latents go by number
+    config.save_pretrained(tmp_path)
+    assert Vec2VecConfig.from_pretrained(tmp_path).spaces == config.spaces == ["a", "b"]
+
+
 def test_alignments_must_join_all_spaces():
     with pytest.raises(ValueError, match="no way from"):
         Vec2VecModel.from_alignment([linear_alignment("a", "b"), linear_alignment("c", "d")])

@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 from peft import LoraConfig
 
+from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts
 from ..data import TEXT, load_embeddings, load_texts, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
@@ -64,10 +65,11 @@ class DistillArguments:
 def run_distill(argv: list[str]) -> None:
     """Move a student towards a translated teacher, or tell first whether that pays (--check, --arms)."""
     translator = load_translator(folder) if (folder := peek(argv, "--translator")[0]) else None
-    spaces = translator.config.spaces if translator else ["teacher", "student"]
-    student_space = peek(argv, "--student_space")[0] or spaces[-1]
-    made = ((translator and translator.config.encoders) or {}).get(student_space) or {}
-    defaults = {name: value for name, value in made.items() if name in CONTRACT} | DEFAULTS
+    defaults = dict(DEFAULTS)
+    if translator:  # without one, the parser below tells what is missing
+        student_space = _student_space(argv, translator.config)
+        made = (translator.config.encoders or {}).get(student_space) or {}
+        defaults |= {"student_space": student_space} | {name: made[name] for name in CONTRACT if name in made}
     args, training_args = parse(
         run_distill,
         "--translator DIR --student MODEL (--texts FILE | --task NAME | --vectors FILE) --output_dir OUT [flags]",
@@ -76,7 +78,10 @@ def run_distill(argv: list[str]) -> None:
     )
     if sum(value is not None for value in (args.texts, args.task, args.vectors)) != 1:
         raise ValueError("give one of `texts` (a file), `task` (a name) and `vectors` (teacher vectors with their texts).")
-    teacher_space = (training_args.teacher_spaces or spaces)[0]
+    others = training_args.teacher_spaces or [space for space in translator.config.spaces if space != student_space]
+    if len(others) > 1:
+        raise ValueError(f"`teacher_spaces` must name one teacher for this command; the translator knows {others}.")
+    (teacher_space,) = others
     task = load_task(args.task, args.task_source) if args.task else None
     if args.check or args.arms:
         if not isinstance(task, ClassificationTask) or not task.labels or len(task.columns) > 1:
@@ -84,6 +89,19 @@ def run_distill(argv: list[str]) -> None:
         (_check if args.check else _compare)(args, training_args, translator, teacher_space, student_space, task)
         return
     _train(args, training_args, translator, teacher_space, task)
+
+
+def _student_space(argv: list[str], config: Vec2VecConfig) -> str:
+    """The space whose vectors were made by the student."""
+    space, student = peek(argv, "--student_space")[0], peek(argv, "--student")[0]
+    encoders = config.encoders or dict.fromkeys(config.spaces)
+    made_by = {name: made and made["model"] for name, made in encoders.items()}
+    named = [name for name, model in made_by.items() if model == student]
+    if space is None and len(named) != 1:
+        raise ValueError(
+            f"`student_space` must be given: `student` is {student!r}, the translator's spaces are of {made_by}."
+        )
+    return space or named[0]
 
 
 def _train(

@@ -21,11 +21,11 @@ class DistillationTrainingArguments(TrainingArguments):
     teacher_spaces: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Of the teachers' vectors, the student's own where they are translated; default: the translator's first."
+            "help": "Of the teachers' vectors, the student's own where they are translated; default: the only other one."
         },
     )
     student_space: str | None = field(
-        default=None, metadata={"help": "The translator's space in which the student lives; default: its last."}
+        default=None, metadata={"help": "The translator's space in which the student lives; default: by dimension."}
     )
     pooling: str = field(default="mean", metadata={"help": "How token vectors become one.", "choices": list(POOLINGS)})
     layer: int = field(default=-1, metadata={"help": "Hidden layer of the student, 0 the embeddings, -1 the last."})

@@ -77,7 +77,8 @@ class DistillationTrainer(ComponentLog, Trainer):
             )
         if args.span_words and not processing_class.is_fast:
             raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
-        spaces, self.student_space = _spaces(translator, teacher, args)
+        width = _width(model)
+        spaces, self.student_space = _spaces(translator, teacher, args, width)
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
         if args.span_words and args.distils and not self.teachers:
             raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
@@ -85,7 +86,6 @@ class DistillationTrainer(ComponentLog, Trainer):
             raise ValueError(
                 "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
             )
-        width = _width(model)
         dims = _dims(translator, spaces, self.student_space, width, args)
         live = args.span_words > 0 or not args.cache_teacher
         stored = spaces if args.distils and not (self.teachers and live) else []
@@ -263,11 +263,23 @@ def _spaces(
     translator: Vec2VecModel | None,
     teacher: TextEncoder | Mapping[str, TextEncoder] | None,
     args: DistillationTrainingArguments,
+    width: int,
 ) -> tuple[list[str], str]:
-    """Names of the teachers' spaces and of the student's."""
-    known = translator.config.spaces if translator else []
-    given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else known[:1] or ["teacher"])
-    student = args.student_space or (known[-1] if known else "student")
+    """Names of the teachers' spaces and of the student's, whose vectors have `width` dimensions."""
+    dims = translator.config.embedding_dims if translator else {}
+    known, student = list(dims), args.student_space
+    given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else [])
+    if student is None:
+        may_be = [space for space, dim in dims.items() if dim == width and space not in given]
+        if dims and len(may_be) != 1:
+            raise ValueError(
+                f"`student_space` must be given: the student has {width} dimensions, the translator's spaces {dims}."
+            )
+        student = may_be[0] if dims else "student"
+    if not given:
+        given = [space for space in known if space != student] or ["teacher"]
+        if len(given) > 1:
+            raise ValueError(f"`teacher_spaces` must be given: one or more of {given}.")
     if isinstance(teacher, Mapping) and set(teacher) != set(given):
         raise ValueError(f"`teacher` has encoders for {sorted(teacher)}, but `teacher_spaces` are {given}.")
     if isinstance(teacher, TextEncoder) and len(given) > 1:
