@@ -49,6 +49,7 @@ def main() -> None:
         "train",
         *("--source", f"minilm={DEMO}/minilm_a", "--target", f"wordllama={DEMO}/wordllama_b"),
         *("--output_dir", translator, "--num_train_epochs", 4, "--overwrite"),
+        *("--texts", "sentences of BBC news, Rotten Tomatoes and IMDb, in English"),
     )
     hf_vec2vec(
         "evaluate",

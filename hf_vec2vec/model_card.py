@@ -73,6 +73,7 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         made_by={space: _made_by(encoder) for space, encoder in encoders.items()},
         name=html.escape(name),
         facts=facts,
+        texts=_cell(facts.get("texts") or ""),
         verdict=_alignment_verdict(facts.get("report")),
         unpaired=_unpaired(facts.get("unpaired", "not recorded")),
         selection=_selection(facts.get("selection", {})),
@@ -134,7 +135,7 @@ def _of_file(facts: dict, space: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Foreign text for a cell of a Markdown table: no mark-up of its own."""
+    """Foreign text for a cell or a sentence: no mark-up of its own."""
     return re.sub(r"([|`*_\[\]\\])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 

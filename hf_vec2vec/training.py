@@ -55,6 +55,7 @@ class TranslatorArguments:
     validation_rows: int = field(
         default=1000, metadata={"help": "Unpaired rows of each space kept out of training, to choose a checkpoint."}
     )
+    texts: str | None = field(default=None, metadata={"help": "What the texts were, in a few words: for the card."})
     overwrite: bool = field(default=False, metadata={"help": "Replace the model in `output_dir` if there is one."})
 
     def config_kwargs(self) -> dict:
@@ -115,6 +116,7 @@ def train_translator(
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
         "validation_rows": held_out,
         "files": files or {},
+        "texts": translator_args.texts,
         "unpaired": spaces.checked,
         "init": translator_args.init,
         "report": report,

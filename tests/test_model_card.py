@@ -33,6 +33,7 @@ def folder(tmp_path, tiny_model):
 
 def test_a_trainer_writes_all_it_knows(tmp_path):
     trainer = build(tmp_path / "run", push_to_hub=False, hub_token="a-secret", vsp_weight=0.25)
+    trainer.record = {"texts": "BBC | news"}
     trainer.train()
     trainer.translator.save_pretrained(tmp_path / "run")
     trainer.create_model_card()
@@ -40,7 +41,7 @@ def test_a_trainer_writes_all_it_knows(tmp_path):
     page = (tmp_path / "run" / "README.md").read_text()
     assert PAGE.fullmatch(page)
     assert not card_errors(page)
-    for part in ("4 updates in", "transformers 5", "`vsp_weight` 0.25", "CPU", "| `a` | 6 | 96 |"):
+    for part in ("4 updates in", "transformers 5", "`vsp_weight` 0.25", "CPU", "| `a` | 6 | 96 |", "Texts: BBC \\| news."):
         assert part in page
     for part in ("a-secret", str(tmp_path), "{{", "None", "TODO", "More Information", "unknown"):
         assert part not in page
