@@ -185,6 +185,19 @@ def bootstrap_intervals(
     return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
 
 
+def mean_interval(
+    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `(n,)` values, one a text. A point where all are alike."""
+    from scipy.stats import bootstrap  # slow to import, and seldom needed
+
+    if values.min() == values.max():
+        return float(values[0]), float(values[0])
+    options = {"n_resamples": resamples, "confidence_level": confidence, "method": "percentile", "batch": 50}
+    low, high = bootstrap((values,), np.mean, **options, rng=seed).confidence_interval
+    return float(low), float(high)
+
+
 class _VectorMetric(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         vector = datasets.Sequence(datasets.Value("float32"))
@@ -217,6 +230,16 @@ class TranslationStructure(_VectorMetric):
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return structure_metrics(_rows(predictions), _rows(references))
+
+
+class TranslationIntervals(_VectorMetric):
+    """95 % bootstrap intervals over texts, `(low, high)` each, of every figure of the other three. `compute` also takes
+    `mean`, as [`TranslationCosine`], `resamples`, `confidence` and `seed`."""
+
+    def _compute(self, predictions, references, mean: Tensor | None = None, **options) -> dict[str, tuple[float, float]]:
+        predictions, references = _rows(predictions), _rows(references)
+        mean = references.mean(0) if mean is None else torch.as_tensor(mean)
+        return bootstrap_intervals(predictions, references, mean, **options)
 
 
 def _rows(values: list) -> Tensor:

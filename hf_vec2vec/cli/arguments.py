@@ -101,11 +101,14 @@ class ReportArguments:
     oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
     labelled: list[str] = field(
         default_factory=lambda: ["bbc", "rotten_tomatoes"],
-        metadata={"help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, a file with `text` and `label`, a data set."},
+        metadata={
+            "help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, sarcasm; a data set; a file with `text` and "
+            "`label`; a .yaml file (source, split, label_column, descriptions, ...)."
+        },
     )
     max_texts: int = field(default=1000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
     out_of_domain: str | None = field(
-        default=None, metadata={"help": "Texts of another kind than those trained on; the recorded encoders embed them."}
+        default=None, metadata={"help": "Texts of another kind than those trained on, a file or one of these corpora."}
     )
     inverter_model: str | None = field(
         default=None, metadata={"help": "A causal language model that is trained to write texts from vectors (minutes)."}

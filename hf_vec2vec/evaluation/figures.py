@@ -133,6 +133,23 @@ def draw_attributes(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def draw_defences(rows: list[dict], path: Path) -> None:
+    """What each defence leaves to owner and attacker: rows of `privacy.defences` as bars, the bare store on top."""
+    shown = {"kept_neighbours": ("owner: neighbours kept", "0.6"), "top1": ("attack: text found", TARGET_COLOUR)}
+    shown |= {"attribute_accuracy": ("attack: class guessed", SOURCE_COLOUR)} if "attribute_accuracy" in rows[0] else {}
+    figure = Figure(figsize=(8, 0.55 * len(rows) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    places, height = np.arange(len(rows)), 0.8 / len(shown)
+    for i, (name, (label, colour)) in enumerate(shown.items()):
+        shift = (i - (len(shown) - 1) / 2) * height
+        axes.barh(places + shift, [row[name] for row in rows], height, color=colour, label=label)
+    axes.set_yticks(places, [row["defence"] for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of texts")
+    figure.legend(loc="outside upper center", ncols=len(shown), fontsize=9, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
 def draw_training(log: list[dict], before: float | None, path: Path) -> None:
     """Losses, accuracy of the discriminators, and the score without pairs, over the updates of adversarial training.
 
@@ -167,4 +184,4 @@ def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
     return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
 
 
-__all__ = ["draw_attributes", "draw_ranks", "draw_training", "heatmap", "projection"]
+__all__ = ["draw_attributes", "draw_defences", "draw_ranks", "draw_training", "heatmap", "projection"]
