@@ -52,9 +52,8 @@ def out_of_domain(subject: Subject, methods: Methods, load: Callable[[], list[st
     foreign = PairedEmbeddings({space: subject.encode(space, texts) for space in (subject.source, subject.target)})
     # The pools have one size: ranks depend on it.
     near = PairedEmbeddings({space: rows[: len(foreign)] for space, rows in subject.pairs.spaces.items()})
-    at_home, abroad = (
-        score_methods(methods, pairs, subject.model, full=True, seed=subject.seed) for pairs in (near, foreign)
-    )
+    at_home = score_methods(methods, near, subject.model)
+    abroad = score_methods(methods, foreign, subject.model, full=True, seed=subject.seed)
     rows = []
     for here, away in zip(at_home, abroad, strict=True):
         lost = {f"{name}_change": away[name] - here[name] for name in DROP}
