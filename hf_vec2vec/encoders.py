@@ -215,7 +215,7 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
         )
     try:
         return TextEncoder(**settings, device=device)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
         raise ValueError(f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded: {error}") from error
 
 

@@ -95,18 +95,18 @@ def fit_methods(
         `{(a, b): {(method, kind): function}}` for both directions; a function takes raw vectors of space a, `(n, d_a)`, to
         raw vectors of space b.
     """
-    first, methods = next(iter(models.values())), {}
+    first, methods, transported, half = next(iter(models.values())), {}, {}, len(pairs) // 2
+    for name, method in tqdm(TRANSPORT.items(), desc="transport") if full else ():
+        unpaired = pairs.spaces[source][:half], pairs.spaces[target][half:]
+        transported[name] = unpaired_transport(*unpaired, method, seed=seed)
     for a, b in ((source, target), (target, source)):
         statistics = [(first.normalizers[n].mean.cpu(), first.normalizers[n].scale.cpu()) for n in (a, b)]
         alike = first.config.embedding_dims[a] == first.config.embedding_dims[b]
         fitted = {("identity", "baseline"): lambda rows: rows} if alike else {}
         fitted["mean vector", "baseline"] = mean_vector(statistics[1][0])
         fitted["random rotation", "baseline"] = random_rotation(*statistics, seed)
-        if full:
-            half = len(pairs) // 2
-            unpaired = pairs.spaces[a][:half], pairs.spaces[b][half:]
-            for name, method in tqdm(TRANSPORT.items(), desc=f"transport {a} → {b}"):
-                fitted[name, "baseline"] = unpaired_transport(*unpaired, method, seed=seed)
+        for name, there_and_back in transported.items():
+            fitted[name, "baseline"] = there_and_back[a == target]
         for name, model in models.items():
             fitted[name, "translator"] = partial(model.translate, source=a, target=b)
         for name, fit in _oracles(full).items() if oracles else ():

@@ -129,7 +129,9 @@ def draw_attributes(rows: list[dict], path: Path) -> None:
         axes.set(title=direction, ylim=(0, 1))
         axes.set_xticks(range(len(methods)), [m.replace(": ", ":\n").replace(" ", "\n", 1) for m in methods], fontsize=8)
     figure.axes[0].set_ylabel("accuracy")
-    figure.axes[0].legend(fontsize=8)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9, frameon=False
+    )
     figure.savefig(path, dpi=130)
 
 

@@ -96,7 +96,7 @@ def write_report(
         try:
             sections.append(make())
         except EXPECTED as error:
-            sections.append(Section(title, error=str(error)))
+            sections.append(Section(title, error=" ".join(str(error).split())))
         except Exception as error:  # of a library, over a file that it cannot read for instance: the rest is still made
             logger.warning("%s", title, exc_info=True)
             sections.append(Section(title, error=f"{type(error).__name__}: {error}"))

@@ -52,12 +52,12 @@ def transport_map(source: Tensor, target: Tensor, method: Transport, *, rows: in
     return polar_factor(source.T @ torch.from_numpy(plan) @ target).float()
 
 
-def unpaired_transport(source: Tensor, target: Tensor, method: Transport, *, seed: int = 0) -> Translate:
-    """The map of `transport_map` between raw rows `(n, d_a)` and `(m, d_b)` of different texts, as a translator."""
+def unpaired_transport(source: Tensor, target: Tensor, method: Transport, *, seed: int = 0) -> tuple[Translate, Translate]:
+    """The map of `transport_map` between raw rows `(n, d_a)` and `(m, d_b)` of different texts, there and back."""
     means = source.mean(0), target.mean(0)
     units = (F.normalize(rows - mean, dim=1) for rows, mean in zip((source, target), means, strict=True))
     weight = transport_map(*units, method, seed=seed)
-    return lambda rows: (rows - means[0]) @ weight + means[1]
+    return (lambda rows: (rows - means[0]) @ weight + means[1]), (lambda rows: (rows - means[1]) @ weight.T + means[0])
 
 
 def _plan(source: Tensor, target: Tensor, method: Transport) -> np.ndarray:

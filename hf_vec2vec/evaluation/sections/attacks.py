@@ -36,11 +36,15 @@ def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path
     rows = []
     for a, b in subject.directions:
         rows += attribute_inference(subject.model, corpus, vectors, descriptions, source=a, target=b, seed=subject.seed)
-    head = ["attack", "method", "accuracy", "macro F1", *(f"recall: {name}" for name in corpus.descriptions)]
+    head = ["vectors, attack", "accuracy", "macro F1", *(f"recall: {name}" for name in corpus.descriptions)]
     tables = []
     for a, b in subject.directions:
         cells = [
-            [r["attack"], r["method"], with_interval(r, "accuracy"), f"{r['macro_f1']:.3f}"]
+            [
+                f"{r['method']}, {r['attack']}" if r["attack"] != "both" else r["method"],
+                with_interval(r, "accuracy"),
+                f"{r['macro_f1']:.3f}",
+            ]
             + [f"{value:.2f}" for value in r["recall"].values()]
             for r in rows
             if r["direction"] == f"{a} → {b}"

@@ -9,16 +9,17 @@ from torch import Tensor
 from ...data import PairedEmbeddings
 from ...modeling_vec2vec import Vec2VecModel
 
+Cell = str | tuple[str, str]  # a text; or a figure and its interval
 Encode = Callable[[str, list[str]], Tensor]  # space and texts to `(n, d)`
 
 
 @dataclass
 class Table:
-    """A table of a section: a caption, a head, and rows of text whose first cells name the row; `prose` breaks lines."""
+    """A table of a section: a caption, a head, and rows whose first cells name the row; `prose` breaks lines."""
 
     caption: str
     head: list[str]
-    rows: list[list[str]]
+    rows: list[list[Cell]]
     prose: bool = False
 
 
@@ -81,11 +82,11 @@ class Subject:
         return (self.source, self.target), (self.target, self.source)
 
 
-def with_interval(row: dict, column: str) -> str:
-    """A figure and its interval, `.812 [.80, .83]`, as a cell; a dash where there was nothing to measure."""
+def with_interval(row: dict, column: str) -> Cell:
+    """A figure and its interval as a cell; a dash where there was nothing to measure."""
     if row[column] is None:
         return "–"
     places = 1 if "rank" in column else 3
     interval = row["intervals"][column] if "intervals" in row else row[f"{column}_interval"]
     low, high = (f"{bound:.{places}f}".replace("0.", ".", 1) if places == 3 else f"{bound:.1f}" for bound in interval)
-    return f"{row[column]:.{places}f} [{low}, {high}]"
+    return f"{row[column]:.{places}f}", f"[{low}, {high}]"

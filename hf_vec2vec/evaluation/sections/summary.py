@@ -6,7 +6,6 @@ from .base import Section, Subject, Table
 def summary(subject: Subject, sections: list[Section]) -> Section:
     """What the other sections found, in a line each, beside chance and the best that could be had."""
     made = {section.title: section.figures for section in sections if section.figures}
-    pool = len(subject.pairs)
     lines = []
 
     def add(what: str, figure: float, chance: float, best: float) -> None:
@@ -16,7 +15,12 @@ def summary(subject: Subject, sections: list[Section]) -> Section:
         for a, b in subject.directions if title in made else ():
             rows = {r["method"].split(" (")[0]: r for r in made[title] if r["direction"] == f"{a} → {b}"}
             ours, best = rows["this translator"], rows["paired Procrustes"]
-            add(f"{a} → {b}{place}: the right one of {ours['pool_size']:,} is nearest", ours["top1"], 1 / pool, best["top1"])
+            add(
+                f"{a} → {b}{place}: the right one of {ours['pool_size']:,} is nearest",
+                ours["top1"],
+                1 / ours["pool_size"],
+                best["top1"],
+            )
             add(f"{a} → {b}{place}: centred cosine", ours["centred_cosine"], 0.0, best["centred_cosine"])
     for rows in (figures for title, figures in made.items() if title.startswith("Attributes: ")):
         for a, b in subject.directions:

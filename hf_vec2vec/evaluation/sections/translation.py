@@ -8,7 +8,7 @@ import torch
 from ...data import PairedEmbeddings
 from .. import Methods, figures, score_methods
 from ..inversion import retrieve
-from .base import Section, Subject, Table, with_interval
+from .base import Cell, Section, Subject, Table, with_interval
 
 COLUMNS = {
     "centred_cosine": "centred cosine",
@@ -74,7 +74,7 @@ def out_of_domain(subject: Subject, methods: Methods, load: Callable[[], list[st
     return Section("Out of domain", text, tables, [], rows)
 
 
-def _away_and_home(row: dict, name: str) -> list[str]:
+def _away_and_home(row: dict, name: str) -> list[Cell]:
     places = 1 if "rank" in name else 3
     return [with_interval(row, name), f"{row[f'{name}_at_home']:.{places}f}", f"{row[f'{name}_change']:+.{places}f}"]
 
