@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def train(folder, *more, output="model"):
     return run("train", *sides, "--output_dir", folder / output, *QUICK, *more)
 
 
-def test_from_texts_to_translations(tmp_path, bert, static, capsys):  # noqa: F811
+def test_from_texts_to_translations(tmp_path, bert, static, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "umap", None)  # takes half a minute to compile
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(WORDS[3:], 5)) for _ in range(700)]
     texts = list(dict.fromkeys(texts))

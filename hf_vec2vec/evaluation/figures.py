@@ -164,12 +164,13 @@ def draw_training(log: list[dict], before: float | None, path: Path) -> None:
     losses, accuracy, score = figure.subplots(1, 3)
 
     def curve(name: str) -> tuple:
-        return tuple(zip(*((row["step"], row[name]) for row in log if name in row), strict=True))
+        points = {row["step"]: row[name] for row in reversed(log) if name in row}  # of a step's scores the first: the last
+        return tuple(points)[::-1], tuple(points.values())[::-1]  # may be that of another checkpoint, loaded at the end
 
     for name in sorted({key for row in log for key in row if key.endswith("_loss")} - {"eval_loss", "train_loss"}):
         losses.plot(*curve(name), label=name.removesuffix("_loss"))
     losses.set(title="losses", xlabel="step", yscale="log")
-    losses.legend(fontsize=7)
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8, frameon=False)
     accuracy.plot(*curve("discriminator_accuracy"))
     accuracy.axhline(0.5, color="0.6", linestyle=":")
     accuracy.set(title="discriminators: share told apart", xlabel="step", ylim=(0, 1.02))

@@ -91,8 +91,9 @@ def write_report(
         **({"Privacy": lambda: privacy(subject, first, output)} if with_privacy else {}),
         "Samples": lambda: samples(subject, show_texts=show_texts),
     }
-    sections = []
-    for title, make in tqdm(makers.items(), desc="report"):
+    sections, bar = [], tqdm(makers.items())
+    for title, make in bar:
+        bar.set_description(title)
         try:
             sections.append(make())
         except EXPECTED as error:
