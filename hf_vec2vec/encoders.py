@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -178,7 +180,8 @@ class TextEncoder:
         if settings.layer == -1:
             states = self.model(**inputs).last_hidden_state
         else:
-            states = self.model(**inputs, output_hidden_states=True).hidden_states[settings.layer]
+            with first_layers(self.model, settings.layer):
+                states = self.model(**inputs, output_hidden_states=True).hidden_states[settings.layer]
         return pool(states, inputs["attention_mask"], settings.pooling, settings.mask_first_token)
 
     def fingerprint(self) -> str:
@@ -217,6 +220,24 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
         return TextEncoder(**settings, device=device)
     except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
         raise ValueError(f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded: {error}") from error
+
+
+@contextmanager
+def first_layers(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """Run no layer that hidden state `layer` does not need, in models that go by their config: the language models.
+
+    One more than that is run, for models put their final norm on the last state. Negative layers change nothing.
+    """
+    config = model.config.get_text_config()
+    before = vars(config).copy()
+    if 0 <= layer < config.num_hidden_layers:
+        config.num_hidden_layers = layer + 1
+        config.use_cache = False  # GPT-2 runs all its layers, but would make a cache for those of its config only
+    try:
+        yield
+    finally:
+        vars(config).clear()  # a config may have had no `use_cache`
+        vars(config).update(before)
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling, mask_first_token: bool = False) -> Tensor:

@@ -5,10 +5,19 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+)
 
 from hf_vec2vec import TextEncoder, embed, encoders
-from hf_vec2vec.encoders import pool
+from hf_vec2vec.encoders import first_layers, pool
 
 TEXTS = ["a dog", "the small dog sat on a mat", "dog", "cat mat cat mat the cat sat"]
 WORDS = ["[PAD]", "[UNK]", "[BOS]", "a", "the", "small", "dog", "cat", "sat", "on", "mat"]
@@ -104,6 +113,22 @@ def test_every_setting_changes_the_vectors_and_the_fingerprint(bert):
 def test_last_layer_by_either_name(bert):
     first, second = (TextEncoder(bert, layer=layer).encode(TEXTS, progress=False) for layer in (-1, 2))
     torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+def test_layers_that_are_not_needed_are_not_run(kind):
+    torch.manual_seed(0)
+    deep = SHAPE | {"num_hidden_layers": 4, "num_key_value_heads": 2}
+    configs = {"llama": LlamaConfig, "gemma3": Gemma3TextConfig}
+    config = GPT2Config(n_embd=8, n_layer=4, n_head=2, vocab_size=11) if kind == "gpt2" else configs[kind](**deep)
+    model, ids = AutoModel.from_config(config).eval(), torch.tensor([[1, 2, 3]])
+    whole = model(ids, output_hidden_states=True).hidden_states
+    for layer in (0, 2, 3, 4, -1, -2):
+        with first_layers(model, layer):
+            states = model(ids, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(states[layer], whole[layer])
+        assert len(states) == (5 if kind == "gpt2" or layer in (4, -1, -2) else layer + 2)
+    assert model.config.num_hidden_layers == 4
 
 
 def test_pooling_is_read_from_the_model_folder(bert, tmp_path):

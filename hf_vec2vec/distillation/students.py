@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..encoders import EncoderSettings, TextEncoder, folder_settings, is_decoder, model_folder, pool
+from ..encoders import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
@@ -97,7 +97,8 @@ class StudentEncoder(TextEncoder):
             return_token_type_ids=False,
             return_tensors="pt",
         ).to(self.device)
-        states = self.model(**inputs, output_hidden_states=True).hidden_states
+        with first_layers(self.model, self.settings.layer):
+            states = self.model(**inputs, output_hidden_states=True).hidden_states
         return pooled(states, inputs["attention_mask"], self.settings)
 
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
 
 from ..component_log import ComponentLog
-from ..encoders import TextEncoder
+from ..encoders import TextEncoder, first_layers
 from ..modeling_vec2vec import Vec2VecModel
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 from .callbacks import StopOnCollapse
@@ -147,7 +148,9 @@ class DistillationTrainer(ComponentLog, Trainer):
             head["labels"] = inputs[LABELS]
         elif not self.args.lm_loss_weight and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
+        heads_count = self.args.task_weight or self.args.lm_loss_weight
+        with nullcontext() if heads_count else first_layers(self.student, self.args.layer):
+            return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
         return sum(getattr(self.args, WEIGHTS[name]) * value for name, value in losses.items())
@@ -226,16 +229,20 @@ class DistillationTrainer(ComponentLog, Trainer):
         model = self.student
         was_training = model.training
         model.eval()
-        now = pooled(model(**batch, output_hidden_states=True).hidden_states, batch["attention_mask"], self.args).float()
+        now = self._pooled(batch)
         found = {"effective_rank": effective_rank(now)}
         if isinstance(model, PeftModel):
             with model.disable_adapter():
-                states = model(**batch, output_hidden_states=True).hidden_states
-            before = pooled(states, batch["attention_mask"], self.args).float()
+                before = self._pooled(batch)
             found["effective_rank_before"] = effective_rank(before)
             found["student_drift"] = cosine_loss(now, before).item()
         model.train(was_training)
         return found
+
+    def _pooled(self, batch: dict) -> Tensor:
+        with first_layers(self.student, self.args.layer):
+            states = self.student(**batch, output_hidden_states=True).hidden_states
+        return pooled(states, batch["attention_mask"], self.args).float()
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss; with a task, logits and classes for `compute_metrics`."""
