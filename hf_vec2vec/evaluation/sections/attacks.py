@@ -172,9 +172,9 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
         f"Someone who holds nothing but vectors of {a}, not even the model that made them, translates them into {b}, whose "
         f"encoder he has, and reads them there. He {'; '.join(learns)}. "
         "Vectors are no anonymised texts: treat them like the texts. "
-        f"A secret rotation {'does not protect' if undone else 'was not undone here'}: it takes the texts found to "
-        f"{turned['top1']:.1%}, until the attacker aligns the rotated store anew, without a pair, and finds "
-        f"{again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: the "
+        f"A secret rotation {'does not protect' if undone else 'was not undone here, which proves little'}: with the "
+        f"translator as it is, the attacker finds {turned['top1']:.1%}; once he has aligned the rotated store anew, without a "
+        f"pair, {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: the "
         "first figure is the share of each vector's ten nearest neighbours that he still finds. The attacker reads a store "
         "under noise or rounding with the translator as it is." + unlabelled
     )
