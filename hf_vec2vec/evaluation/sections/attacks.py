@@ -173,10 +173,10 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
         f"encoder he has, and reads them there. He {'; '.join(learns)}. "
         "Vectors are no anonymised texts: treat them like the texts. "
         f"A secret rotation {'does not protect' if undone else 'was not undone here, which proves little'}: with the "
-        f"translator as it is, the attacker finds {turned['top1']:.1%}; once he has aligned the rotated store anew, without a "
-        f"pair, {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: the "
-        "first figure is the share of each vector's ten nearest neighbours that he still finds. The attacker reads a store "
-        "under noise or rounding with the translator as it is." + unlabelled
+        f"translator as it is, the attacker finds {turned['top1']:.1%}; once he has aligned the rotated store anew, without "
+        f"a pair, {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: "
+        "the first figure is the share of each vector's ten nearest neighbours that he still finds. The attacker reads a "
+        "store under noise or rounding with the translator as it is." + unlabelled
     )
     columns = {"kept_neighbours": "owner: kept neighbours", "top1": "attack: top-1", "centred_cosine": "centred cosine"}
     columns |= {"word_f1": "words (F1)"} if "word_f1" in bare else {}
