@@ -1,12 +1,12 @@
 """How checkpoints are written and read: whole or not at all, from safetensors alone. Travels with the model."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -65,23 +65,34 @@ class CheckedPreTrainedModel(PreTrainedModel):
         wants_report = kwargs.pop("output_loading_info", False)
         try:
             model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        except StrictDataclassError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{name!r} cannot be loaded, its config is broken or of another version: {reason}") from error
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            raise ValueError(f"{name!r} cannot be loaded, its config or index of weights is broken: {reason}") from error
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name!r} cannot be loaded, its weights may be truncated or damaged: {reason}") from error
-        if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
-            raise ValueError(
-                f"{name!r} cannot be loaded: weights are missing or of another shape, for instance {wrong[0]}. Save the "
-                "model again, or download it again."
-            )
         saved, model.config.weights_sha256 = model.config.weights_sha256, None
         as_saved = {kwargs.get("dtype"), kwargs.get("torch_dtype")} <= {None, "auto"}
         as_saved = as_saved and model.config.architectures == [cls.__name__]  # not one model out of another's checkpoint
         if saved is not None and as_saved and weights_sha256(model.state_dict()) != saved:
             raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
         return (model, report) if wants_report else model
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs):
+        """The parent's, which reads whatever an index of weights lists, pickles too, and makes up what is missing.
+
+        Raises here, before any is read and before memory is taken for weights that a config merely claims.
+        """
+        if pickled := [Path(file).name for file in checkpoint_files or [] if Path(file).suffix != ".safetensors"]:
+            raise OSError(f"`model.safetensors.index.json` lists {pickled[0]!r}: only weights in safetensors are read.")
+        info, *others = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+        if wrong := sorted(map(str, info.missing_and_mismatched())):
+            raise ValueError(
+                f"{model.config.name_or_path!r} cannot be loaded: weights are missing or of another shape, for instance "
+                f"{wrong[0]}. Save the model again, or download it again."
+            )
+        return info, *others
 
     def load_adapter(self, *args, **kwargs):
         """Refused, before anything is read: an adapter beside the weights would make another translator of them."""

@@ -1,18 +1,29 @@
 """A translator's way to the Hub: in one commit, or not at all."""
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub.errors import HfHubHTTPError
+from transformers.utils import logging
 
 from .model_card import model_card
 from .modeling_vec2vec import Vec2VecModel
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"
+WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+BUSY, TRIES, LONGEST_WAIT = (429, 503), 6, 300  # statuses, calls, seconds between two
+
+logger = logging.get_logger(__name__)
+T = TypeVar("T")
 
 
 def publish(
@@ -48,7 +59,7 @@ def publish(
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         _name_local_encoders(Path(folder) / "config.json")
         with one_message(repo_id):
-            text = card if isinstance(card, str) else card(Path(folder))
+            text = card if isinstance(card, str) else patiently(partial(card, Path(folder)))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         return publish_folder(
             Path(folder),
@@ -75,7 +86,8 @@ def publish_folder(
 ) -> CommitInfo:
     """Push everything in a folder, except `training_args.bin`: a pickle that holds paths of this machine.
 
-    All in one commit: `upload_folder` may make several, and show a model without its weights.
+    All in one commit: `upload_folder` may make several, and show a model without its weights. Weights that an earlier push
+    left under other names (whole or in parts) are deleted in it, or they would be loaded in place of these.
 
     Args:
         folder: what to push.
@@ -88,12 +100,20 @@ def publish_folder(
     """
     api = HfApi(token=token)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
-    additions = [CommitOperationAdd((Path(path_in_repo) / f.relative_to(folder)).as_posix(), str(f)) for f in files]
-    with one_message(repo_id):
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    added = {(PurePosixPath(path_in_repo) / f.relative_to(folder)).as_posix(): str(f) for f in files}
+
+    def push() -> CommitInfo:
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        return api.create_commit(repo_id, additions, commit_message=commit_message, revision=revision, **kwargs)
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        there = map(PurePosixPath, api.list_repo_files(repo, revision=revision))
+        weights = {str(p) for p in there if p.parent == PurePosixPath(path_in_repo) and WEIGHTS.fullmatch(p.name)}
+        operations = [CommitOperationDelete(path) for path in sorted(weights - added.keys())]
+        operations += [CommitOperationAdd(path, file) for path, file in added.items()]
+        return api.create_commit(repo, operations, commit_message=commit_message, revision=revision, **kwargs)
+
+    with one_message(repo_id):
+        return patiently(push)
 
 
 def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -> Callable[[Path], str]:
@@ -109,12 +129,34 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
 
 
 def _name_local_encoders(config_file: Path) -> None:
-    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name alone."""
+    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name, as `./NAME`.
+
+    Without the dot it would read as the id of whatever the Hub has under that name.
+    """
     config = json.loads(config_file.read_text())
     for settings in filter(None, (config.get("encoders") or {}).values()):
         if Path(settings["model"]).is_dir():
-            settings["model"] = Path(settings["model"]).resolve().name
+            settings["model"] = f"./{Path(settings['model']).resolve().name}"
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call again where the Hub says that it has no time now, after as long as it asks for.
+
+    huggingface_hub waits so in uploads of large files, and nowhere else. Only calls that were refused are made again: of one
+    that broke off (500, a dropped connection) nobody knows whether it was carried out.
+    """
+    for attempt in range(TRIES - 1):
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            if error.response.status_code not in BUSY:
+                raise
+            asked = error.response.headers.get("Retry-After", "")
+            seconds = min(int(asked) if asked.isdigit() else 2**attempt, LONGEST_WAIT)
+            logger.warning(f"The Hub is busy ({error.response.status_code}): going on in {seconds} s.")
+            time.sleep(seconds)
+    return call()
 
 
 @contextmanager

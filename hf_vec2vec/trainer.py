@@ -31,7 +31,7 @@ from .metrics import translation_metrics
 from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .sharing import CHECKPOINTS, one_message, publish, publish_folder
+from .sharing import CHECKPOINTS, one_message, patiently, publish, publish_folder
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -237,7 +237,7 @@ class Vec2VecTrainer(ComponentLog, Trainer):
     def init_hf_repo(self, *args, **kwargs) -> None:
         """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
         with one_message(self._repo_id()):
-            super().init_hf_repo(*args, **kwargs)
+            patiently(partial(super().init_hf_repo, *args, **kwargs))
 
     def push_to_hub(
         self,
