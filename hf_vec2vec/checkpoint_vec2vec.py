@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,19 +102,21 @@ class CheckedPreTrainedModel(PreTrainedModel):
             "not trust this checkpoint."
         )
 
-    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, **kwargs):
+    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, max_shard_size: int | str = "50GB", **kwargs):
         """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.
 
         Args:
             repo_id: `ORG/NAME`.
             tags: for the card.
+            max_shard_size: of a file of weights.
             kwargs: see `hf_vec2vec.sharing.publish`; without the package, see the parent's.
         """
         try:
             from hf_vec2vec.sharing import publish, short_card
         except ImportError:  # this file came with a checkpoint
-            return super().push_to_hub(repo_id, tags=tags, **kwargs)
-        return publish(self, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
+            return super().push_to_hub(repo_id, tags=tags, max_shard_size=max_shard_size, **kwargs)
+        save = partial(self.save_pretrained, max_shard_size=max_shard_size)
+        return publish(save, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
 
 
 def weights_sha256(weights: dict[str, Tensor]) -> str:

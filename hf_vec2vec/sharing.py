@@ -1,4 +1,4 @@
-"""A translator's way to the Hub: in one commit, or not at all."""
+"""The way to the Hub of a translator or a student: in one commit, or not at all."""
 
 import json
 import re
@@ -15,7 +15,6 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers.utils import logging
 
 from .model_card import model_card
-from .modeling_vec2vec import Vec2VecModel
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"
@@ -27,7 +26,7 @@ T = TypeVar("T")
 
 
 def publish(
-    model: Vec2VecModel,
+    save: Callable[[Path], None],
     repo_id: str,
     *,
     card: str | Callable[[Path], str],
@@ -37,12 +36,11 @@ def publish(
     token: str | bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
-    max_shard_size: int | str = "50GB",
 ) -> CommitInfo:
-    """Push a translator: weights as safetensors, config, the code that loads them without this package, and a card.
+    """Push a model and its card.
 
     Args:
-        model: the translator.
+        save: writes the model into a folder, which exists: `model.save_pretrained`.
         repo_id: `ORG/NAME`; made if it does not exist.
         card: text of the card, or what gives it for the folder that the model was saved in.
         commit_message, commit_description: of the commit.
@@ -50,14 +48,13 @@ def publish(
         token: of the Hub; the one that you logged in with by default.
         revision: branch, made if it does not exist; `main` by default.
         create_pr: open a pull request instead of committing.
-        max_shard_size: of a file of weights.
 
     Raises:
         OSError: if the Hub refuses or cannot be reached. No commit was made then.
     """
     with TemporaryDirectory() as folder:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-        _name_local_encoders(Path(folder) / "config.json")
+        save(Path(folder))
+        _name_local_models(Path(folder))
         with one_message(repo_id):
             text = card if isinstance(card, str) else patiently(partial(card, Path(folder)))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
@@ -128,16 +125,23 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
     return write
 
 
-def _name_local_encoders(config_file: Path) -> None:
+def _name_local_models(folder: Path) -> None:
     """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name, as `./NAME`.
 
     Without the dot it would read as the id of whatever the Hub has under that name.
     """
-    config = json.loads(config_file.read_text())
-    for settings in filter(None, (config.get("encoders") or {}).values()):
-        if Path(settings["model"]).is_dir():
-            settings["model"] = f"./{Path(settings['model']).resolve().name}"
-    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    def named(model: str | None) -> str | None:
+        return f"./{Path(model).resolve().name}" if model and Path(model).is_dir() else model
+
+    for name in ("config.json", "adapter_config.json"):
+        if (file := folder / name).exists():
+            config = json.loads(file.read_text())
+            for settings in filter(None, (config.get("encoders") or {}).values()):
+                settings["model"] = named(settings["model"])
+            if "base_model_name_or_path" in config:
+                config["base_model_name_or_path"] = named(config["base_model_name_or_path"])
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def patiently(call: Callable[[], T]) -> T:

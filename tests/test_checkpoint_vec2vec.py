@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 
 import pytest
@@ -99,8 +100,36 @@ def test_fields_of_a_newer_version_are_named(saved, tiny_model):
     with pytest.warns(UserWarning, match=r"fields \['temperature'\], which this version .* upgrade"):
         Vec2VecModel.from_pretrained(saved)
     edit_config(saved, norm="of the future")
-    with pytest.raises(ValueError, match="config is broken or of another version: .*'norm'"):
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(ValueError, match="config.json` is broken or of another version: .*'norm'"):
+            cls.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.json", "[]", "must hold fields and their values, but holds a list"),
+        ("config.json", '{"dtype": "__import__"}', "config or index of weights is broken: .*__import__"),
+        ("config.json", '{"model_type": "vec2vec", ', "not a valid JSON file"),
+        ("model.safetensors.index.json", "{}", "config or index of weights is broken: KeyError 'weight_map'"),
+        ("model.safetensors.index.json", "{", "config or index of weights is broken: JSONDecodeError"),
+    ],
+)
+def test_broken_json_is_one_message(saved, file, text, message):
+    if "index" in file:
+        (saved / "model.safetensors").unlink()
+    (saved / file).write_text(text)
+    with pytest.raises((ValueError, OSError), match=message) as caught:
         Vec2VecModel.from_pretrained(saved)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_config_cannot_ask_for_code(saved):
+    """transformers fetches and runs a kernel from the Hub where a config names one as its attention."""
+    for field in ("attn_implementation", "_attn_implementation", "experts_implementation"):
+        edit_config(saved, **{field: "org/kernel"})
+        for cls in (Vec2VecModel, AutoModel):
+            assert cls.from_pretrained(saved).config._attn_implementation != "org/kernel"
 
 
 def test_weights_that_are_left_over_are_not_ignored(saved):
@@ -127,6 +156,16 @@ def test_pickles_are_never_read(saved, tiny_model, tmp_path):
     for cls in (Vec2VecModel, AutoModel):
         with pytest.raises(OSError, match=r"model\.safetensors"):
             cls.from_pretrained(saved)
+    index = saved / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(tiny_model.state_dict(), "pytorch_model.bin")}))
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(OSError, match="lists 'pytorch_model.bin': only weights in safetensors are read"):
+            cls.from_pretrained(saved)
+    index.unlink()
+    shutil.move(saved / "pytorch_model.bin", saved / "model.safetensors")
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(ValueError, match="may be truncated or damaged"):
+            cls.from_pretrained(saved)
     with pytest.raises(ValueError, match="`use_safetensors` is False"):
         Vec2VecModel.from_pretrained(saved, use_safetensors=False)
     assert not (tmp_path / "exploded").exists()
@@ -152,12 +191,15 @@ def test_a_full_disk_leaves_the_old_checkpoint(saved, tiny_model, tmp_path):
         {"hidden_dim": 10**15},
         {"adapter_layers": 10**9},
         {"latent_dim": 1 << 20},
+        {"embedding_dims": {"a": 6, "b": 4} | {f"s{i}": 1 << 20 for i in range(99)}},  # all that is there has its shape
     ],
 )
 def test_a_malicious_config_does_no_harm(saved, fields):
     edit_config(saved, **fields)
-    with pytest.raises(ValueError, match="`embedding_dims|`hidden_dim|`adapter_layers|may be truncated"):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="`embedding_dims|`hidden_dim|`adapter_layers|weights are missing"):
         Vec2VecModel.from_pretrained(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 def test_a_failed_save_does_not_mix_two_models(saved, tiny_model, tmp_path):

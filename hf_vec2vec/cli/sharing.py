@@ -34,7 +34,7 @@ def run_push(argv: list[str]) -> None:
         return str(model_card(saved, facts, name=args.repo_id))
 
     done = publish(
-        model,
+        model.save_pretrained,
         args.repo_id,
         card=card,
         private=args.private or None,
