@@ -56,7 +56,8 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
     name, results, texts = name or folder.name, facts.get("results") or [], facts.get("texts") or ""
     shown = harmless(facts)
     known = config.encoders or facts.get("encoders", {})  # in the config since checkpoints record it
-    encoders = {space: known.get(space) for space in config.spaces}
+    recorded = {space: known.get(space) or {} for space in config.spaces}
+    encoders = {space: record if isinstance(record.get("model"), str) else None for space, record in recorded.items()}
     data = ModelCardData(
         license="apache-2.0",
         library_name="hf_vec2vec",
@@ -103,7 +104,7 @@ def harmless(value):
 
 
 def _base_models(encoders: dict[str, dict | None]) -> list[str] | None:
-    models = [encoder["model"] for encoder in encoders.values() if encoder and "model" in encoder]
+    models = [encoder["model"] for encoder in encoders.values() if encoder]
     ids = [BUNDLED[m].hub_id if m in BUNDLED else m for m in models if not Path(m).is_dir()]
     # A local folder, there or not, means nothing on another machine.
     return [i for i in ids if HUB_ID.fullmatch(i)] or None
@@ -129,7 +130,7 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
 
 
 def _made_by(encoder: dict | None) -> str:
-    if not encoder or "model" not in encoder:
+    if encoder is None:
         return "an encoder that was not recorded"
     name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
     parts = [name, f"{encoder.get('pooling', 'mean')} pooling of layer {encoder.get('layer', -1)}"]

@@ -1,6 +1,7 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from .alignment import matched_cosines
 from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from .energy import RunCost
+from .evaluation import evaluate_translation
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -247,10 +249,20 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             "steps": self.state.global_step,
             "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
+            "results": self._results(),
             **self.cost(),
             **surroundings(),
             **self.record,
         }
+
+    def _results(self) -> list[dict]:
+        """The table of translation, beside baselines and oracles, if there are pairs; not while training goes on."""
+        data = self.eval_dataset
+        if not isinstance(data, PairedEmbeddings) or self._started is not None:
+            return []
+        ends = combinations(data.spaces, 2)
+        tables = [evaluate_translation({"translator": self.translator}, data, source=a, target=b) for a, b in ends]
+        return [row for table in tables for row in table]
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
