@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import platform
 import re
 from pathlib import Path
@@ -34,8 +35,18 @@ def write_model_card(folder: Path, facts: dict | None = None, results: list[dict
     if results is not None:
         facts = facts | {"results": results}
     card = model_card(folder, facts)
-    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
-    card.save(folder / "README.md")
+    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
+    write_whole(folder / "README.md", str(card))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write text, or leave the file as it was: on a full disk too."""
+    partial = file.with_name(f".partial-{file.name}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_facts(folder: Path) -> dict:

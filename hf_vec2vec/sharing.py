@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 from transformers.utils import logging
 
 from .model_card import model_card
@@ -50,12 +50,12 @@ def publish(
         create_pr: open a pull request instead of committing.
 
     Raises:
-        OSError: if the Hub refuses or cannot be reached. No commit was made then.
+        OSError: if the Hub refuses or cannot be reached, or the disk is full. No commit was made then.
     """
     with TemporaryDirectory() as folder:
-        save(Path(folder))
-        _name_local_models(Path(folder))
         with one_message(repo_id):
+            save(Path(folder))
+            _name_local_models(Path(folder))
             text = card if isinstance(card, str) else patiently(partial(card, Path(folder)))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         return publish_folder(
@@ -103,7 +103,10 @@ def publish_folder(
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo, branch=revision, exist_ok=True)
-        there = map(PurePosixPath, api.list_repo_files(repo, revision=revision))
+        try:
+            there = [PurePosixPath(path) for path in api.list_repo_files(repo, revision=revision)]
+        except (EntryNotFoundError, RevisionNotFoundError):  # no commit yet
+            there = []
         weights = {str(p) for p in there if p.parent == PurePosixPath(path_in_repo) and WEIGHTS.fullmatch(p.name)}
         operations = [CommitOperationDelete(path) for path in sorted(weights - added.keys())]
         operations += [CommitOperationAdd(path, file) for path, file in added.items()]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -136,8 +137,18 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         """The parent's `train`; afterwards no parameter is frozen."""
         try:
             return super().train(*args, **kwargs)
+        except UnpicklingError as error:
+            raise ValueError(
+                "`resume_from_checkpoint` has a file that is damaged or could run code, for it holds more than numbers. It "
+                "was not read: take another checkpoint."
+            ) from error
         finally:
             self.accelerator.unwrap_model(self.model).requires_grad_(True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if not list(Path(resume_from_checkpoint).glob("*.safetensors")):
+            raise OSError(f"`resume_from_checkpoint` {resume_from_checkpoint!r} has no weights in safetensors.")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)

@@ -5,11 +5,13 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_trainer import build
 from transformers import AutoModel
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.checkpoint_vec2vec import weights_sha256
 from hf_vec2vec.cli import main
+from hf_vec2vec.model_card import write_model_card
 
 
 @pytest.fixture
@@ -126,18 +128,40 @@ def test_weights_that_are_left_over_are_not_ignored(saved):
         Vec2VecModel.from_pretrained(saved)
 
 
-def test_pickles_are_never_read(saved, tiny_model, tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "exploded"), "w"))
+class Bomb:
+    """Leaves a trace where it is unpickled."""
 
-    torch.save({"weights": Bomb()}, saved / "adapter_model.bin")
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (open, (str(self.trace), "w"))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "pytorch_model.bin"])
+def test_checkpoints_of_training_run_no_code(tmp_path, name):
+    build(tmp_path, max_steps=2, save_strategy="steps", save_steps=2).train()
+    checkpoint = tmp_path / "checkpoint-2"
+    torch.save(Bomb(tmp_path / "exploded"), checkpoint / name)
+    if name == "pytorch_model.bin":
+        (checkpoint / "model.safetensors").unlink()
+    trainer = build(tmp_path, max_steps=4, save_steps=2)
+    if name == "training_args.bin":  # which nobody reads
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+    else:
+        with pytest.raises((ValueError, OSError), match="could run code|no weights in safetensors"):
+            trainer.train(resume_from_checkpoint=str(checkpoint))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_pickles_are_never_read(saved, tiny_model, tmp_path):
+    torch.save({"weights": Bomb(tmp_path / "exploded")}, saved / "adapter_model.bin")
     (saved / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": ["linear"]}')
     for cls in (Vec2VecModel, AutoModel):
         with pytest.raises(ValueError, match="asks for an adapter"):
             cls.from_pretrained(saved)
     (saved / "adapter_config.json").unlink()
-    torch.save({"weights": Bomb()}, saved / "pytorch_model.bin")
+    torch.save({"weights": Bomb(tmp_path / "exploded")}, saved / "pytorch_model.bin")
     (saved / "model.safetensors").unlink()
     for cls in (Vec2VecModel, AutoModel):
         with pytest.raises(OSError, match=r"model\.safetensors"):
@@ -158,6 +182,7 @@ def test_pickles_are_never_read(saved, tiny_model, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(saved):
+    write_model_card(saved, {"seed": 1})
     before = {file.name: file.read_bytes() for file in saved.iterdir()}
     model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 600, "b": 400}, hidden_dim=16))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -165,6 +190,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(saved):
     try:
         with pytest.raises(OSError, match="was not written and is as it was before") as caught:
             model.save_pretrained(saved)
+        with pytest.raises(OSError, match="File too large"):
+            write_model_card(saved, {"seed": 1, "texts": "x" * 200_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(str(caught.value).splitlines()) == 1

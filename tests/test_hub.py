@@ -93,7 +93,7 @@ def test_push_command_branches_pull_requests_and_private_repositories(tmp_path, 
     card = "---\nlicense: mit\n---\nWritten by hand."
     (tmp_path / "model" / "README.md").write_text(card)
     pushes = [
-        ["model", "--private"],
+        ["model", "--private", "--tag", "v1"],
         ["model", "--revision", "next/one"],
         ["better", "--create_pr", "--commit_message", "Better"],
     ]
@@ -104,11 +104,14 @@ def test_push_command_branches_pull_requests_and_private_repositories(tmp_path, 
     assert hub.files("org/hidden") == TRANSLATOR
     assert hub.read("org/hidden", "README.md").decode() == card
     assert hub.repositories["org/hidden"].private
-    assert hub.files("org/hidden", "next/one") == TRANSLATOR
+    assert hub.files("org/hidden", "next/one") == hub.files("org/hidden", "v1") == TRANSLATOR
+    again = command(publisher, [lines[0]])
+    assert again.returncode == 1
+    assert "`tag` 'v1' was not made, but" in again.stderr
     assert hub.history("org/hidden", "refs/pr/1") == ["Better", "Upload translator", "initial commit"]
 
     rows = torch.randn(9, 6)
-    known = [{"token": "secret"} | revision for revision in ({}, {"revision": "next/one"}, {"revision": "refs/pr/1"})]
+    known = [{"token": "secret"} | revision for revision in ({}, {"revision": "v1"}, {"revision": "refs/pr/1"})]
     unknown = [{}, {"token": "wrong"}, {"token": "other"}]
     hub.tokens["other"] = "other"
     calls = [("org/hidden", kwargs) for kwargs in [*unknown, *known]]

@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..bundled import BUNDLED
-from ..model_card import HUB_ID, harmless
+from ..model_card import HUB_ID, harmless, write_whole
 from .arguments import DistillationTrainingArguments
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "student_card.md"
@@ -29,8 +29,8 @@ def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArgu
         facts: of [`DistillationTrainer.facts`].
         args: of the trainer.
     """
-    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
-    student_card(facts, args, name=folder.name).save(folder / "README.md")
+    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
+    write_whole(folder / "README.md", str(student_card(facts, args, name=folder.name)))
 
 
 def student_card(facts: dict, args: DistillationTrainingArguments, *, name: str) -> ModelCard:
