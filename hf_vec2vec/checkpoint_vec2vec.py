@@ -29,8 +29,9 @@ class CheckedPreTrainedModel(PreTrainedModel):
         """
         folder = Path(save_directory)
         pushed = kwargs.pop("push_to_hub", False)
-        of_hub = ("repo_id", "commit_message", "private", "token", "create_pr")
+        of_hub = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
         hub = {name: kwargs.pop(name) for name in of_hub if name in kwargs}
+        hub |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
         self.config.weights_sha256 = weights_sha256(self.state_dict() if state_dict is None else state_dict)
         try:
             folder.mkdir(parents=True, exist_ok=True)

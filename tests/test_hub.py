@@ -129,11 +129,13 @@ def test_a_model_pushes_itself_with_a_true_card(tmp_path, hub, publisher, tiny_m
 from hf_vec2vec import Vec2VecModel
 model = Vec2VecModel.from_pretrained({str(tmp_path / "model")!r})
 model.push_to_hub("org/one", private=True, tags=["mine"])
-model.save_pretrained({str(tmp_path / "copy")!r}, push_to_hub=True, repo_id="org/two")
+model.save_pretrained({str(tmp_path / "copy")!r}, push_to_hub=True, repo_id="org/two", revision="next", max_shard_size=3000)
 """
     done = publisher.run(code)
     assert done.returncode == 0, done.stderr
-    assert hub.files("org/one") == hub.files("org/two") == TRANSLATOR
+    assert hub.files("org/one") == TRANSLATOR
+    assert hub.files("org/two") == set()
+    assert "model.safetensors.index.json" in hub.files("org/two", "next")
     card = hub.read("org/one", "README.md").decode()
     assert "- mine" in card
     assert 'from_pretrained("org/one")' in card
