@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from transformers.utils import logging
 
 from .model_card import model_card
@@ -104,16 +104,41 @@ def publish_folder(
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo, branch=revision, exist_ok=True)
         try:
-            there = [PurePosixPath(path) for path in api.list_repo_files(repo, revision=revision)]
-        except (EntryNotFoundError, RevisionNotFoundError):  # no commit yet
-            there = []
+            before = api.model_info(repo, revision=revision)
+            there = [PurePosixPath(file.rfilename) for file in before.siblings or []]
+        except RevisionNotFoundError:  # no commit yet
+            before, there = None, []
         weights = {str(p) for p in there if p.parent == PurePosixPath(path_in_repo) and WEIGHTS.fullmatch(p.name)}
         operations = [CommitOperationDelete(path) for path in sorted(weights - added.keys())]
         operations += [CommitOperationAdd(path, file) for path, file in added.items()]
-        return api.create_commit(repo, operations, commit_message=commit_message, revision=revision, **kwargs)
+        try:
+            return api.create_commit(repo, operations, commit_message=commit_message, revision=revision, **kwargs)
+        except (HfHubHTTPError, ValueError, RuntimeError, OSError):  # refused, or broken off before the commit was sent
+            raise
+        except Exception as error:  # the connection broke off, perhaps after the commit was made
+            return made(repo, before and before.sha, error)
+
+    def made(repo: str, before: str | None, error: Exception) -> CommitInfo:
+        try:
+            last = None if kwargs.get("create_pr") else api.list_repo_commits(repo, revision=revision)[0]
+        except Exception:
+            last = None
+        if last is None:
+            raise CommitUnknownError(
+                f"`repo_id` {repo!r}: the connection broke off while the commit was sent, and whether it was made is not "
+                f"known. Look at {api.endpoint}/{repo} before you push again."
+            ) from error
+        if last.commit_id == before or last.title != commit_message:
+            raise error
+        url = f"{api.endpoint}/{repo}/commit/{last.commit_id}"
+        return CommitInfo(commit_url=url, commit_message=last.title, commit_description=last.message, oid=last.commit_id)
 
     with one_message(repo_id):
         return patiently(push)
+
+
+class CommitUnknownError(OSError):
+    """The Hub fell silent before it said whether it made a commit."""
 
 
 def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -> Callable[[Path], str]:
@@ -171,6 +196,8 @@ def one_message(repo_id: str) -> Iterator[None]:
     """Whatever goes wrong on the way to the Hub, as an `OSError` of one line."""
     try:
         yield
+    except CommitUnknownError:
+        raise
     except Exception as error:  # of the network, the server and the client's checks, with no base in common
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
         reason = " ".join(str(cause).split()) or type(cause).__name__

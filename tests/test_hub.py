@@ -241,7 +241,7 @@ def test_the_loopback_hub_speaks_to_the_unmodified_client(tmp_path, hub, publish
 
 
 def test_what_goes_wrong_on_the_way(tmp_path, hub, publisher, tiny_model):
-    for name in ("patient", "error", "dropped", "stranger/not-ours"):
+    for name in ("patient", "error", "dropped", "stranger/not-ours", "silent"):
         with torch.no_grad():
             tiny_model.normalizers["a"].mean.add_(1)  # other weights, for the Hub keeps what it has seen
         tiny_model.save_pretrained(tmp_path / name)
@@ -251,20 +251,24 @@ def test_what_goes_wrong_on_the_way(tmp_path, hub, publisher, tiny_model):
     hub.fail("PUT /lfs", 500)
     hub.fail("POST /api/models/org/error/commit", 500)
     hub.fail("POST /api/models/org/dropped/commit", "drop")
+    hub.fail("POST /api/models/org/silent/commit", "cut", times=2)  # the commit is made, and the answer lost
     code = f"""
 from hf_vec2vec.cli import main
-for name in ("org/patient", "org/error", "org/dropped", "stranger/not-ours"):
+for name in ("org/patient", "org/error", "org/dropped", "stranger/not-ours", "org/silent"):
     folder = {str(tmp_path)!r} + "/" + name.removeprefix("org/")
     print(name, main(["push", folder, "--repo_id", name, "--revision", "main"]))
+print("pull request", main(["push", {str(tmp_path / "dropped")!r}, "--repo_id", "org/silent", "--create_pr"]))
 """
     done = publisher.run(code)
-    codes = dict(line.split() for line in done.stdout.splitlines() if "→" not in line)
-    assert codes == {"org/patient": "0", "org/error": "2", "org/dropped": "2", "stranger/not-ours": "2"}, done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("hf-vec2vec push: ")]
+    codes = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines() if "→" not in line)
+    refused = {"org/error": "2", "org/dropped": "2", "stranger/not-ours": "2"}
+    assert codes == {"org/patient": "0", "org/silent": "0", "pull request": "2"} | refused, done.stderr
+    *errors, unknown = [line for line in done.stderr.splitlines() if line.startswith("hf-vec2vec push: ")]
     assert len(errors) == 3
     assert all("no commit was made, nothing is published" in error for error in errors)
+    assert "whether it was made is not known" in unknown
     assert not hub.faults  # each one was met
-    assert hub.files("org/patient") == TRANSLATOR
+    assert hub.files("org/patient") == hub.files("org/silent") == TRANSLATOR
     assert hub.files("org/error") == hub.files("org/dropped") == set()
 
 
