@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,9 @@ class EncoderSettings:
     max_length: int
     normalize: bool
     mask_first_token: bool
+
+
+RECORDED = {field.name: str if field.type is Pooling else field.type for field in fields(EncoderSettings)}
 
 
 class TextEncoder:
@@ -208,7 +211,7 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
         device: see [`TextEncoder`].
 
     Raises:
-        ValueError: if the config does not record it, or it cannot be found here.
+        ValueError: if the config does not record it, the record is broken, or the encoder cannot be found here.
     """
     settings = (config.encoders or {}).get(space)
     if settings is None:
@@ -216,10 +219,19 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
             f"`space` {space!r}: the translator does not record which encoder made it. Embed the texts yourself and pass "
             "the vectors."
         )
+    if {name: type(value) for name, value in settings.items()} != RECORDED:
+        raise ValueError(
+            f"`space` {space!r}: its encoder's record is incomplete, broken or of another version: {settings}. Embed the "
+            "texts yourself and pass the vectors."
+        )
     try:
         return TextEncoder(**settings, device=device)
     except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
-        raise ValueError(f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded here. Put that encoder there, or "
+            f"embed the texts yourself and pass the vectors. {reason}"
+        ) from error
 
 
 @contextmanager

@@ -1,23 +1,22 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
-import time
 from collections.abc import Mapping
-from concurrent.futures import Future
-from functools import partial
+from itertools import combinations
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import CommitInfo, HfApi
 from torch import Tensor
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
-from transformers.utils import logging
+from transformers.trainer_utils import EvalLoopOutput
 
 from .alignment import matched_cosines
 from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
+from .energy import RunCost
+from .evaluation import evaluate_translation
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -31,15 +30,13 @@ from .metrics import translation_metrics
 from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .sharing import CHECKPOINTS, one_message, publish, publish_folder
+from .publishing import PublishesItself
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
-
-logger = logging.get_logger(__name__)
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(ComponentLog, Trainer):
+class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -102,7 +99,6 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         self.label_names = []
         self.loss_is_scaled_for_ga = False
         self.record = {}  # what the card should say of this run that the trainer cannot know
-        self._seconds, self._started = 0.0, None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -139,12 +135,20 @@ class Vec2VecTrainer(ComponentLog, Trainer):
 
     def train(self, *args, **kwargs):
         """The parent's `train`; afterwards no parameter is frozen."""
-        self._started = time.monotonic()
         try:
             return super().train(*args, **kwargs)
+        except UnpicklingError as error:
+            raise ValueError(
+                "`resume_from_checkpoint` has a file that is damaged or could run code, for it holds more than numbers. It "
+                "was not read: take another checkpoint."
+            ) from error
         finally:
-            self._seconds, self._started = self._training_seconds(), None
             self.accelerator.unwrap_model(self.model).requires_grad_(True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if not list(Path(resume_from_checkpoint).glob("*.safetensors")):
+            raise OSError(f"`resume_from_checkpoint` {resume_from_checkpoint!r} has no weights in safetensors.")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)
@@ -234,84 +238,13 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         if self.is_world_process_zero():
             write_model_card(Path(self.args.output_dir), self.facts())
 
-    def init_hf_repo(self, *args, **kwargs) -> None:
-        """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
-        with one_message(self._repo_id()):
-            super().init_hf_repo(*args, **kwargs)
+    def save_published(self, folder: Path) -> None:
+        """Write what is published: the translator, without discriminators and optimizer."""
+        self.translator.save_pretrained(folder)
 
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs,
-    ) -> CommitInfo | Future | None:
-        """Publish the translator and its card in one commit, and leave both in `output_dir`.
-
-        Args:
-            commit_message: of the commit.
-            blocking: wait for it; else a future of it is returned.
-            token, private: default to `hub_token` and `hub_private_repo`.
-            revision: branch; defaults to `hub_revision`.
-            kwargs: of `create_model_card`.
-
-        Raises:
-            OSError: if the Hub refuses or cannot be reached. No commit was made then.
-        """
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if not self.is_world_process_zero():
-            return None
-        self.translator.save_pretrained(self.args.output_dir)
-        self.create_model_card(**kwargs)
-        push = partial(self._publish, commit_message, token=token, revision=revision, private=private)
-        return push() if blocking else HfApi().run_as_future(push)
-
-    def _publish(self, message: str, *, token=None, revision=None, private=None) -> CommitInfo:
-        """Push the translator as it is now, with a card that says how far the run is."""
-        args = self.args
-        return publish(
-            self.translator,
-            self._repo_id(),
-            card=lambda folder: str(model_card(folder, self.facts(), name=self._repo_id())),
-            commit_message=message,
-            token=token or args.hub_token,
-            revision=revision or args.hub_revision,
-            private=args.hub_private_repo if private is None else private,
-        )
-
-    def _repo_id(self) -> str:
-        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """At every save, unless `hub_strategy` is "end": publish the translator as it is.
-
-        With "checkpoint" and "all_checkpoints" the checkpoint goes to a branch of its own. A push that fails does not stop
-        training: what it would have published is on disk, and the next one comes.
-        """
-        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
-            return
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        message = f"Training in progress, step {self.state.global_step}"
-        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
-        try:
-            self._publish(message)
-            if name := names.get(self.args.hub_strategy):
-                publish_folder(
-                    Path(checkpoint_folder),
-                    self._repo_id(),
-                    path_in_repo=name,
-                    revision=CHECKPOINTS,
-                    private=self.args.hub_private_repo,
-                    token=self.args.hub_token,
-                    commit_message=message,
-                )
-        except OSError as error:
-            logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
-
-    def _training_seconds(self) -> float:
-        return self._seconds + (time.monotonic() - self._started if self._started else 0)
+    def card(self, folder: Path, name: str) -> str:
+        """The card of the translator in a folder, as far as the run is now."""
+        return str(model_card(folder, self.facts(), name=name))
 
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
@@ -327,10 +260,20 @@ class Vec2VecTrainer(ComponentLog, Trainer):
             "steps": self.state.global_step,
             "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
-            "seconds": self._training_seconds(),
+            "results": self._results(),
+            **self.cost(),
             **surroundings(),
             **self.record,
         }
+
+    def _results(self) -> list[dict]:
+        """The table of translation, beside baselines and oracles, if there are pairs; not while training goes on."""
+        data = self.eval_dataset
+        if not isinstance(data, PairedEmbeddings) or self._started is not None:
+            return []
+        ends = combinations(data.spaces, 2)
+        tables = [evaluate_translation({"translator": self.translator}, data, source=a, target=b) for a, b in ends]
+        return [row for table in tables for row in table]
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from .alignment import align, fit_statistics
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
+from .energy import Reading
 from .modeling_vec2vec import Vec2VecModel
 from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
@@ -96,7 +96,7 @@ def train_translator(
         raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=training_args.seed)
     aligned = translator_args.init == "alignment"
-    replaced, started = output / ".replaced", time.monotonic()
+    replaced, before = output / ".replaced", Reading.now()
     with training_args.main_process_first(local=False):
         if resume and aligned:
             model, report = _saved_alignment(Path(resume).parent / "alignment")
@@ -110,7 +110,7 @@ def train_translator(
         if aligned and training_args.should_save:
             model.save_pretrained(output / "alignment")
             (output / "alignment" / REPORT).write_text(json.dumps(report, indent=2))
-    aligned_at = time.monotonic()
+    cost = before.cost()
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
     trainer.record = {
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
@@ -122,7 +122,7 @@ def train_translator(
         "report": report,
     }
     if aligned and not resume:
-        trainer.record["alignment_seconds"] = aligned_at - started
+        trainer.record |= {"alignment_seconds": cost["seconds"], "alignment_watt_hours": cost["watt_hours"]}
     start = trainer.evaluate()
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"

@@ -80,7 +80,7 @@ def parse(run: Callable, synopsis: str, argv: list[str], kinds: list[type], posi
             if action.dest in hidden or action.option_strings[:1] == ["--no_strict_unpaired"]:
                 action.help = argparse.SUPPRESS
             action.help = SHOWN.get(action.dest) or action.help
-    parsed = parser.parse_args_into_dataclasses(argv)
+    parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)  # beside `sys.argv[0]`
     namespace = parsed[len(kinds)]
     return [*parsed[: len(kinds)], *([namespace.model_folder] if positional else [])]
 
