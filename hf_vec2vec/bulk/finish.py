@@ -1,10 +1,9 @@
 """What makes a folder of Arrow shards a saved `datasets.Dataset`."""
 
 import json
-from dataclasses import asdict
 
 import pyarrow as pa
-from datasets import DatasetInfo, Features
+from datasets import Features
 
 
 def dataset_files(schema: pa.Schema, shards: list[dict]) -> dict[str, str]:
@@ -23,5 +22,6 @@ def dataset_files(schema: pa.Schema, shards: list[dict]) -> dict[str, str]:
         "_output_all_columns": False,
         "_split": None,
     }
-    info = asdict(DatasetInfo(features=Features.from_arrow_schema(schema)))
+    features = Features.from_arrow_schema(schema).to_dict()
+    info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     return {"state.json": json.dumps(state, indent=2), "dataset_info.json": json.dumps(info, indent=2)}

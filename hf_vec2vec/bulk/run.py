@@ -229,8 +229,8 @@ class Run:
             if self.invalid_rows == "stop":
                 raise ValueError(
                     f"`input` {part.name!r}, row {ranges[0][0]:,}: {_what(rows[invalid.nonzero()[0, 0]])}. "
-                    f"{int(invalid.sum()):,} of the {len(rows):,} rows from {block.first:,} on are such. What is complete stays. "
-                    "`invalid_rows` drop leaves such rows out and goes on from here, mark makes them NaN."
+                    f"{int(invalid.sum()):,} of the {len(rows):,} rows from {block.first:,} on are such. What is complete "
+                    "stays. `invalid_rows` drop leaves such rows out and goes on from here, mark makes them NaN."
                 )
             if self.invalid_rows == "drop":
                 rows = rows[~invalid]

@@ -67,8 +67,8 @@ def translate_store(
     """Translate vectors on disk, or of a streamed data set, in constant memory.
 
     `output` without a suffix is a folder of shards. A run that was killed goes on where it was when it is started again,
-    and under `accelerate launch` each process takes its share of the shards. With a suffix it is one file, which appears when
-    it is complete, and not before. Rows keep their order; Parquet and Arrow keep the other columns.
+    and under `accelerate launch` each process takes its share of the shards. With a suffix it is one file, which appears
+    when it is complete, and not before. Rows keep their order; Parquet and Arrow keep the other columns.
 
     Args:
         model: the translator.
