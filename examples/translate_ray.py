@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("translator", "source", "target", "input", "output"):
         parser.add_argument(name)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cpus", type=float, default=0.5, help="of each worker; what all leave over reads and writes")
     parser.add_argument("--gpus", type=float, default=0, help="of each worker")
     parser.add_argument("--batch_size", type=int, default=8192)
     args = parser.parse_args(argv)
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         batch_format="pyarrow",
         batch_size=args.batch_size,
         compute=ray.data.ActorPoolStrategy(size=args.workers),
-        num_gpus=args.gpus or None,
+        num_cpus=args.cpus,
+        num_gpus=args.gpus,
     )
     translated.write_parquet(args.output)
 

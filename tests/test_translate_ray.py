@@ -31,7 +31,7 @@ def test_two_workers_translate_a_folder_and_keep_ids(tmp_path):
     words = [tmp_path / "model", "a", "b", tmp_path / "store", tmp_path / "out", "--workers", 2, "--batch_size", 100]
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     command = [sys.executable, EXAMPLE, *words]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=500, env=environment)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found = pq.read_table(tmp_path / "out").sort_by("id")
     assert found["id"].to_pylist() == list(range(3000))
