@@ -128,7 +128,7 @@ def start(
     """Run `worker` in fresh processes; what each printed."""
     command = [sys.executable]
     if processes > 1:
-        command += ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+        command += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
         command += ["--num_processes", str(processes), "--main_process_port", "29655", "--dynamo_backend", "no"]
     command += [__file__, str(store), str(folder / "model"), str(folder / "out"), dtype]
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})

@@ -16,7 +16,8 @@ from test_bulk import contents, table, vectors_of
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
 pytestmark = pytest.mark.slow
-LAUNCH = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+# Accelerate starts several processes on CPUs under this name, too; they find no GPU and take gloo.
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
 LAUNCH += ["--dynamo_backend", "no", "--num_processes", "2", "--main_process_port", "29631", "-m", "hf_vec2vec.cli"]
 
 
@@ -66,7 +67,7 @@ def test_an_error_of_one_process_ends_all(folder):
 
 
 def test_a_killed_process_leaves_no_lock_and_its_shards(folder):
-    np.save(folder / "large.npy", vectors_of(200_000))
+    np.save(folder / "large.npy", vectors_of(40_000))
     words = command(folder, "killed", "--input", folder / "large.npy", "--output_format", "npy")
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     while not list((folder / "killed").glob("data-*")) and process.poll() is None:

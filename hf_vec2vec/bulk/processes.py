@@ -20,7 +20,7 @@ class Processes:
         if self.count > 1:
             from accelerate import PartialState
 
-            state = PartialState(timeout=PATIENCE)
+            state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # gloo where there is no GPU
             self.index, self.device = state.process_index, state.device
         else:
             self.index, self.device = 0, torch.device("cuda" if torch.cuda.is_available() else "cpu")
