@@ -214,6 +214,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(model, tmp_path, kill, 
     assert writes > 12
 
 
+def test_a_run_that_was_killed_before_its_manifest_is_begun_anew(model, tmp_path):
+    np.save(tmp_path / "x.npy", vectors_of(50))
+    (tmp_path / "out" / ".records").mkdir(parents=True)
+    (tmp_path / "out" / ".partial-manifest.json").write_text("{")
+    assert translate_store(model, tmp_path / "x.npy", tmp_path / "out", **SMALL).rows == 50
+
+
 def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(model, tmp_path, kill, monkeypatch):
     for part, rows in enumerate((100, 33)):
         pq.write_table(table(vectors_of(rows, part), 100 * part), tmp_path / f"{part}.parquet", row_group_size=30)

@@ -52,7 +52,7 @@ def test_two_processes_make_what_one_makes(folder, streamed):
     assert "by process 2 of 2" in done.stdout
     assert contents(folder / one) == contents(folder / two)
     assert load_from_disk(folder / two)["id"][:] == list(range(1000))
-    assert run(command(folder, two, *given)).stdout.startswith("18 shards were there already")
+    assert "shards were there already" in run(command(folder, two, *given)).stdout
 
 
 def test_an_error_of_one_process_ends_all(folder):
@@ -72,8 +72,8 @@ def test_a_killed_process_leaves_no_lock_and_its_shards(folder):
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     while not list((folder / "killed").glob("data-*")) and process.poll() is None:
         time.sleep(0.01)
-    second = run(words)
-    assert "another process is writing there" in second.stderr or process.poll() is not None
+    process.send_signal(signal.SIGSTOP)  # it holds the lock for as long as the second one needs to start
+    assert "another process is writing there" in run(words).stderr
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert json.loads((folder / "killed" / "manifest.json").read_text())["complete"] is False

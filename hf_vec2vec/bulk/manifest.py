@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ..version import __version__
 
-MANIFEST, RECORDS, LOCK, CHECKSUMS = "manifest.json", ".records", ".lock", "checksums.xxh128"
+MANIFEST, RECORDS, CHECKSUMS = "manifest.json", ".records", "checksums.xxh128"
 FORMAT = 1
 ENDS = 1 << 16  # bytes at both ends of an input file that tell it from another of its name and size
 
@@ -66,17 +67,19 @@ class Manifest:
                     "ask to overwrite it."
                 )
             return found
-        if any(path.name != LOCK for path in self.folder.iterdir()):
+        # A run that was killed before its first manifest leaves these behind.
+        if any(path.name != RECORDS and not path.name.startswith(".partial-") for path in self.folder.iterdir()):
             raise FileExistsError(
                 f"`output` {str(self.folder)!r} exists already, without a manifest. Choose another, or ask to overwrite it."
             )
-        (self.folder / RECORDS).mkdir()
+        (self.folder / RECORDS).mkdir(exist_ok=True)
         self._write(MANIFEST, {"format_version": FORMAT, "hf_vec2vec": __version__, "complete": False, "job": job})
         return None
 
     def reopen(self, records: dict[str, dict]) -> None:
         """Take a finished folder, of which shards are missing or damaged, for an unfinished one."""
         content = self.read()
+        (self.folder / RECORDS).mkdir(exist_ok=True)
         for record in content.pop("shards", []):
             if record["key"] in records:
                 self.add(record["key"], record)
@@ -122,8 +125,7 @@ class Manifest:
         totals = {"rows": sum(shard["rows"] for shard in shards), "invalid_rows": invalid}
         content |= {"complete": True, **totals, "shards": shards}
         self._write(MANIFEST, content)
-        for path in (self.folder / RECORDS).glob("*.json"):
-            path.unlink()
+        shutil.rmtree(self.folder / RECORDS)
         return content
 
     def _whole(self, record: dict, verify: bool) -> bool:

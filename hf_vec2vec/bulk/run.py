@@ -1,6 +1,5 @@
 """One translation of a store: parts in, shards out."""
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -158,9 +157,8 @@ class Run:
         free = shutil.disk_usage(output.parent).free
         if total is not None and total * width > free * self.processes.count:
             raise OSError(
-                errno.ENOSPC,
                 f"`output` {str(output)!r} needs {total * width / 1e9:,.1f} GB more, and {free / 1e9:,.1f} GB are free. "
-                "Make room, or choose another `dtype` or place",
+                "Make room, or choose another `dtype` or place."
             )
         several = f", process 1 of {self.processes.count}" if self.processes.count > 1 else ""
         shown = self.progress and self.processes.index == 0
@@ -172,10 +170,6 @@ class Run:
                     put((part, None if block is None else self._translate(part, block)))
                     bar.update(0 if block is None else len(block.rows))
             writing.end()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, f"`output` {str(output)!r}: {error.strerror}. {writing.remains}") from error
-            raise
         finally:
             writing.abandon()
 
@@ -258,8 +252,6 @@ class Run:
 class SingleFile:
     """Puts all parts into one file, which appears at the end."""
 
-    remains = "Nothing was written, and what was there is as it was. Make room and start again."
-
     def __init__(self, run: Run, output: Path, rows: int | None):
         self.run, self.writer = run, run.layout.open(output, rows)
 
@@ -282,8 +274,6 @@ class SingleFile:
 
 class ShardsInFolder:
     """Puts each part into a file of its own, with a record once it is there."""
-
-    remains = "Shards that are complete stay: make room and start again with the same command, which goes on from there."
 
     def __init__(self, run: Run, manifest: Manifest):
         self.run, self.manifest, self.writer = run, manifest, None

@@ -1,5 +1,6 @@
 """Translate a store of any size: constant memory, shards, resumable."""
 
+import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .run import InvalidRows, Run, Summary
 from .streams import VectorStream, open_streams
 from .writers import SUFFIXES, TABULAR, Layout, suffix_of
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SINGLE = {".npy": "npy", ".fbin": "fbin", ".f16bin": "fbin", ".i8bin": "fbin", ".safetensors": "safetensors"}
 SINGLE |= {".parquet": "parquet"}
 OUTPUTS = f"a folder, or one file {', '.join(SINGLE)}"
@@ -132,7 +134,13 @@ def translate_store(
         processes=processes,
         progress=progress,
     )
-    summary = run.into_file(output, overwrite) if single else run.into_folder(output, job, overwrite, verify)
+    try:
+        summary = run.into_file(output, overwrite) if single else run.into_folder(output, job, overwrite, verify)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        kept = "Nothing was changed" if single else "Shards that are complete stay, and the same command goes on from there"
+        raise OSError(f"`output` {str(output)!r}: {error.strerror}. {kept}: make room and start again.") from error
     summary.seconds = time.perf_counter() - started
     if kind not in TABULAR and piece.schema is not None:
         summary.dropped_columns = tuple(name for name in piece.schema.names if name != piece.column)

@@ -129,7 +129,13 @@ class Layout:
 
     def open(self, path: Path, rows: int | None) -> "ShardWriter":
         """A writer of a new file at `path`, of so many rows if that is known."""
-        return (TableWriter if self.kind in TABULAR else RawWriter)(self, path, rows)
+        writer = (TableWriter if self.kind in TABULAR else RawWriter)(self, path, rows)
+        try:
+            writer.begin()
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer
 
 
 class ShardWriter:
@@ -138,6 +144,10 @@ class ShardWriter:
     def __init__(self, layout: Layout, path: Path):
         self.layout, self.path, self.rows = layout, path, 0
         self.file = HashedFile(path.with_name(f".partial-{path.name}"))
+
+    def begin(self) -> None:
+        """Write what stands at the start."""
+        raise NotImplementedError
 
     def write(self, values: Values, others: pa.Table | None, valid: Tensor | None) -> None:
         """Append rows, the columns that belong to them, and which of them are valid, where that is marked."""
@@ -174,7 +184,10 @@ class RawWriter(ShardWriter):
         self.expected = rows or 0
         int8 = layout.dtype == "int8"
         self.scales: BinaryIO | None = tempfile.TemporaryFile(dir=path.parent) if int8 else None  # noqa: SIM115
-        self.file.write(self.header(self.expected, layout.dtype, layout.dim))
+
+    def begin(self) -> None:
+        """Write the header."""
+        self.file.write(self.header(self.expected, self.layout.dtype, self.layout.dim))
 
     def write(self, values: Values, others: pa.Table | None, valid: Tensor | None) -> None:
         """See `ShardWriter`."""
@@ -219,7 +232,10 @@ class TableWriter(ShardWriter):
     def __init__(self, layout: Layout, path: Path, rows: int | None):
         super().__init__(layout, path)
         self.schema = layout.schema()
-        if layout.kind == "arrow":
+
+    def begin(self) -> None:
+        """Write what stands before the rows."""
+        if self.layout.kind == "arrow":
             self.writer = pa.ipc.new_stream(pa.PythonFile(self.file, "w"), self.schema)
         else:  # random digits do not compress, and are not in a dictionary
             kept = [path for path in _leaves(self.schema) if path.split(".")[0] not in (EMBEDDING, SCALE)]
