@@ -4,11 +4,12 @@ import sys
 from collections.abc import Sequence
 
 from .distill import run_distill
-from .embedding import run_embed, run_translate
+from .embedding import run_embed
 from .evaluation import run_evaluate, run_report
 from .parsing import expand_config
 from .sharing import run_push
 from .training import run_ablate, run_train
+from .translation import run_translate
 
 USAGE = """\
 usage: hf-vec2vec COMMAND [--flag VALUE ...] [--config FILE.yaml]

@@ -130,12 +130,50 @@ class TranslateArguments:
     source: str = field(metadata={"help": "Name of the space that the vectors come from."})
     target: str = field(metadata={"help": "Name of the space to translate into."})
     output: str = field(
-        metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
+        metadata={
+            "help": "Folder of shards (no suffix; resumable), or one file .npy, .fbin, .parquet, .safetensors. Arrow and "
+            "Parquet keep other columns."
+        }
     )
-    input: str | None = field(default=None, metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
+    input: str | None = field(
+        default=None,
+        metadata={"help": "Vectors: .parquet, .npy, .fbin, .safetensors, .arrow, a folder of these, a saved data set."},
+    )
     texts: str | None = field(
         default=None, metadata={"help": "Texts instead of vectors; the encoder that the translator records embeds them."}
     )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where their embeddings are cached."})
+    dataset: str | None = field(
+        default=None, metadata={"help": "A data set that is streamed instead: Hub name, or parquet, json, ... (data_files)."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
+    data_files: list[str] | None = field(default=None, metadata={"help": "Its files."})
+    split: str = field(default="train", metadata={"help": "Its split."})
+    column: str | None = field(
+        default=None, metadata={"help": "Column with the vectors; default: `embedding`, or the only one that holds lists."}
+    )
+    output_format: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of the shards in a folder; default: arrow, a saved data set.",
+            "choices": ["arrow", "parquet", "npy", "fbin", "safetensors"],
+        },
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Of translations. int8: a vector is its values times its `scale`. bfloat16: safetensors only.",
+            "choices": ["float32", "float16", "bfloat16", "int8"],
+        },
+    )
+    shard_rows: int = field(default=1 << 18, metadata={"help": "Rows of a shard, about."})
+    invalid_rows: str = field(
+        default="stop",
+        metadata={
+            "help": "Rows that are missing, zero, NaN or infinite: stop, drop them, or mark them (NaN, column `valid`).",
+            "choices": ["stop", "drop", "mark"],
+        },
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings of `texts` are cached."})
     batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+    verify: bool = field(default=False, metadata={"help": "Compare checksums of shards that are there; mend damaged ones."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists, once the new one is complete."})

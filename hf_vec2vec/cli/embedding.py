@@ -1,12 +1,8 @@
-"""`embed` and `translate`: vectors of texts, vectors of the other space."""
+"""`embed`: vectors of texts."""
 
-import torch
-from datasets import concatenate_datasets
-
-from ..data import EMBEDDING, check_output, load_embeddings, save_embeddings, to_dataset, vector_column, vectors
-from ..encoders import TextEncoder, embed, recorded_encoder
-from ..training import load_translator
-from .arguments import EmbedArguments, TranslateArguments
+from ..data import EMBEDDING, check_output, save_embeddings
+from ..encoders import TextEncoder, embed
+from .arguments import EmbedArguments
 from .parsing import parse
 
 
@@ -25,30 +21,3 @@ def run_embed(argv: list[str]) -> None:
     data = embed(args.texts, encoder, batch_size=args.batch_size, cache_dir=args.cache_dir)
     save_embeddings(data, args.output, overwrite=args.overwrite)
     print(f"{len(data):,} texts → {args.output}, dimension {len(data[0][EMBEDDING])}")
-
-
-def run_translate(argv: list[str]) -> None:
-    """Vectors of one space to vectors of the other, on disk."""
-    args, folder = parse(
-        run_translate,
-        "DIR --source NAME --target NAME (--input PATH | --texts PATH) --output PATH [flags]",
-        argv,
-        [TranslateArguments],
-        positional="DIR",
-    )
-    if (args.input is None) == (args.texts is None):
-        raise ValueError("`input` or `texts` must be given, and not both: vectors, or texts for the recorded encoder.")
-    check_output(args.output, overwrite=args.overwrite)
-    model = load_translator(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    if args.texts:
-        data = embed(args.texts, recorded_encoder(model.config, args.source), cache_dir=args.cache_dir)
-    else:
-        data = load_embeddings(args.input)
-    rows = vectors(data, "input", model.config.embedding_dims.get(args.source))
-    translated = model.translate(rows, source=args.source, target=args.target, batch_size=args.batch_size)
-    others = data.remove_columns(vector_column(data, "input"))  # ids, texts and whatever else belongs to the rows
-    result = (
-        concatenate_datasets([others, to_dataset(translated)], axis=1) if others.column_names else to_dataset(translated)
-    )
-    save_embeddings(result, args.output, overwrite=args.overwrite)
-    print(f"{len(translated):,} vectors, {args.source} → {args.target}: {args.output}")
