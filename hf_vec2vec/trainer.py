@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, HubStrategy
 from transformers.utils import logging
 
 from .alignment import matched_cosines
+from .checkpointing import WholeCheckpoints
 from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from .losses import (
@@ -32,6 +33,7 @@ from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
 from .sharing import CHECKPOINTS, one_message, publish, publish_folder
+from .streaming import StreamedEmbeddings, StreamTraining
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -39,7 +41,7 @@ logger = logging.get_logger(__name__)
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(ComponentLog, Trainer):
+class Vec2VecTrainer(WholeCheckpoints, StreamTraining, ComponentLog, Trainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -49,20 +51,22 @@ class Vec2VecTrainer(ComponentLog, Trainer):
     Args:
         model: a [`Vec2VecModel`], around which discriminators are put, or a [`Vec2VecForAdversarialTraining`].
         args: [`Vec2VecTrainingArguments`].
-        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of.
+        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of; or [`StreamedEmbeddings`],
+            which have no length, so that `max_steps` must be set.
         eval_dataset: [`UnpairedEmbeddings`] (gives `eval_loss` and `eval_alignment_score`, which may choose a checkpoint)
             or [`PairedEmbeddings`] (gives also figures of translation, which may not).
         kwargs: of `transformers.Trainer`.
 
     Raises:
-        TypeError, ValueError: for paired training data, spaces that the model does not know, or wrong dimensions.
+        TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
+            that a stream does not go with.
     """
 
     def __init__(
         self,
         model: Vec2VecModel | Vec2VecForAdversarialTraining,
         args: Vec2VecTrainingArguments,
-        train_dataset: UnpairedEmbeddings | Spaces | None = None,
+        train_dataset: UnpairedEmbeddings | StreamedEmbeddings | Spaces | None = None,
         eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
         **kwargs,
     ):
@@ -70,8 +74,10 @@ class Vec2VecTrainer(ComponentLog, Trainer):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
         if isinstance(train_dataset, Mapping):
             train_dataset = UnpairedEmbeddings(train_dataset)
-        if not isinstance(train_dataset, UnpairedEmbeddings | None):
-            raise TypeError(f"`train_dataset` must be UnpairedEmbeddings, got {type(train_dataset).__name__}.")
+        if not isinstance(train_dataset, UnpairedEmbeddings | StreamedEmbeddings | None):
+            raise TypeError(
+                f"`train_dataset` must be UnpairedEmbeddings or StreamedEmbeddings, got {type(train_dataset).__name__}."
+            )
         if not isinstance(eval_dataset, UnpairedEmbeddings | PairedEmbeddings | None):
             raise TypeError(
                 f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
@@ -81,6 +87,8 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, model.config.embedding_dims)
+        if isinstance(train_dataset, StreamedEmbeddings):
+            self.check_streaming(args)
         if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
             raise ValueError(
                 f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
@@ -316,7 +324,8 @@ class Vec2VecTrainer(ComponentLog, Trainer):
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
         args, data, held_out = self.args, self.train_dataset, self.eval_dataset
-        rows = {name: len(rows) for name, rows in data.spaces.items()} if data else {}
+        streamed = isinstance(data, StreamedEmbeddings)
+        rows = {name: len(rows) for name, rows in data.spaces.items()} if data and not streamed else {}
         return {
             "rows": rows,
             "unpaired": data.checked if data else "not recorded",
@@ -362,6 +371,6 @@ class Vec2VecTrainer(ComponentLog, Trainer):
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
-    found = {name: rows.shape[1] for name, rows in data.spaces.items()}
+    found = data.dims
     if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")

@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import set_seed
 
 from .alignment import align, fit_statistics
+from .checkpointing import STATE, check_checkpoint, newest_checkpoint
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
 from .modeling_vec2vec import Vec2VecModel
@@ -99,7 +98,7 @@ def train_translator(
     replaced, started = output / ".replaced", time.monotonic()
     with training_args.main_process_first(local=False):
         if resume and aligned:
-            model, report = _saved_alignment(Path(resume).parent / "alignment")
+            model, report = _saved_alignment(resume.parent / "alignment")
         elif training_args.should_save or not aligned:
             model, report = _starting_model(training, translator_args, training_args.seed)
         else:
@@ -108,9 +107,9 @@ def train_translator(
         if training_args.should_save and not resume:
             _move_aside(output, replaced)
         if aligned and training_args.should_save:
-            model.save_pretrained(output / "alignment")
-            (output / "alignment" / REPORT).write_text(json.dumps(report, indent=2))
+            _save_alignment(model, report, output)
     aligned_at = time.monotonic()
+    set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
     trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
     trainer.record = {
         "rows": {name: len(rows) for name, rows in training.spaces.items()},
@@ -127,7 +126,7 @@ def train_translator(
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"
     if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
         if training_args.should_save:
             trainer.translator.save_pretrained(output / "trained")
@@ -147,19 +146,20 @@ def train_translator(
     return trainer.translator
 
 
-def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> str | None:
-    """Raise, before any work, if the output folder holds what would be lost; give the checkpoint to resume from.
+def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> Path | None:
+    """Raise, before any work, if the output folder holds what would be lost; give what to go on from.
+
+    Returns:
+        The checkpoint to resume from; the alignment, if the run was stopped before its first checkpoint; or `None`.
 
     Raises:
         FileExistsError: if the folder holds a model or parts of one, and neither `overwrite` nor resuming was asked for.
-        FileNotFoundError: if there is no checkpoint to resume from.
-        ValueError: if the checkpoint is truncated.
+        FileNotFoundError: if there is nothing to resume from.
+        ValueError: if the checkpoint is truncated; with several, if all are.
     """
     output = Path(training_args.output_dir)
-    resume = _checkpoint_to_resume(output, training_args)
-    if resume is not None:
-        _check_checkpoint(Path(resume))
-    goes_on_here = resume is not None and Path(resume).resolve().parent == output.resolve()
+    resume = _place_to_resume(output, training_args)
+    goes_on_here = resume is not None and resume.resolve().parent == output.resolve()
     if (found := _parts(output)) and not (translator_args.overwrite or goes_on_here):
         raise FileExistsError(
             f"`output_dir` {str(output)!r} holds a model already ({found[0].name}). Choose another folder, go on with "
@@ -190,17 +190,6 @@ def _move_aside(output: Path, replaced: Path) -> None:
         print(f"The model that was in {output} is kept in {replaced} until the new one is whole.")
 
 
-def _check_checkpoint(checkpoint: Path) -> None:
-    try:
-        with safe_open(checkpoint / "model.safetensors", framework="pt"):
-            pass
-        whole = zipfile.is_zipfile(checkpoint / "optimizer.pt")
-    except SafetensorError:
-        whole = False
-    if not whole:
-        raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} is truncated. Delete it and take an earlier one.")
-
-
 def load_translator(folder: str) -> Vec2VecModel:
     """`Vec2VecModel.from_pretrained` with an error that says what a folder lacks.
 
@@ -212,6 +201,16 @@ def load_translator(folder: str) -> Vec2VecModel:
     if path.is_dir() and not (path / "config.json").exists():
         raise FileNotFoundError(f"`DIR` {folder!r} holds no translator: there is no config.json in it.")
     return Vec2VecModel.from_pretrained(folder)
+
+
+def _save_alignment(model: Vec2VecModel, report: dict | None, output: Path) -> None:
+    """Leave the alignment in `output`, whole: a run that is stopped early goes on from it."""
+    partial, folder = output / ".partial-alignment", output / "alignment"
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    (partial / REPORT).write_text(json.dumps(report, indent=2))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
 
 
 def _saved_alignment(folder: Path) -> tuple[Vec2VecModel, dict | None]:
@@ -252,16 +251,20 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
     return model, None
 
 
-def _checkpoint_to_resume(output: Path, args: Vec2VecTrainingArguments) -> str | None:
+def _place_to_resume(output: Path, args: Vec2VecTrainingArguments) -> Path | None:
     asked = args.resume_from_checkpoint
     if asked is None or str(asked).lower() == "false":
         return None
     if str(asked).lower() != "true":
-        return asked
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    if last is None:
-        raise FileNotFoundError(f"`resume_from_checkpoint` is true, but {str(output)!r} holds no checkpoint.")
-    return last
+        check_checkpoint(Path(asked))
+        return Path(asked)
+    if newest := newest_checkpoint(output):
+        return newest
+    if (output / "alignment").is_dir():
+        return output / "alignment"
+    raise FileNotFoundError(
+        f"`resume_from_checkpoint` is true, but {str(output)!r} holds no checkpoint. Leave it out to start anew."
+    )
 
 
 def _verdict(selection: dict) -> str:
