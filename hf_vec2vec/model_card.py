@@ -142,6 +142,7 @@ def _cell(text: str) -> str:
 def _unpaired(how: str) -> str:
     return {
         "checked": "No text was on both sides, which was checked.",
+        "checked on a sample": "No text was on both sides of the rows counted above, which was checked; they are a sample.",
         "texts unknown": "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
         "not checked": "It was not checked whether texts were on both sides.",
     }.get(how, "How the rows were chosen is not recorded.")

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from copy import copy
 from itertools import count
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -211,30 +212,40 @@ class _SpaceStream:
         self.buffer_rows, self.held_out, self.seed = data.buffer_rows, data.held_out, seed
         self.part = slice(rank, None, world_size)
         self.place = {"pass": 0, "buffer": 0, "stream": None, "taken": 0}
-        self.buffers = None
+        self.coming = None
 
     def take(self, rows: int) -> Tensor:
         """The next rows, `(rows, d)`."""
-        if self.buffers is None:
-            self.buffers = self._ahead(self.place)
-            self.buffer = next(self.buffers)[1]
+        if self.coming is None:
+            self.buffers = self._buffers(self.place)
+            self.coming = self._read()
+            self._next_buffer()
         parts = []
         while (missing := rows - sum(map(len, parts))) > len(self.buffer) - self.place["taken"]:
             parts.append(self.buffer[self.place["taken"] :])
-            place, self.buffer = next(self.buffers)
-            self.place = place | {"taken": 0}
+            self.place = self._next_buffer() | {"taken": 0}
         start = self.place["taken"]
         self.place = self.place | {"taken": start + missing}
         return torch.cat([*parts, self.buffer[start : start + missing]])
 
-    def _ahead(self, place: dict) -> Iterator[tuple[dict, Tensor]]:
-        """Buffers; a thread reads the next one while this one is used."""
-        buffers = self._buffers(place)
-        with ThreadPoolExecutor(1, thread_name_prefix=f"read-{self.name}") as reader:
-            coming = reader.submit(next, buffers)
-            while True:
-                current, coming = coming.result(), reader.submit(next, buffers)
-                yield current
+    def _next_buffer(self) -> dict:
+        place, self.buffer = self.coming.result()
+        self.coming = self._read()
+        return place
+
+    def _read(self) -> Future:
+        """Read a buffer in a thread, while the one before it is used."""
+        coming = Future()
+
+        def read() -> None:
+            try:
+                coming.set_result(next(self.buffers))
+            except BaseException as error:  # for the thread that waits for the rows
+                coming.set_exception(error)
+
+        # A thread for each buffer: a pool of them would have to be shut down, and garbage collection deadlocks on that.
+        Thread(target=read, name=f"read-{self.name}").start()
+        return coming
 
     def _buffers(self, place: dict) -> Iterator[tuple[dict, Tensor]]:
         state, first = place["stream"], place["buffer"]

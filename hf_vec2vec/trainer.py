@@ -328,6 +328,7 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, ComponentLog, Trainer):
         rows = {name: len(rows) for name, rows in data.spaces.items()} if data and not streamed else {}
         return {
             "rows": rows,
+            "streamed_rows": self.state.global_step * self._rows_a_step() if streamed else None,
             "unpaired": data.checked if data else "not recorded",
             "validation_rows": len(held_out) if held_out else 0,
             "encoders": self.translator.config.encoders or {},
@@ -340,6 +341,9 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, ComponentLog, Trainer):
             **surroundings(),
             **self.record,
         }
+
+    def _rows_a_step(self) -> int:
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""

@@ -14,6 +14,7 @@ from .checkpointing import STATE, check_checkpoint, newest_checkpoint
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
 from .modeling_vec2vec import Vec2VecModel
+from .streaming import StreamedEmbeddings
 from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
 
@@ -54,6 +55,9 @@ class TranslatorArguments:
     validation_rows: int = field(
         default=1000, metadata={"help": "Unpaired rows of each space kept out of training, to choose a checkpoint."}
     )
+    align_rows: int = field(
+        default=50_000, metadata={"help": "Rows of each stream that the alignment sees, drawn from all over it."}
+    )
     texts: str | None = field(default=None, metadata={"help": "What the texts were, in a few words: for the card."})
     overwrite: bool = field(default=False, metadata={"help": "Replace the model in `output_dir` if there is one."})
 
@@ -64,7 +68,7 @@ class TranslatorArguments:
 
 
 def train_translator(
-    spaces: UnpairedEmbeddings,
+    spaces: UnpairedEmbeddings | StreamedEmbeddings,
     translator_args: TranslatorArguments,
     training_args: Vec2VecTrainingArguments,
     encoders: dict[str, dict | None],
@@ -77,7 +81,7 @@ def train_translator(
     checkpoint was chosen on the same rows, which favours it a little; the bar is high for that reason, too.)
 
     Args:
-        spaces: training vectors.
+        spaces: training vectors. Of streams the alignment sees a sample, and what chooses a checkpoint is told by its hash.
         translator_args: start and shape.
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
         encoders: how the vectors of each space were made, where that is known; for the config.
@@ -89,18 +93,17 @@ def train_translator(
     """
     output = Path(training_args.output_dir)
     resume = check_output_dir(translator_args, training_args)
-    smallest = min(map(len, spaces.spaces.values()))
-    held_out = min(translator_args.validation_rows, smallest // 5)
-    if held_out < 2:
-        raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
-    training, validation = spaces.split(held_out, seed=training_args.seed)
+    trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
+    training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
+    if trains and training is not aligned_on:
+        Vec2VecTrainer.check_streaming(training_args)  # before the alignment, not after
     aligned = translator_args.init == "alignment"
     replaced, started = output / ".replaced", time.monotonic()
     with training_args.main_process_first(local=False):
         if resume and aligned:
             model, report = _saved_alignment(resume.parent / "alignment")
         elif training_args.should_save or not aligned:
-            model, report = _starting_model(training, translator_args, training_args.seed)
+            model, report = _starting_model(aligned_on, translator_args, training_args.seed)
         else:
             model, report = _saved_alignment(output / "alignment")
         model.config.encoders = encoders
@@ -110,13 +113,13 @@ def train_translator(
             _save_alignment(model, report, output)
     aligned_at = time.monotonic()
     set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
-    trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
+    trainer = Vec2VecTrainer(model, training_args, train_dataset=training if trains else aligned_on, eval_dataset=validation)
     trainer.record = {
-        "rows": {name: len(rows) for name, rows in training.spaces.items()},
-        "validation_rows": held_out,
+        "rows": {name: len(rows) for name, rows in aligned_on.spaces.items()},
+        "validation_rows": min(map(len, validation.spaces.values())),
         "files": files or {},
         "texts": translator_args.texts,
-        "unpaired": spaces.checked,
+        "unpaired": aligned_on.checked,
         "init": translator_args.init,
         "report": report,
     }
@@ -125,7 +128,7 @@ def train_translator(
     start = trainer.evaluate()
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"
-    if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
+    if trains:
         trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
         if training_args.should_save:
@@ -144,6 +147,20 @@ def train_translator(
         if training_args.push_to_hub:
             trainer.push_to_hub()
     return trainer.translator
+
+
+def _split(
+    spaces: UnpairedEmbeddings | StreamedEmbeddings, args: TranslatorArguments, seed: int
+) -> tuple[UnpairedEmbeddings | StreamedEmbeddings, UnpairedEmbeddings, UnpairedEmbeddings]:
+    """What is trained on, what is aligned (the same, or a sample of it), and what chooses a checkpoint."""
+    if isinstance(spaces, StreamedEmbeddings):
+        return spaces.split(args.validation_rows, sample_rows=args.align_rows, seed=seed)
+    held_out = min(args.validation_rows, min(map(len, spaces.spaces.values())) // 5)
+    if held_out < 2:
+        raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
+    training, validation = spaces.split(held_out, seed=seed)
+    training.checked = spaces.checked
+    return training, training, validation
 
 
 def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> Path | None:
@@ -221,7 +238,7 @@ def _saved_alignment(folder: Path) -> tuple[Vec2VecModel, dict | None]:
 
 def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> tuple[Vec2VecModel, dict | None]:
     standardize = {"auto": "auto", "true": True, "false": False}[args.standardize]
-    dims = {name: rows.shape[1] for name, rows in training.spaces.items()}
+    dims = training.dims
     build = Vec2VecConfig.paper if args.architecture == "paper" else Vec2VecConfig
     config = build(embedding_dims=dims, **args.config_kwargs())  # bad values fail before the alignment, not after
     if args.init == "alignment":

@@ -1,17 +1,19 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import make_cloud
+from conftest import make_cloud, random_rotation
 from datasets import Dataset, IterableDataset
 from safetensors.torch import save_file
 from test_trainer import arguments, weights
 
 from hf_vec2vec import UnpairedEmbeddings, Vec2VecConfig, Vec2VecModel, Vec2VecTrainer
-from hf_vec2vec.data import to_dataset, vectors
+from hf_vec2vec.cli import main
+from hf_vec2vec.data import save_embeddings, to_dataset, vectors
 from hf_vec2vec.stream_files import open_stream
 from hf_vec2vec.streaming import StreamedBatches, StreamedEmbeddings, is_held_out
 
@@ -250,3 +252,35 @@ def test_text_columns_are_left_behind_but_found_in_samples(tmp_path, monkeypatch
     (batch,) = StreamedBatches(data, 4, 1, seed=0)
     assert set(batch) == {"a", "b"}
     assert torch.equal(vectors(pa.table({"embedding": [[1.0, 2.0]]}), "x"), torch.tensor([[1.0, 2.0]]))
+
+
+def test_the_command_trains_from_streams_and_goes_on_after_a_stop(tmp_path, capsys, monkeypatch):
+    stream(make_cloud(900, 8, seed=1), "store", tmp_path / "a", monkeypatch)
+    save_embeddings(to_dataset(make_cloud(700, 8, seed=2) @ random_rotation(8, 10)), tmp_path / "b.parquet")
+    sides = ["--source", f"a={tmp_path}/a/store/*.npy", "--target", f"b={tmp_path}/b.parquet", "--streaming"]
+    more = ["--allow_not_aligned", "--align_starts", "2", "--align_steps", "3", "--hidden_dim", "16", "--align_rows", "400"]
+    more += ["--validation_rows", "40", "--disable_tqdm", "true", "--buffer_rows", "200"]
+    more += ["--max_steps", "6", "--eval_steps", "2", "--save_steps", "2"]
+
+    def train(folder, *flags) -> int:
+        return main([*map(str, ["train", *sides, *more, "--output_dir", tmp_path / folder, *flags])])
+
+    assert train("straight") == 0
+    facts = json.loads((tmp_path / "straight" / "training.json").read_text())
+    assert facts["streamed_rows"] == 6 * 256
+    assert 300 < facts["rows"]["a"] < 400
+    assert facts["validation_rows"] == pytest.approx(40, abs=25)
+    assert "from a stream" in (tmp_path / "straight" / "README.md").read_text()
+
+    # A run that was stopped before its first checkpoint goes on from the alignment.
+    shutil.copytree(tmp_path / "straight" / "alignment", tmp_path / "early" / "alignment")
+    assert train("early") == 2
+    assert train("early", "--resume_from_checkpoint", "true") == 0
+    for part in ("model.safetensors", "trained/model.safetensors"):
+        assert (tmp_path / "early" / part).read_bytes() == (tmp_path / "straight" / part).read_bytes()
+    assert train("never", "--resume_from_checkpoint", "true") == 2
+    assert "holds no checkpoint. Leave it out" in capsys.readouterr().err
+    assert train("x", "--source_encoder", "minilm") == 2
+    assert "`streaming` reads vectors" in capsys.readouterr().err
+    assert train("x", "--max_steps", "-1") == 2
+    assert "streams have no length" in capsys.readouterr().err

@@ -42,6 +42,14 @@ class DataArguments:
     strict_unpaired: bool = field(
         default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or "
+            "pattern of files, too, or ORG/NAME[:SPLIT] on the Hub. Needs max_steps."
+        },
+    )
+    buffer_rows: int = field(default=16_384, metadata={"help": "Rows of a stream that are shuffled together."})
     preset: str | None = field(
         default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
     )
