@@ -121,12 +121,15 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
 def _made_by(encoder: dict | None) -> str:
     if encoder is None:
         return "an encoder that was not recorded"
+    name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
+    if encoder.get("modality") == "image":
+        return _cell(f"{name}, image side{', norm 1' if encoder['normalize'] else ''}")
     first = ", first token masked" if encoder["mask_first_token"] else ""
     prompt = f", prompt {encoder['prompt']!r}" if encoder["prompt"] else ""
     norm = ", norm 1" if encoder["normalize"] else ""
     length = f", at most {encoder['max_length']:,} tokens" if encoder["max_length"] < UNLIMITED else ""
-    name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
-    return _cell(f"{name}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}{length}")
+    how = "text side" if encoder["pooling"] == "projection" else f"{encoder['pooling']} pooling of layer {encoder['layer']}"
+    return _cell(f"{name}, {how}{first}{prompt}{norm}{length}")
 
 
 def _of_file(facts: dict, space: str) -> str:
