@@ -1,11 +1,13 @@
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as pillow
-from test_encoders import bert, tokenizer  # noqa: F401  a fixture
+from test_encoders import WORDS, bert, tokenizer  # noqa: F401  a fixture
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     CLIPConfig,
@@ -18,7 +20,7 @@ from transformers import (
     SiglipModel,
 )
 
-from hf_vec2vec import ImageEncoder, TextEncoder, embed_images, image_encoder
+from hf_vec2vec import ImageEncoder, TextEncoder, Vec2VecModel, embed_images, image_encoder
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import load_embeddings
 from hf_vec2vec.encoders import recorded_encoder
@@ -166,3 +168,37 @@ def test_what_cannot_be_embedded(clip, bert, tmp_path, capsys):  # noqa: F811
         assert main([*map(str, ["embed", *flags, *out])]) == 2
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_the_example_tells_that_random_weights_do_not_align(clip, bert, tmp_path, capsys, monkeypatch, side):  # noqa: F811
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    generator = np.random.default_rng(0)
+    pixels = [pillow.fromarray(generator.integers(256, size=(32, 32, 3), dtype=np.uint8)) for _ in range(400)]
+    texts = [" ".join(generator.choice(WORDS[3:], 7)) for _ in range(400)]
+    Dataset.from_dict(
+        {"image": pixels, "caption_0": texts}, features=Features({"image": Image(), "caption_0": Value("string")})
+    ).save_to_disk(tmp_path / "data")
+    spec = importlib.util.spec_from_file_location("clip_example", Path(__file__).parents[1] / "examples" / "clip.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    flags = [
+        "--data",
+        tmp_path / "data",
+        "--text_model",
+        bert,
+        "--clip",
+        clip,
+        "--side",
+        side,
+        "--output",
+        tmp_path / "model",
+    ]
+    found = example.main([*map(str, flags)])
+    assert found["chance"] == [1 / 80, 5 / 80, 10 / 80]
+    assert all(0 <= value < 0.3 for values in found.values() for value in values)
+    printed = capsys.readouterr().out
+    assert "Verdict on the alignment: not aligned" in printed
+    assert "The alignment failed" in printed
+    assert Vec2VecModel.from_pretrained(tmp_path / "model").config.spaces == ["clip", "text"]
