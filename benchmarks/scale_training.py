@@ -44,13 +44,16 @@ KINDS = ("memory", "stream")
 def run(folder: Path, quick: bool) -> list[dict]:
     """Rows of the table: `bar`, `limit`, `measured`, `met`."""
     folder.mkdir(parents=True, exist_ok=True)
+    warm_up = PROCESSES.Process(target=int)
+    warm_up.start()
+    warm_up.join()
     return [kills(folder, 4 if quick else 20), *memory(folder, 20_000 if quick else 100_000)]
 
 
 def kills(folder: Path, wanted: int) -> dict:
     """Kill and resume `wanted` runs."""
-    write_store(folder / "a.parquet", 6_000, 384, seed=1)
-    write_store(folder / "b.npy", 6_000, 768, seed=2)
+    write_store(folder / "a.parquet", 6_000, 96, seed=1)
+    write_store(folder / "b.npy", 6_000, 128, seed=2)
     started = {kind: undisturbed(folder, kind) for kind in KINDS}
     record = folder / "trials.json"
     trials = json.loads(record.read_text()) if record.exists() else []
@@ -96,7 +99,7 @@ def kill_once(folder: Path, kind: str, seconds: float, *, in_save: bool, dice: r
     if in_save:  # the next save, and some way into it
         while process.is_alive() and not (output / STAGING).exists():
             time.sleep(0.0005)
-        time.sleep(dice.uniform(0, 0.15))
+        time.sleep(dice.uniform(0, 0.1))
     if not process.is_alive():
         return None
     os.kill(process.pid, signal.SIGKILL)
@@ -116,10 +119,10 @@ def kill_once(folder: Path, kind: str, seconds: float, *, in_save: bool, dice: r
 
 def start(folder: Path, kind: str, output: Path, *, resume: bool = False) -> multiprocessing.Process:
     flags = ["--source", f"a={folder}/a.parquet", "--target", f"b={folder}/b.npy", "--output_dir", output]
-    flags += ["--init", "random", "--hidden_dim", 256, "--dropout", 0.1, "--disable_tqdm", "true", "--max_steps", STEPS]
+    flags += ["--init", "random", "--hidden_dim", 64, "--dropout", 0.1, "--disable_tqdm", "true", "--max_steps", STEPS]
     flags += ["--eval_strategy", "no", "--load_best_model_at_end", "false", "--validation_rows", 200]
     flags += ["--save_strategy", "steps", "--save_steps", SAVE_STEPS, "--save_total_limit", 2, "--logging_steps", 5]
-    flags += ["--gradient_accumulation_steps", 2, "--per_device_train_batch_size", 128]
+    flags += ["--gradient_accumulation_steps", 2, "--per_device_train_batch_size", 64]
     flags += ["--streaming", "--buffer_rows", 1000] if kind == "stream" else []
     flags += ["--resume_from_checkpoint", "true"] if resume else []
     process = PROCESSES.Process(target=command, args=(["train", *map(str, flags)], str(folder / "log.txt")))
