@@ -249,6 +249,7 @@ def test_bfloat16_training_runs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own, when it compiles
 @pytest.mark.parametrize(("backend", "tolerance"), [("eager", 0.0), ("inductor", 1e-3)])
 def test_a_compiled_model_trains_alike_and_resumes_exactly(tmp_path, backend, tolerance):
     run = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "learning_rate": 1e-3}
