@@ -92,7 +92,7 @@ def kill_once(folder: Path, kind: str, seconds: float, *, in_save: bool, dice: r
     """One trial; `None` if the run ended before it could be killed."""
     output = folder / "killed"
     shutil.rmtree(output, ignore_errors=True)
-    process, moment = start(folder, kind, output), dice.uniform(0, seconds)
+    process, moment = start(folder, kind, output), dice.uniform(0.2, 1.0) * seconds  # before, it only starts up
     begin = time.monotonic()
     while process.is_alive() and time.monotonic() - begin < moment:
         time.sleep(0.002)
@@ -104,6 +104,8 @@ def kill_once(folder: Path, kind: str, seconds: float, *, in_save: bool, dice: r
         return None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    if process.exitcode != -signal.SIGKILL:
+        return None
     trial = {
         "kind": kind,
         "second": round(time.monotonic() - begin, 2),
