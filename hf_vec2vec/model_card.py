@@ -144,13 +144,16 @@ def _made_by(encoder: dict | None) -> str:
     if encoder is None:
         return "an encoder that was not recorded"
     name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
-    parts = [name, f"{encoder.get('pooling', 'mean')} pooling of layer {encoder.get('layer', -1)}"]
+    norm = ["norm 1"] if encoder.get("normalize") else []
+    if encoder.get("modality") == "image":
+        return _cell(", ".join([name, "image side", *norm]))
+    pooling = encoder.get("pooling", "mean")
+    parts = [name, "text side" if pooling == "projection" else f"{pooling} pooling of layer {encoder.get('layer', -1)}"]
     if encoder.get("mask_first_token"):
         parts.append("first token masked")
     if encoder.get("prompt"):
         parts.append(f"prompt {encoder['prompt']!r}")
-    if encoder.get("normalize"):
-        parts.append("norm 1")
+    parts += norm
     if (length := encoder.get("max_length", UNLIMITED)) < UNLIMITED:
         parts.append(f"at most {length:,} tokens")
     return _cell(", ".join(parts))
@@ -169,6 +172,7 @@ def _cell(text: str) -> str:
 def _unpaired(how: str) -> str:
     return {
         "checked": "No text was on both sides, which was checked.",
+        "checked on a sample": "No text was on both sides of the rows counted above, which was checked; they are a sample.",
         "texts unknown": "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
         "not checked": "It was not checked whether texts were on both sides.",
     }.get(how, "How the rows were chosen is not recorded.")

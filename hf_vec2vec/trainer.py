@@ -13,6 +13,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from .alignment import matched_cosines
+from .checkpointing import WholeCheckpoints
 from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from .energy import RunCost
@@ -31,12 +32,13 @@ from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
 from .publishing import PublishesItself
+from .streaming import StreamedEmbeddings, StreamTraining
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
+class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself, ComponentLog, Trainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -46,20 +48,22 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     Args:
         model: a [`Vec2VecModel`], around which discriminators are put, or a [`Vec2VecForAdversarialTraining`].
         args: [`Vec2VecTrainingArguments`].
-        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of.
+        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of; or [`StreamedEmbeddings`],
+            which have no length, so that `max_steps` must be set.
         eval_dataset: [`UnpairedEmbeddings`] (gives `eval_loss` and `eval_alignment_score`, which may choose a checkpoint)
             or [`PairedEmbeddings`] (gives also figures of translation, which may not).
         kwargs: of `transformers.Trainer`.
 
     Raises:
-        TypeError, ValueError: for paired training data, spaces that the model does not know, or wrong dimensions.
+        TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
+            that a stream does not go with.
     """
 
     def __init__(
         self,
         model: Vec2VecModel | Vec2VecForAdversarialTraining,
         args: Vec2VecTrainingArguments,
-        train_dataset: UnpairedEmbeddings | Spaces | None = None,
+        train_dataset: UnpairedEmbeddings | StreamedEmbeddings | Spaces | None = None,
         eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
         **kwargs,
     ):
@@ -67,8 +71,10 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
         if isinstance(train_dataset, Mapping):
             train_dataset = UnpairedEmbeddings(train_dataset)
-        if not isinstance(train_dataset, UnpairedEmbeddings | None):
-            raise TypeError(f"`train_dataset` must be UnpairedEmbeddings, got {type(train_dataset).__name__}.")
+        if not isinstance(train_dataset, UnpairedEmbeddings | StreamedEmbeddings | None):
+            raise TypeError(
+                f"`train_dataset` must be UnpairedEmbeddings or StreamedEmbeddings, got {type(train_dataset).__name__}."
+            )
         if not isinstance(eval_dataset, UnpairedEmbeddings | PairedEmbeddings | None):
             raise TypeError(
                 f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
@@ -78,6 +84,8 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, model.config.embedding_dims)
+        if isinstance(train_dataset, StreamedEmbeddings):
+            self.check_streaming(args)
         if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
             raise ValueError(
                 f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
@@ -249,9 +257,11 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
         args, data, held_out = self.args, self.train_dataset, self.eval_dataset
-        rows = {name: len(rows) for name, rows in data.spaces.items()} if data else {}
+        streamed = isinstance(data, StreamedEmbeddings)
+        rows = {name: len(rows) for name, rows in data.spaces.items()} if data and not streamed else {}
         return {
             "rows": rows,
+            "streamed_rows": self.state.global_step * self._rows_a_step() if streamed else None,
             "unpaired": data.checked if data else "not recorded",
             "validation_rows": len(held_out) if held_out else 0,
             "encoders": self.translator.config.encoders or {},
@@ -274,6 +284,9 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         ends = combinations(data.spaces, 2)
         tables = [evaluate_translation({"translator": self.translator}, data, source=a, target=b) for a, b in ends]
         return [row for table in tables for row in table]
+
+    def _rows_a_step(self) -> int:
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
@@ -305,6 +318,6 @@ class Vec2VecTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
-    found = {name: rows.shape[1] for name, rows in data.spaces.items()}
+    found = data.dims
     if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")

@@ -97,7 +97,7 @@ def test_from_texts_to_translations(tmp_path, bert, static, capsys, monkeypatch)
 
 
 def test_train_on_texts(tmp_path, bert, static, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("hf_vec2vec.encoders.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     for side in ("a", "b"):
         texts = (" ".join([*words, side]) for words in itertools.product(WORDS[3:], repeat=3))
         (tmp_path / f"{side}.txt").write_text("\n".join(texts))

@@ -20,7 +20,7 @@ from hf_vec2vec.sentence_transformers import Vec2VecModule
 @pytest.fixture
 def translator(bert, static, monkeypatch, tmp_path) -> Vec2VecModel:  # noqa: F811
     """From a small BERT (8) to small static embeddings (6), with the encoders recorded."""
-    monkeypatch.setattr("hf_vec2vec.encoders.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     torch.manual_seed(0)
     encoders = {name: vars(TextEncoder(folder).settings) for name, folder in (("bert", bert), ("static", static))}
     config = Vec2VecConfig(embedding_dims={"bert": 8, "static": 6}, hidden_dim=16, encoders=encoders)

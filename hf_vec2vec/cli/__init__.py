@@ -17,7 +17,7 @@ usage: hf-vec2vec COMMAND [--flag VALUE ...] [--config FILE.yaml]
 Translate between the embedding spaces of two encoders, learned without a single pair.
 
 commands:
-  embed      texts to vectors, with any sentence encoder or language model
+  embed      texts to vectors, with any sentence encoder or language model; images, with CLIP-like models
   train      learn a translator from unpaired vectors (or texts) of two spaces
   evaluate   figures and pictures of a translator, on held-out pairs
   ablate     trainings that differ in a few flags, over seeds, as one table

@@ -8,20 +8,29 @@ from ..training_args import PRESETS
 
 @dataclass
 class EmbedArguments:
-    """Texts to vectors, cached by everything that changes them."""
+    """Texts or images to vectors, cached by everything that changes them."""
 
     _argument_group_name = "flags"
 
-    texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
     model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
     output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
+    texts: str | None = field(
+        default=None,
+        metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."},
+    )
+    images: str | None = field(
+        default=None,
+        metadata={
+            "help": "Images, for the image side of a CLIP-like model: a folder; .parquet, Arrow with a column of them."
+        },
+    )
     pooling: str | None = field(
         default=None, metadata={"help": "How token vectors become one; default: the model's own.", "choices": POOLINGS}
     )
     layer: int = field(default=-1, metadata={"help": "Hidden layer, 0 the embeddings, -1 the last."})
     prompt: str = field(default="", metadata={"help": "Text put before each text."})
     max_length: int | None = field(default=None, metadata={"help": "Tokens; the rest of a text is cut."})
-    batch_size: int = field(default=64, metadata={"help": "Texts at a time."})
+    batch_size: int = field(default=64, metadata={"help": "Texts or images at a time."})
     device: str | None = field(default=None, metadata={"help": "For instance cpu or cuda; default: a GPU if there is one."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings are cached."})
     overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
@@ -42,6 +51,14 @@ class DataArguments:
     strict_unpaired: bool = field(
         default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or "
+            "pattern of files, too, or ORG/NAME[:SPLIT] on the Hub. Needs max_steps."
+        },
+    )
+    buffer_rows: int = field(default=16_384, metadata={"help": "Rows of a stream that are shuffled together."})
     preset: str | None = field(
         default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
     )

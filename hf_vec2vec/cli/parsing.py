@@ -101,10 +101,10 @@ def expand_config(argv: list[str]) -> list[str]:
     return positional + as_flags(content) + rest
 
 
-def peek(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """Value of one flag, written `--flag value` or `--flag=value`, and the other words."""
+def peek(argv: list[str], flag: str, *, switch: bool = False) -> tuple[str | None, list[str]]:
+    """Value of one flag, written `--flag value` or `--flag=value`, and the other words. A switch may stand alone."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(flag, dest="value")
+    parser.add_argument(flag, dest="value", **({"nargs": "?", "const": "true"} if switch else {}))
     known, rest = parser.parse_known_args(argv)
     return known.value, rest
 
