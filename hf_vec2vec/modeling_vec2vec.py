@@ -285,8 +285,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
 
     def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
         # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
-        # Of few rows, a query for instance, the mean says nothing and the norm little.
-        normalizer, few = self.normalizers[source], len(rows) < 32
+        normalizer, few = self.normalizers[source], len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():
             return
         sample = rows[:1000].to(self.device, self.dtype)
@@ -294,8 +293,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
         centred = normalizer(sample / norm)
         drift = (centred.mean(0).norm() / centred.norm(dim=1).mean()).item()
-        most = 3 if few else 3 / 2
-        found = [f"their norm is {norm:.2g} times the usual one"] if not 1 / most < norm < most else []
+        found = [f"their norm is {norm:.2g} times the usual one"] if max(norm, 1 / norm) > (3 if few else 3 / 2) else []
         found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 and not few else []
         if found:
             warnings.warn(
