@@ -48,7 +48,7 @@ class ServeArguments:
     max_rows: int = field(default=1024, metadata={"help": "Vectors of a request."})
     max_bytes: int = field(default=8 << 20, metadata={"help": "Of a request; parsing so much JSON holds up others."})
     max_waiting_rows: int = field(default=16_384, metadata={"help": "Vectors that wait; beyond that requests are refused."})
-    max_connections: int = field(default=512, metadata={"help": "Connections; beyond that requests are refused."})
+    max_connections: int = field(default=256, metadata={"help": "Connections; times max_bytes: memory that clients hold."})
     body_seconds: float = field(default=10.0, metadata={"help": "Time in which a request's vectors must have come."})
     threads: int = field(default=1, metadata={"help": "That torch computes with."})
 
