@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -72,15 +71,18 @@ def rows_of(model: Vec2VecModel, rows: int) -> torch.Tensor:
 
 
 def in_turns(calls: dict[str, Callable[[], object]], repeats: int, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each call: `rounds` times all of them in turn, `repeats` calls at a time."""
+    """Milliseconds of each call, in the best of `rounds` that take all of them in turn, `repeats` calls at a time.
+
+    The best, since the others had to share the machine.
+    """
     times = {name: [] for name in calls}
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for name, call in calls.items():
             start = time.perf_counter()
             for _ in range(repeats):
                 call()
             times[name].append((time.perf_counter() - start) / repeats * 1e3)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}  # the first round warms up
+    return {name: min(found) for name, found in times.items()}
 
 
 def onnx_rows(folder: Path, quick: bool) -> list[dict]:
@@ -94,7 +96,7 @@ def onnx_rows(folder: Path, quick: bool) -> list[dict]:
             path = folder / f"{name}-{format}.onnx"
             export(model, path, **ENDS, format=format, overwrite=True)
             sessions[format] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        results += compare(name, model, sessions["onnx"], sessions["int8"], rounds=3 if quick else 15)
+        results += compare(name, model, sessions["onnx"], sessions["int8"], rounds=3 if quick else 20)
     return results
 
 

@@ -35,7 +35,7 @@ from hf_vec2vec.merging import merge
 from hf_vec2vec.modeling_vec2vec import check_embeddings
 
 JSON, RAW = "application/json", "application/octet-stream"
-LARGEST_BATCH = 4096  # rows computed at a time; a larger one would make small requests wait
+LARGEST_BATCH = 256  # rows computed at a time; in a larger one small requests would wait for large ones
 HEAD_SECONDS, EXCHANGE_SECONDS = 5, 30  # from connection to request, from request to an answer that was read
 
 
@@ -69,9 +69,15 @@ class Batcher:
         self.waiting_rows = 0
 
     async def translate(self, rows: torch.Tensor) -> np.ndarray:
-        """Checked rows `(n, d_source)` to `(n, d_target)`. Raises 503 if too many wait already."""
+        """Checked rows `(n, d_source)` to `(n, d_target)`. Raises 503 if too many wait already.
+
+        Many rows go part by part, so that others come in between.
+        """
         if self.waiting_rows + len(rows) > self.max_waiting_rows:
             raise HTTPException(503, f"{self.waiting_rows} rows wait already. Try again.", {"retry-after": "1"})
+        return np.concatenate([await self._translate(part) for part in rows.split(LARGEST_BATCH)])
+
+    async def _translate(self, rows: torch.Tensor) -> np.ndarray:
         self.waiting_rows += len(rows)
         answer = asyncio.get_running_loop().create_future()
         self.queue.put_nowait((rows, answer))
@@ -82,7 +88,7 @@ class Batcher:
         while True:
             batch = [await self.queue.get()]
             total = len(batch[0][0])
-            while not self.queue.empty() and total < LARGEST_BATCH:
+            while not self.queue.empty() and total < LARGEST_BATCH:  # the last may go beyond: at most twice as many
                 batch.append(self.queue.get_nowait())
                 total += len(batch[-1][0])
             self.waiting_rows -= total
@@ -154,7 +160,7 @@ def create_app(model: Vec2VecModel, limits: ServeArguments) -> FastAPI:
         if kind == RAW:
             return Response(translated.astype("<f4", copy=False).tobytes(), media_type=RAW)
         return Response(
-            orjson.dumps({"embeddings": np.ascontiguousarray(translated)}, option=orjson.OPT_SERIALIZE_NUMPY),
+            orjson.dumps({"embeddings": translated}, option=orjson.OPT_SERIALIZE_NUMPY),
             media_type=JSON,
         )
 

@@ -150,6 +150,14 @@ def test_requests_are_computed_together_and_too_many_refused(serve, model, monke
                 torch.testing.assert_close(torch.tensor(answer.json()["embeddings"]), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_many_rows_are_computed_part_by_part(serve, model):
+    rows = rows_of(model, 2 * serve.LARGEST_BATCH + 3)
+    with TestClient(serve.create_app(model, serve.ServeArguments())) as client:
+        answer = client.post(URL, content=rows.numpy().tobytes(), headers=RAW)
+    found = torch.from_numpy(np.frombuffer(answer.content, "<f4").reshape(len(rows), 4).copy())
+    torch.testing.assert_close(found, model.translate(rows, source="a", target="b"), rtol=1e-5, atol=1e-5)
+
+
 def test_a_batch_that_fails_does_not_end_the_service(serve, model, monkeypatch):
     monkeypatch.setattr(serve.Batcher, "_compute", lambda self, rows: (_ for _ in ()).throw(RuntimeError("out of memory")))
     with TestClient(serve.create_app(model, serve.ServeArguments()), raise_server_exceptions=False) as client:
