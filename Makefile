@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo report test test-slow lint format clean
 
 .venv/base: pyproject.toml setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
@@ -18,12 +18,24 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 	$(INSTALL) --editable '.[demo]'
 	touch $@
 
+.venv/report: .venv/demo
+	$(INSTALL) --editable '.[demo,report]'
+	touch $@
+
 .venv/test: .venv/base
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
 demo: .venv/demo
 	$(BIN)/python examples/demo.py
+
+demo/translator/config.json: | .venv/demo
+	$(BIN)/python examples/demo.py
+
+report: .venv/report demo/translator/config.json
+	$(BIN)/hf-vec2vec report demo/translator --privacy --output_dir demo/report \
+	  --source minilm=demo/minilm_held_out --target wordllama=demo/wordllama_held_out \
+	  --oracle_source minilm=demo/minilm_a --oracle_target wordllama=demo/wordllama_a
 
 test: .venv/test
 	$(BIN)/ruff check .

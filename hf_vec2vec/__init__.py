@@ -11,7 +11,9 @@ NAMES = {
     "AlignmentReport": "alignment",
     "DistillationTrainer": "distillation",
     "DistillationTrainingArguments": "distillation",
+    "ImageEncoder": "image_encoder",
     "PairedEmbeddings": "data",
+    "StreamedEmbeddings": "streaming",
     "TextEncoder": "encoders",
     "UnpairedEmbeddings": "data",
     "Vec2VecConfig": "configuration_vec2vec",
@@ -23,6 +25,8 @@ NAMES = {
     "align": "alignment",
     "alignment_score": "alignment",
     "embed": "encoders",
+    "embed_images": "image_encoder",
+    "open_stream": "stream_files",
     "synchronize": "alignment",
 }
 

@@ -1,12 +1,13 @@
 """How checkpoints are written and read: whole or not at all, from safetensors alone. Travels with the model."""
 
 import hashlib
+import json
 import os
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -28,8 +29,9 @@ class CheckedPreTrainedModel(PreTrainedModel):
         """
         folder = Path(save_directory)
         pushed = kwargs.pop("push_to_hub", False)
-        of_hub = ("repo_id", "commit_message", "private", "token", "create_pr")
+        of_hub = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
         hub = {name: kwargs.pop(name) for name in of_hub if name in kwargs}
+        hub |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
         self.config.weights_sha256 = weights_sha256(self.state_dict() if state_dict is None else state_dict)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,23 +67,34 @@ class CheckedPreTrainedModel(PreTrainedModel):
         wants_report = kwargs.pop("output_loading_info", False)
         try:
             model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        except StrictDataclassError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{name!r} cannot be loaded, its config is broken or of another version: {reason}") from error
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            raise ValueError(f"{name!r} cannot be loaded, its config or index of weights is broken: {reason}") from error
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name!r} cannot be loaded, its weights may be truncated or damaged: {reason}") from error
-        if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
-            raise ValueError(
-                f"{name!r} cannot be loaded: weights are missing or of another shape, for instance {wrong[0]}. Save the "
-                "model again, or download it again."
-            )
         saved, model.config.weights_sha256 = model.config.weights_sha256, None
         as_saved = {kwargs.get("dtype"), kwargs.get("torch_dtype")} <= {None, "auto"}
         as_saved = as_saved and model.config.architectures == [cls.__name__]  # not one model out of another's checkpoint
         if saved is not None and as_saved and weights_sha256(model.state_dict()) != saved:
             raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
         return (model, report) if wants_report else model
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs):
+        """The parent's, which reads whatever an index of weights lists, pickles too, and makes up what is missing.
+
+        Raises here, before any is read and before memory is taken for weights that a config merely claims.
+        """
+        if pickled := [Path(file).name for file in checkpoint_files or [] if Path(file).suffix != ".safetensors"]:
+            raise OSError(f"`model.safetensors.index.json` lists {pickled[0]!r}: only weights in safetensors are read.")
+        info, *others = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+        if wrong := sorted(map(str, info.missing_and_mismatched())):
+            raise ValueError(
+                f"{model.config.name_or_path!r} cannot be loaded: weights are missing or of another shape, for instance "
+                f"{wrong[0]}. Save the model again, or download it again."
+            )
+        return info, *others
 
     def load_adapter(self, *args, **kwargs):
         """Refused, before anything is read: an adapter beside the weights would make another translator of them."""
@@ -90,19 +103,21 @@ class CheckedPreTrainedModel(PreTrainedModel):
             "not trust this checkpoint."
         )
 
-    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, **kwargs):
+    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, max_shard_size: int | str = "50GB", **kwargs):
         """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.
 
         Args:
             repo_id: `ORG/NAME`.
             tags: for the card.
+            max_shard_size: of a file of weights.
             kwargs: see `hf_vec2vec.sharing.publish`; without the package, see the parent's.
         """
         try:
             from hf_vec2vec.sharing import publish, short_card
         except ImportError:  # this file came with a checkpoint
-            return super().push_to_hub(repo_id, tags=tags, **kwargs)
-        return publish(self, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
+            return super().push_to_hub(repo_id, tags=tags, max_shard_size=max_shard_size, **kwargs)
+        save = partial(self.save_pretrained, max_shard_size=max_shard_size)
+        return publish(save, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
 
 
 def weights_sha256(weights: dict[str, Tensor]) -> str:

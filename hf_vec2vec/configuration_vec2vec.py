@@ -5,6 +5,7 @@ import warnings
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedConfig
 
@@ -76,6 +77,8 @@ class Vec2VecConfig(PreTrainedConfig):
     format_version: int = FORMAT
 
     def __post_init__(self, **kwargs):
+        # There is no attention here, and for the name of a repository transformers would fetch and run a kernel from it.
+        kwargs = {name: value for name, value in kwargs.items() if not name.endswith("_implementation")}
         if self.format_version > FORMAT:
             raise ValueError(
                 f"`format_version` is {self.format_version}, but this version of hf_vec2vec reads formats up to {FORMAT}. "
@@ -104,6 +107,21 @@ class Vec2VecConfig(PreTrainedConfig):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout}.")
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """`PreTrainedConfig.from_dict`, with one message for all that can be wrong with it.
+
+        Raises:
+            ValueError: for values of another type than they must be.
+        """
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"`config.json` must hold fields and their values, but holds a {type(config_dict).__name__}.")
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"`config.json` is broken or of another version: {reason}") from error
 
     @staticmethod
     def _check_spaces(embedding_dims: dict[str, int]) -> None:

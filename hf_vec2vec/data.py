@@ -24,8 +24,8 @@ VECTOR_FORMATS = "an Arrow folder (`Dataset.save_to_disk`), .parquet, .npy or .s
 TEXT_FORMATS = ".txt (one text a line), .jsonl, .csv, .parquet or an Arrow folder, with a column `text`"
 
 
-def to_dataset(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) -> Dataset:
-    """A `datasets.Dataset` with the column `embedding` (fixed-size lists) and, where texts are known, `text`.
+def to_table(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) -> pa.Table:
+    """A table with the column `embedding` (fixed-size lists) and, where texts are known, `text`.
 
     Args:
         embeddings: `(n, d)`.
@@ -34,23 +34,29 @@ def to_dataset(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) 
     values = np.ascontiguousarray(embeddings)
     column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     columns = {EMBEDDING: column} if texts is None else {TEXT: pa.array(texts, pa.string()), EMBEDDING: column}
-    return Dataset(pa.table(columns))
+    return pa.table(columns)
 
 
-def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = None) -> Tensor:
+def to_dataset(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) -> Dataset:
+    """`to_table` as a `datasets.Dataset`."""
+    return Dataset(to_table(embeddings, texts))
+
+
+def vectors(data: Dataset | pa.Table | Tensor | np.ndarray, name: str, dim: int | None = None) -> Tensor:
     """Checked float32 rows `(n, d)` of a data set or an array.
 
     Args:
-        data: a data set with a column of vectors, or the vectors.
+        data: a data set or table with a column of vectors, or the vectors.
         name: of the space, for errors.
         dim: expected dimension.
 
     Raises:
         TypeError, ValueError: see `check_embeddings`; also for rows of unequal length and missing rows.
     """
-    if not isinstance(data, Dataset):
+    if not isinstance(data, Dataset | pa.Table):
         return check_embeddings(data, name, dim).float().cpu()
-    column = data.with_format("arrow")[:][vector_column(data, name)].combine_chunks()
+    table = data if isinstance(data, pa.Table) else data.with_format("arrow")[:]
+    column = table[vector_column(data, name)].combine_chunks()
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     if not any(is_kind(column.type) for is_kind in kinds):
         raise ValueError(f"`{name}` has vectors of the type {column.type}; it must be a list of numbers a row.")
@@ -67,11 +73,12 @@ def vectors(data: Dataset | Tensor | np.ndarray, name: str, dim: int | None = No
     return check_embeddings(rows, name, dim).float()
 
 
-def vector_column(data: Dataset, name: str) -> str:
+def vector_column(data: Dataset | pa.Table, name: str) -> str:
     """Name of the column with the vectors: `embedding`, or the only one that holds lists."""
     if EMBEDDING in data.column_names:
         return EMBEDDING
-    nested = [c for c in data.column_names if pa.types.is_nested(data.features.arrow_schema.field(c).type)]
+    schema = data.schema if isinstance(data, pa.Table) else data.features.arrow_schema
+    nested = [c for c in data.column_names if pa.types.is_nested(schema.field(c).type)]
     if len(nested) == 1:
         return nested[0]
     raise ValueError(f"`{name}` has the columns {data.column_names}; name the one with the vectors '{EMBEDDING}'.")
@@ -224,6 +231,11 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
         if strict_unpaired:
             _refuse_shared_texts(known)
 
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension of each space."""
+        return {name: rows.shape[1] for name, rows in self.spaces.items()}
+
     def __len__(self) -> int:
         """Rows of the largest space; one epoch sees each of them once."""
         return max(map(len, self.spaces.values()))
@@ -264,6 +276,11 @@ class PairedEmbeddings(torch.utils.data.Dataset):
         texts = [data[TEXT] for data in spaces.values() if isinstance(data, Dataset) and TEXT in data.column_names]
         if any(list(t) != list(texts[0]) for t in texts[1:]):
             raise ValueError("`spaces` must have the same texts row by row, but their `text` columns differ.")
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension of each space."""
+        return {name: rows.shape[1] for name, rows in self.spaces.items()}
 
     def __len__(self) -> int:
         return len(next(iter(self.spaces.values())))

@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from datasets import Dataset, load_from_disk
-from huggingface_hub import constants, snapshot_download
+from datasets import Dataset
+from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -28,11 +26,12 @@ from transformers.models.auto.modeling_auto import (
 from .bundled import find_encoder
 from .configuration_vec2vec import Vec2VecConfig
 from .data import load_texts, to_dataset
+from .embedding_cache import CACHE_VERSION, computed_once, files_digest
 from .modeling_vec2vec import check_embeddings
 
-Pooling = Literal["mean", "cls", "last", "weighted_mean"]
+Pooling = Literal["mean", "cls", "last", "weighted_mean", "projection"]
 POOLINGS = ("mean", "cls", "last", "weighted_mean")
-CACHE_VERSION = 1  # raise it when the same settings begin to give other vectors
+PROJECTION = "projection"  # into the space that texts and images share: what CLIP-like models have for a pooling
 CHUNK = 16_384  # texts that are encoded between two saves of the cache
 
 
@@ -43,7 +42,7 @@ class EncoderSettings:
     Args:
         model: short name of a bundled encoder, local folder or Hub id.
         pooling: how token vectors become one: `"mean"`, `"cls"` (first token), `"last"`, or `"weighted_mean"` (weights
-            1, 2, 3, … by position).
+            1, 2, 3, … by position). Of the text side of a CLIP-like model always `"projection"`.
         layer: index into the hidden states, 0 the embeddings, -1 the last (after the model's final norm).
         prompt: text put before each text.
         max_length: tokens; the rest is cut. Default: what the model's folder names for sentence-transformers, else the
@@ -60,6 +59,9 @@ class EncoderSettings:
     max_length: int
     normalize: bool
     mask_first_token: bool
+
+
+RECORDED = {field.name: str if field.type is Pooling else field.type for field in fields(EncoderSettings)}
 
 
 class TextEncoder:
@@ -88,7 +90,7 @@ class TextEncoder:
         device: str | None = None,
         dtype: torch.dtype = torch.float32,
     ):
-        if pooling is not None and pooling not in POOLINGS:
+        if pooling is not None and pooling not in (*POOLINGS, PROJECTION):
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
         self.folder = model_folder(model)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -100,7 +102,11 @@ class TextEncoder:
             self._load_static()
             decoder, own_length = False, 10**6
         else:
-            self._load_transformer(dtype, layer)
+            self._load_transformer(dtype)
+            self._check_layer(model, layer, pooling)
+            if self.is_dual:
+                positions = self.model.config.text_config.max_position_embeddings
+                own |= {"pooling": PROJECTION, "max_length": own["max_length"] or positions}
             decoder = is_decoder(self.model.config.model_type)
             # Where the folder names no length, 512: tokenizers may claim 10^30, and attention costs the square.
             own_length = own["max_length"] or min(self.tokenizer.model_max_length, 512)
@@ -120,19 +126,28 @@ class TextEncoder:
         (weight,) = load_file(self.static_folder / "model.safetensors").values()
         self.model = torch.nn.EmbeddingBag.from_pretrained(weight.float(), mode="mean").to(self.device)
 
-    def _load_transformer(self, dtype: torch.dtype, layer: int) -> None:
+    def _load_transformer(self, dtype: torch.dtype) -> None:
         # The slow route through pickled weights stays closed: safetensors only.
         self.model = AutoModel.from_pretrained(self.folder, dtype=dtype, use_safetensors=True)
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
+        self.is_dual = is_dual(self.model)
         self.model.to(self.device).eval()
-        layers = self.model.config.num_hidden_layers
-        if not -layers - 1 <= layer <= layers:
-            raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this model, got {layer}.")
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.tokenizer.padding_side = "right"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    def _check_layer(self, model: str, layer: int, pooling: Pooling | None) -> None:
+        if self.is_dual:
+            if layer != -1 or pooling not in (None, PROJECTION):
+                raise ValueError(f"`model` {model!r} has a text and an image side: its `pooling` is {PROJECTION!r}.")
+            return
+        if pooling == PROJECTION:
+            raise ValueError(f"`pooling` {PROJECTION!r} is for CLIP-like models, which {model!r} is not.")
+        layers = self.model.config.num_hidden_layers
+        if not -layers - 1 <= layer <= layers:
+            raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this model, got {layer}.")
 
     def encode(self, texts: list[str], *, batch_size: int = 64, progress: bool = True) -> Tensor:
         """Vectors of texts, in their order.
@@ -174,9 +189,13 @@ class TextEncoder:
 
     def _contextual(self, batch: list[str]) -> Tensor:
         settings = self.settings
+        # SigLIP was trained on texts of full length and has no mask.
+        padding = "max_length" if self.model.config.model_type.startswith("siglip") else True
         inputs = self.tokenizer(
-            batch, padding=True, truncation=True, max_length=settings.max_length, return_tensors="pt"
+            batch, padding=padding, truncation=True, max_length=settings.max_length, return_tensors="pt"
         ).to(self.device)
+        if self.is_dual:
+            return self.model.get_text_features(**inputs).pooler_output
         if settings.layer == -1:
             states = self.model(**inputs).last_hidden_state
         else:
@@ -186,14 +205,8 @@ class TextEncoder:
 
     def fingerprint(self) -> str:
         """Hash of the weights' and the tokenizer's files and of all settings: what the vectors depend on."""
-        digest = hashlib.sha256(
-            json.dumps([CACHE_VERSION, asdict(self.settings) | {"model": None}, str(self._dtype())]).encode()
-        )
-        for file in sorted(p for p in self.folder.rglob("*") if p.suffix in (".json", ".safetensors", ".txt", ".model")):
-            digest.update(str(file.relative_to(self.folder)).encode())
-            with open(file, "rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return digest.hexdigest()
+        settings = asdict(self.settings) | {"model": None}
+        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(self._dtype())]))
 
     def _dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
@@ -208,7 +221,7 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
         device: see [`TextEncoder`].
 
     Raises:
-        ValueError: if the config does not record it, or it cannot be found here.
+        ValueError: if the config does not record it, the record is broken, or the encoder cannot be found here.
     """
     settings = (config.encoders or {}).get(space)
     if settings is None:
@@ -216,10 +229,21 @@ def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = 
             f"`space` {space!r}: the translator does not record which encoder made it. Embed the texts yourself and pass "
             "the vectors."
         )
+    if settings.get("modality") == "image":
+        raise ValueError(f"`space` {space!r} is of images, by {settings['model']!r}. Embed images and pass the vectors.")
+    if {name: type(value) for name, value in settings.items()} != RECORDED:
+        raise ValueError(
+            f"`space` {space!r}: its encoder's record is incomplete, broken or of another version: {settings}. Embed the "
+            "texts yourself and pass the vectors."
+        )
     try:
         return TextEncoder(**settings, device=device)
-    except OSError as error:
-        raise ValueError(f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded: {error}") from error
+    except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded here. Put that encoder there, or "
+            f"embed the texts yourself and pass the vectors. {reason}"
+        ) from error
 
 
 @contextmanager
@@ -321,6 +345,11 @@ def is_decoder(model_type: str) -> bool:
     return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
+def is_dual(model: torch.nn.Module) -> bool:
+    """Whether a model has a text and an image side that meet in one space, like CLIP."""
+    return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
+
+
 def embed(
     texts: list[str] | str | Path,
     encoder: TextEncoder,
@@ -348,23 +377,11 @@ def embed(
     if not texts:
         raise ValueError("`texts` is empty.")
     key = hashlib.sha256(json.dumps([encoder.fingerprint(), texts]).encode()).hexdigest()[:32]
-    folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
-    if folder.exists():
-        return load_from_disk(str(folder))
-    partial = folder.with_name(f"{key}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    chunks = []
-    for start in range(0, len(texts), CHUNK):
-        file = partial / f"{start:012d}.npy"
-        if not file.exists():
-            rows = encoder.encode(texts[start : start + CHUNK], batch_size=batch_size, progress=progress)
-            with open(partial / "writing", "wb") as stream:
-                np.save(stream, rows.numpy())
-            os.replace(partial / "writing", file)
-        chunks.append(np.load(file, allow_pickle=False))
-    dataset = to_dataset(np.concatenate(chunks), texts)
-    dataset.info.description = json.dumps(asdict(encoder.settings))
-    dataset.save_to_disk(str(partial / "dataset"))
-    os.replace(partial / "dataset", folder)
-    shutil.rmtree(partial)
-    return load_from_disk(str(folder))
+
+    def encode(start: int, stop: int) -> Tensor:
+        return encoder.encode(texts[start:stop], batch_size=batch_size, progress=progress)
+
+    def finish(rows: np.ndarray) -> Dataset:
+        return to_dataset(rows, texts)
+
+    return computed_once(key, len(texts), CHUNK, encode, finish, asdict(encoder.settings), cache_dir)

@@ -1,5 +1,7 @@
 """Figures of translation, as plain functions and as `evaluate.Metric` classes that can be used alone."""
 
+from functools import lru_cache
+
 import datasets
 import evaluate
 import numpy as np
@@ -111,13 +113,12 @@ def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, bloc
     return torch.cat(shares)
 
 
-def linear_cka(predictions: Tensor, references: Tensor, weights: Tensor | None = None) -> float:
+def linear_cka(predictions: Tensor, references: Tensor) -> float:
     """Linear centred kernel alignment of two clouds: 1 for clouds that are equal up to rotation, shift and scale.
 
     Args:
         predictions: `(n, d)`.
         references: `(n, e)`, row by row; the dimensions may differ.
-        weights: `(n,)`, how often each row counts; default: once.
 
     Returns:
         Between 0 and 1; 0 where one side is a single point. Not corrected for few rows: two
@@ -125,14 +126,33 @@ def linear_cka(predictions: Tensor, references: Tensor, weights: Tensor | None =
 
     Source: Kornblith et al., "Similarity of neural network representations revisited", 2019, equation 3.
     """
-    weights = (torch.ones(len(predictions)) if weights is None else weights).double()
-    x, y = (
-        (rows - weights @ rows / weights.sum()) * weights.sqrt()[:, None]
-        for rows in (predictions.double(), references.double())
-    )
+    x, y = (rows - rows.mean(0) for rows in (predictions.double(), references.double()))
     norm = torch.linalg.matrix_norm
     scale = norm(x.T @ x) * norm(y.T @ y)
     return (norm(x.T @ y).square() / scale).item() if scale > 0 else 0.0
+
+
+def _resampled_cka(predictions: Tensor, references: Tensor, counts: Tensor) -> Tensor:
+    """`linear_cka` of resampled rows: `counts` `(r, n)` says how often each row is drawn. Gives `(r,)`.
+
+    By Gram matrices, so that every draw costs a few products with a vector: the kernels, centred by the draw's mean, meet in
+    `sum_ij w_i w_j K_ij L_ij` less the means' part.
+    """
+    counts = counts.T.double()  # (n, r)
+    kernels = []
+    for rows in (predictions.double(), references.double()):
+        rows = rows - rows.mean(0)  # draws centre anew; this keeps the numbers small
+        kernels.append(rows @ rows.T)
+    marginals = [kernel @ counts / counts.sum(0) for kernel in kernels]
+    totals = [(counts * marginal).sum(0) / counts.sum(0) for marginal in marginals]
+
+    def dependence(i: int, j: int) -> Tensor:
+        joint = (counts * ((kernels[i] * kernels[j]) @ counts)).sum(0)
+        one_sided = (counts * marginals[i] * marginals[j]).sum(0)
+        return joint - 2 * counts.sum(0) * one_sided + counts.sum(0).square() * totals[i] * totals[j]
+
+    scale = (dependence(0, 0) * dependence(1, 1)).clamp_min(0).sqrt()
+    return torch.where(scale > 0, dependence(0, 1) / scale, 0.0)
 
 
 def structure_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
@@ -165,24 +185,51 @@ def bootstrap_intervals(
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
     """
-    from scipy.stats import bootstrap  # slow to import, and seldom needed
-
     found = ranks(predictions, references)
     figures = _rank_figures(found) | {
         "cosine": F.cosine_similarity(predictions, references, dim=1),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),
         "neighbour_overlap": neighbour_overlap(predictions, references),
     }
-    options = {"n_resamples": resamples, "confidence_level": confidence, "method": "percentile", "batch": 50, "axis": -1}
-    stacked = torch.stack(list(figures.values())).double().numpy()
-    of_means = bootstrap((stacked,), np.mean, **options, rng=seed).confidence_interval
-    intervals = {name: (low, high) for name, low, high in zip(figures, *of_means, strict=True)}
-    intervals["median_rank"] = tuple(bootstrap((found.numpy(),), np.median, **options, rng=seed).confidence_interval)
+    counts = _draws(len(found), resamples, seed)
+    drawn = dict(zip(figures, (counts @ torch.stack(list(figures.values()), dim=1) / len(found)).T, strict=True))
+    drawn["median_rank"] = _weighted_median(found, counts)
     rows = min(len(found), 2048)
-    draws = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=max(resamples // 10, 1))
-    ckas = [linear_cka(predictions[:rows], references[:rows], torch.from_numpy(draw)) for draw in draws]
-    intervals["cka"] = tuple(np.quantile(ckas, [(1 - confidence) / 2, (1 + confidence) / 2]))
-    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
+    counts = _draws(rows, max(resamples // 10, 1), seed)
+    drawn["cka"] = _resampled_cka(predictions[:rows], references[:rows], counts)
+    return {name: _percentiles(values, confidence) for name, values in drawn.items()}
+
+
+@lru_cache(4)  # a table's methods are judged on the same draws
+def _draws(n: int, resamples: int, seed: int) -> Tensor:
+    """How often each of n texts is drawn: `(resamples, n)`, each row sums to n."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.zeros(resamples, n)
+    for row in counts:
+        row += torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n)
+    return counts
+
+
+def _weighted_median(values: Tensor, counts: Tensor) -> Tensor:
+    """Median of n values `(n,)` for every row of counts `(r, n)`."""
+    values, order = values.sort()
+    reached = counts[:, order].cumsum(1)
+    n = int(counts[0].sum())
+    places = torch.tensor([(n - 1) // 2 + 1.0, n // 2 + 1.0]).expand(len(counts), 2).contiguous()
+    return values[torch.searchsorted(reached, places)].mean(1)
+
+
+def _percentiles(values: Tensor, confidence: float) -> tuple[float, float]:
+    low, high = values.double().quantile(torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.double))
+    return low.item(), high.item()
+
+
+def mean_interval(
+    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `(n,)` values, one a text."""
+    drawn = _draws(len(values), resamples, seed).double() @ torch.from_numpy(values).double() / len(values)
+    return _percentiles(drawn, confidence)
 
 
 class _VectorMetric(evaluate.Metric):
@@ -217,6 +264,16 @@ class TranslationStructure(_VectorMetric):
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return structure_metrics(_rows(predictions), _rows(references))
+
+
+class TranslationIntervals(_VectorMetric):
+    """95 % bootstrap intervals over texts, `(low, high)` each, of every figure of the other three. `compute` also takes
+    `mean`, as [`TranslationCosine`], `resamples`, `confidence` and `seed`."""
+
+    def _compute(self, predictions, references, mean: Tensor | None = None, **options) -> dict[str, tuple[float, float]]:
+        predictions, references = _rows(predictions), _rows(references)
+        mean = references.mean(0) if mean is None else torch.as_tensor(mean)
+        return bootstrap_intervals(predictions, references, mean, **options)
 
 
 def _rows(values: list) -> Tensor:

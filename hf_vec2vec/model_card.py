@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import platform
 import re
 from pathlib import Path
@@ -34,8 +35,18 @@ def write_model_card(folder: Path, facts: dict | None = None, results: list[dict
     if results is not None:
         facts = facts | {"results": results}
     card = model_card(folder, facts)
-    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
-    card.save(folder / "README.md")
+    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
+    write_whole(folder / "README.md", str(card))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write text, or leave the file as it was: on a full disk too."""
+    partial = file.with_name(f".partial-{file.name}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_facts(folder: Path) -> dict:
@@ -53,9 +64,11 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         name: what to load it by; the folder's name by default.
     """
     config = Vec2VecConfig.from_pretrained(folder)
-    name, results = name or folder.name, facts.get("results") or []
+    name, results, texts = name or folder.name, facts.get("results") or [], facts.get("texts") or ""
+    shown = harmless(facts)
     known = config.encoders or facts.get("encoders", {})  # in the config since checkpoints record it
-    encoders = {space: known.get(space) for space in config.spaces}
+    recorded = {space: known.get(space) or {} for space in config.spaces}
+    encoders = {space: record if isinstance(record.get("model"), str) else None for space, record in recorded.items()}
     data = ModelCardData(
         license="apache-2.0",
         library_name="hf_vec2vec",
@@ -71,13 +84,13 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         dims=config.embedding_dims,
         rows={space: f"{count:,}{_of_file(facts, space)}" for space, count in facts.get("rows", {}).items()},
         made_by={space: _made_by(encoder) for space, encoder in encoders.items()},
-        name=html.escape(name),
-        facts=facts,
-        texts=_cell(facts.get("texts") or ""),
-        verdict=_alignment_verdict(facts.get("report")),
+        name=harmless(name),
+        facts=shown,
+        texts=_cell(texts),
+        verdict=_alignment_verdict(shown.get("report")),
         unpaired=_unpaired(facts.get("unpaired", "not recorded")),
         selection=_selection(facts.get("selection", {})),
-        table=markdown_table(results) if results else None,
+        table=markdown_table(shown["results"]) if results else None,
         pool_size=f"{results[0]['pool_size']:,}" if results else None,
     )
 
@@ -90,6 +103,15 @@ def surroundings() -> dict:
         "versions": versions | {"Python": platform.python_version()},
         "hardware": ", ".join(gpus) or f"{torch.get_num_threads()} threads of a {platform.machine()} CPU",
     }
+
+
+def harmless(value):
+    """A fact of a run, or what facts are in it: text in one line, and no mark-up of HTML in it."""
+    if isinstance(value, dict):
+        return {harmless(key): harmless(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [harmless(inner) for inner in value]
+    return html.escape(" ".join(value.split()), quote=False) if isinstance(value, str) else value
 
 
 def _base_models(encoders: dict[str, dict | None]) -> list[str] | None:
@@ -121,12 +143,20 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
 def _made_by(encoder: dict | None) -> str:
     if encoder is None:
         return "an encoder that was not recorded"
-    first = ", first token masked" if encoder["mask_first_token"] else ""
-    prompt = f", prompt {encoder['prompt']!r}" if encoder["prompt"] else ""
-    norm = ", norm 1" if encoder["normalize"] else ""
-    length = f", at most {encoder['max_length']:,} tokens" if encoder["max_length"] < UNLIMITED else ""
     name = encoder["model"] if HUB_ID.fullmatch(encoder["model"]) else Path(encoder["model"]).name
-    return _cell(f"{name}, {encoder['pooling']} pooling of layer {encoder['layer']}{first}{prompt}{norm}{length}")
+    norm = ["norm 1"] if encoder.get("normalize") else []
+    if encoder.get("modality") == "image":
+        return _cell(", ".join([name, "image side", *norm]))
+    pooling = encoder.get("pooling", "mean")
+    parts = [name, "text side" if pooling == "projection" else f"{pooling} pooling of layer {encoder.get('layer', -1)}"]
+    if encoder.get("mask_first_token"):
+        parts.append("first token masked")
+    if encoder.get("prompt"):
+        parts.append(f"prompt {encoder['prompt']!r}")
+    parts += norm
+    if (length := encoder.get("max_length", UNLIMITED)) < UNLIMITED:
+        parts.append(f"at most {length:,} tokens")
+    return _cell(", ".join(parts))
 
 
 def _of_file(facts: dict, space: str) -> str:
@@ -142,6 +172,7 @@ def _cell(text: str) -> str:
 def _unpaired(how: str) -> str:
     return {
         "checked": "No text was on both sides, which was checked.",
+        "checked on a sample": "No text was on both sides of the rows counted above, which was checked; they are a sample.",
         "texts unknown": "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
         "not checked": "It was not checked whether texts were on both sides.",
     }.get(how, "How the rows were chosen is not recorded.")

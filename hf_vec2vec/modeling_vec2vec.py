@@ -285,16 +285,18 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
 
     def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
         # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
-        normalizer = self.normalizers[source]
-        if len(rows) < 32 or not normalizer.mean.any():
+        # Of few rows, a query for instance, the mean says nothing and the norm little.
+        normalizer, few = self.normalizers[source], len(rows) < 32
+        if not normalizer.mean.any():
             return
         sample = rows[:1000].to(self.device, self.dtype)
         usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
         centred = normalizer(sample / norm)
         drift = (centred.mean(0).norm() / centred.norm(dim=1).mean()).item()
-        found = [f"their norm is {norm:.2g} times the usual one"] if not 2 / 3 < norm < 3 / 2 else []
-        found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 else []
+        most = 3 if few else 3 / 2
+        found = [f"their norm is {norm:.2g} times the usual one"] if not 1 / most < norm < most else []
+        found += [f"their mean is off by {drift:.2f} of a centred vector's length"] if drift > 0.6 and not few else []
         if found:
             warnings.warn(
                 f"`embeddings` of {source!r} were made in another way than those of the training, or of very other texts: "

@@ -1,22 +1,32 @@
-"""A translator's way to the Hub: in one commit, or not at all."""
+"""The way to the Hub of a translator or a student: in one commit, or not at all."""
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+from transformers.utils import logging
 
 from .model_card import model_card
-from .modeling_vec2vec import Vec2VecModel
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"
+WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+BUSY, TRIES, LONGEST_WAIT = (429, 503), 6, 300  # statuses, calls, seconds between two
+
+logger = logging.get_logger(__name__)
+T = TypeVar("T")
 
 
 def publish(
-    model: Vec2VecModel,
+    save: Callable[[Path], None],
     repo_id: str,
     *,
     card: str | Callable[[Path], str],
@@ -26,12 +36,11 @@ def publish(
     token: str | bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
-    max_shard_size: int | str = "50GB",
 ) -> CommitInfo:
-    """Push a translator: weights as safetensors, config, the code that loads them without this package, and a card.
+    """Push a model and its card.
 
     Args:
-        model: the translator.
+        save: writes the model into a folder, which exists: `model.save_pretrained`.
         repo_id: `ORG/NAME`; made if it does not exist.
         card: text of the card, or what gives it for the folder that the model was saved in.
         commit_message, commit_description: of the commit.
@@ -39,16 +48,15 @@ def publish(
         token: of the Hub; the one that you logged in with by default.
         revision: branch, made if it does not exist; `main` by default.
         create_pr: open a pull request instead of committing.
-        max_shard_size: of a file of weights.
 
     Raises:
-        OSError: if the Hub refuses or cannot be reached. No commit was made then.
+        OSError: if the Hub refuses or cannot be reached, or the disk is full. No commit was made then.
     """
     with TemporaryDirectory() as folder:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-        _name_local_encoders(Path(folder) / "config.json")
         with one_message(repo_id):
-            text = card if isinstance(card, str) else card(Path(folder))
+            save(Path(folder))
+            _name_local_models(Path(folder))
+            text = card if isinstance(card, str) else patiently(partial(card, Path(folder)))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         return publish_folder(
             Path(folder),
@@ -75,7 +83,8 @@ def publish_folder(
 ) -> CommitInfo:
     """Push everything in a folder, except `training_args.bin`: a pickle that holds paths of this machine.
 
-    All in one commit: `upload_folder` may make several, and show a model without its weights.
+    All in one commit: `upload_folder` may make several, and show a model without its weights. Weights that an earlier push
+    left under other names (whole or in parts) are deleted in it, or they would be loaded in place of these.
 
     Args:
         folder: what to push.
@@ -88,12 +97,48 @@ def publish_folder(
     """
     api = HfApi(token=token)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
-    additions = [CommitOperationAdd((Path(path_in_repo) / f.relative_to(folder)).as_posix(), str(f)) for f in files]
-    with one_message(repo_id):
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    added = {(PurePosixPath(path_in_repo) / f.relative_to(folder)).as_posix(): str(f) for f in files}
+
+    def push() -> CommitInfo:
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        return api.create_commit(repo_id, additions, commit_message=commit_message, revision=revision, **kwargs)
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        try:
+            before = api.model_info(repo, revision=revision)
+            there = [PurePosixPath(file.rfilename) for file in before.siblings or []]
+        except RevisionNotFoundError:  # no commit yet
+            before, there = None, []
+        weights = {str(p) for p in there if p.parent == PurePosixPath(path_in_repo) and WEIGHTS.fullmatch(p.name)}
+        operations = [CommitOperationDelete(path) for path in sorted(weights - added.keys())]
+        operations += [CommitOperationAdd(path, file) for path, file in added.items()]
+        try:
+            return api.create_commit(repo, operations, commit_message=commit_message, revision=revision, **kwargs)
+        except (HfHubHTTPError, ValueError, RuntimeError, OSError):  # refused, or broken off before the commit was sent
+            raise
+        except Exception as error:  # the connection broke off, perhaps after the commit was made
+            return made(repo, before and before.sha, error)
+
+    def made(repo: str, before: str | None, error: Exception) -> CommitInfo:
+        try:
+            last = None if kwargs.get("create_pr") else api.list_repo_commits(repo, revision=revision)[0]
+        except Exception:
+            last = None
+        if last is None:
+            raise CommitUnknownError(
+                f"`repo_id` {repo!r}: the connection broke off while the commit was sent, and whether it was made is not "
+                f"known. Look at {api.endpoint}/{repo} before you push again."
+            ) from error
+        if last.commit_id == before or last.title != commit_message:
+            raise error
+        url = f"{api.endpoint}/{repo}/commit/{last.commit_id}"
+        return CommitInfo(commit_url=url, commit_message=last.title, commit_description=last.message, oid=last.commit_id)
+
+    with one_message(repo_id):
+        return patiently(push)
+
+
+class CommitUnknownError(OSError):
+    """The Hub fell silent before it said whether it made a commit."""
 
 
 def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -> Callable[[Path], str]:
@@ -108,13 +153,42 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
     return write
 
 
-def _name_local_encoders(config_file: Path) -> None:
-    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name alone."""
-    config = json.loads(config_file.read_text())
-    for settings in filter(None, (config.get("encoders") or {}).values()):
-        if Path(settings["model"]).is_dir():
-            settings["model"] = Path(settings["model"]).resolve().name
-    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+def _name_local_models(folder: Path) -> None:
+    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name, as `./NAME`.
+
+    Without the dot it would read as the id of whatever the Hub has under that name.
+    """
+
+    def named(model: str | None) -> str | None:
+        return f"./{Path(model).resolve().name}" if model and Path(model).is_dir() else model
+
+    for name in ("config.json", "adapter_config.json"):
+        if (file := folder / name).exists():
+            config = json.loads(file.read_text())
+            for settings in filter(None, (config.get("encoders") or {}).values()):
+                settings["model"] = named(settings["model"])
+            if "base_model_name_or_path" in config:
+                config["base_model_name_or_path"] = named(config["base_model_name_or_path"])
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call again where the Hub says that it has no time now, after as long as it asks for.
+
+    huggingface_hub waits so in uploads of large files, and nowhere else. Only calls that were refused are made again: of one
+    that broke off (500, a dropped connection) nobody knows whether it was carried out.
+    """
+    for attempt in range(TRIES - 1):
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            if error.response.status_code not in BUSY:
+                raise
+            asked = error.response.headers.get("Retry-After", "")
+            seconds = min(int(asked) if asked.isdigit() else 2**attempt, LONGEST_WAIT)
+            logger.warning(f"The Hub is busy ({error.response.status_code}): going on in {seconds} s.")
+            time.sleep(seconds)
+    return call()
 
 
 @contextmanager
@@ -122,6 +196,8 @@ def one_message(repo_id: str) -> Iterator[None]:
     """Whatever goes wrong on the way to the Hub, as an `OSError` of one line."""
     try:
         yield
+    except CommitUnknownError:
+        raise
     except Exception as error:  # of the network, the server and the client's checks, with no base in common
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
         reason = " ".join(str(cause).split()) or type(cause).__name__

@@ -1,23 +1,23 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
-import time
 from collections.abc import Mapping
-from concurrent.futures import Future
-from functools import partial
+from itertools import combinations
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import CommitInfo, HfApi
 from torch import Tensor
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
-from transformers.utils import logging
+from transformers.trainer_utils import EvalLoopOutput
 
 from .alignment import matched_cosines
+from .checkpointing import WholeCheckpoints
 from .component_log import ComponentLog
 from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
+from .energy import RunCost
+from .evaluation import evaluate_translation
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -31,15 +31,14 @@ from .metrics import translation_metrics
 from .model_card import model_card, surroundings, write_model_card
 from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .modeling_vec2vec import Vec2VecModel
-from .sharing import CHECKPOINTS, one_message, publish, publish_folder
+from .publishing import PublishesItself
+from .streaming import StreamedEmbeddings, StreamTraining
 from .training_args import DESCRIBED, Vec2VecTrainingArguments
-
-logger = logging.get_logger(__name__)
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(ComponentLog, Trainer):
+class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself, ComponentLog, Trainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -49,20 +48,22 @@ class Vec2VecTrainer(ComponentLog, Trainer):
     Args:
         model: a [`Vec2VecModel`], around which discriminators are put, or a [`Vec2VecForAdversarialTraining`].
         args: [`Vec2VecTrainingArguments`].
-        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of.
+        train_dataset: [`UnpairedEmbeddings`], or `{space: data set or array}` to make them of; or [`StreamedEmbeddings`],
+            which have no length, so that `max_steps` must be set.
         eval_dataset: [`UnpairedEmbeddings`] (gives `eval_loss` and `eval_alignment_score`, which may choose a checkpoint)
             or [`PairedEmbeddings`] (gives also figures of translation, which may not).
         kwargs: of `transformers.Trainer`.
 
     Raises:
-        TypeError, ValueError: for paired training data, spaces that the model does not know, or wrong dimensions.
+        TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
+            that a stream does not go with.
     """
 
     def __init__(
         self,
         model: Vec2VecModel | Vec2VecForAdversarialTraining,
         args: Vec2VecTrainingArguments,
-        train_dataset: UnpairedEmbeddings | Spaces | None = None,
+        train_dataset: UnpairedEmbeddings | StreamedEmbeddings | Spaces | None = None,
         eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
         **kwargs,
     ):
@@ -70,8 +71,10 @@ class Vec2VecTrainer(ComponentLog, Trainer):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
         if isinstance(train_dataset, Mapping):
             train_dataset = UnpairedEmbeddings(train_dataset)
-        if not isinstance(train_dataset, UnpairedEmbeddings | None):
-            raise TypeError(f"`train_dataset` must be UnpairedEmbeddings, got {type(train_dataset).__name__}.")
+        if not isinstance(train_dataset, UnpairedEmbeddings | StreamedEmbeddings | None):
+            raise TypeError(
+                f"`train_dataset` must be UnpairedEmbeddings or StreamedEmbeddings, got {type(train_dataset).__name__}."
+            )
         if not isinstance(eval_dataset, UnpairedEmbeddings | PairedEmbeddings | None):
             raise TypeError(
                 f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
@@ -81,6 +84,8 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, model.config.embedding_dims)
+        if isinstance(train_dataset, StreamedEmbeddings):
+            self.check_streaming(args)
         if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
             raise ValueError(
                 f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
@@ -102,7 +107,6 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         self.label_names = []
         self.loss_is_scaled_for_ga = False
         self.record = {}  # what the card should say of this run that the trainer cannot know
-        self._seconds, self._started = 0.0, None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -139,12 +143,20 @@ class Vec2VecTrainer(ComponentLog, Trainer):
 
     def train(self, *args, **kwargs):
         """The parent's `train`; afterwards no parameter is frozen."""
-        self._started = time.monotonic()
         try:
             return super().train(*args, **kwargs)
+        except UnpicklingError as error:
+            raise ValueError(
+                "`resume_from_checkpoint` has a file that is damaged or could run code, for it holds more than numbers. It "
+                "was not read: take another checkpoint."
+            ) from error
         finally:
-            self._seconds, self._started = self._training_seconds(), None
             self.accelerator.unwrap_model(self.model).requires_grad_(True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if not list(Path(resume_from_checkpoint).glob("*.safetensors")):
+            raise OSError(f"`resume_from_checkpoint` {resume_from_checkpoint!r} has no weights in safetensors.")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)
@@ -234,91 +246,22 @@ class Vec2VecTrainer(ComponentLog, Trainer):
         if self.is_world_process_zero():
             write_model_card(Path(self.args.output_dir), self.facts())
 
-    def init_hf_repo(self, *args, **kwargs) -> None:
-        """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
-        with one_message(self._repo_id()):
-            super().init_hf_repo(*args, **kwargs)
+    def save_published(self, folder: Path) -> None:
+        """Write what is published: the translator, without discriminators and optimizer."""
+        self.translator.save_pretrained(folder)
 
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs,
-    ) -> CommitInfo | Future | None:
-        """Publish the translator and its card in one commit, and leave both in `output_dir`.
-
-        Args:
-            commit_message: of the commit.
-            blocking: wait for it; else a future of it is returned.
-            token, private: default to `hub_token` and `hub_private_repo`.
-            revision: branch; defaults to `hub_revision`.
-            kwargs: of `create_model_card`.
-
-        Raises:
-            OSError: if the Hub refuses or cannot be reached. No commit was made then.
-        """
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if not self.is_world_process_zero():
-            return None
-        self.translator.save_pretrained(self.args.output_dir)
-        self.create_model_card(**kwargs)
-        push = partial(self._publish, commit_message, token=token, revision=revision, private=private)
-        return push() if blocking else HfApi().run_as_future(push)
-
-    def _publish(self, message: str, *, token=None, revision=None, private=None) -> CommitInfo:
-        """Push the translator as it is now, with a card that says how far the run is."""
-        args = self.args
-        return publish(
-            self.translator,
-            self._repo_id(),
-            card=lambda folder: str(model_card(folder, self.facts(), name=self._repo_id())),
-            commit_message=message,
-            token=token or args.hub_token,
-            revision=revision or args.hub_revision,
-            private=args.hub_private_repo if private is None else private,
-        )
-
-    def _repo_id(self) -> str:
-        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """At every save, unless `hub_strategy` is "end": publish the translator as it is.
-
-        With "checkpoint" and "all_checkpoints" the checkpoint goes to a branch of its own. A push that fails does not stop
-        training: what it would have published is on disk, and the next one comes.
-        """
-        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
-            return
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        message = f"Training in progress, step {self.state.global_step}"
-        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
-        try:
-            self._publish(message)
-            if name := names.get(self.args.hub_strategy):
-                publish_folder(
-                    Path(checkpoint_folder),
-                    self._repo_id(),
-                    path_in_repo=name,
-                    revision=CHECKPOINTS,
-                    private=self.args.hub_private_repo,
-                    token=self.args.hub_token,
-                    commit_message=message,
-                )
-        except OSError as error:
-            logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
-
-    def _training_seconds(self) -> float:
-        return self._seconds + (time.monotonic() - self._started if self._started else 0)
+    def card(self, folder: Path, name: str) -> str:
+        """The card of the translator in a folder, as far as the run is now."""
+        return str(model_card(folder, self.facts(), name=name))
 
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
         args, data, held_out = self.args, self.train_dataset, self.eval_dataset
-        rows = {name: len(rows) for name, rows in data.spaces.items()} if data else {}
+        streamed = isinstance(data, StreamedEmbeddings)
+        rows = {name: len(rows) for name, rows in data.spaces.items()} if data and not streamed else {}
         return {
             "rows": rows,
+            "streamed_rows": self.state.global_step * self._rows_a_step() if streamed else None,
             "unpaired": data.checked if data else "not recorded",
             "validation_rows": len(held_out) if held_out else 0,
             "encoders": self.translator.config.encoders or {},
@@ -327,10 +270,23 @@ class Vec2VecTrainer(ComponentLog, Trainer):
             "steps": self.state.global_step,
             "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
-            "seconds": self._training_seconds(),
+            "results": self._results(),
+            **self.cost(),
             **surroundings(),
             **self.record,
         }
+
+    def _results(self) -> list[dict]:
+        """The table of translation, beside baselines and oracles, if there are pairs; not while training goes on."""
+        data = self.eval_dataset
+        if not isinstance(data, PairedEmbeddings) or self._started is not None:
+            return []
+        ends = combinations(data.spaces, 2)
+        tables = [evaluate_translation({"translator": self.translator}, data, source=a, target=b) for a, b in ends]
+        return [row for table in tables for row in table]
+
+    def _rows_a_step(self) -> int:
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
@@ -362,6 +318,6 @@ class Vec2VecTrainer(ComponentLog, Trainer):
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
-    found = {name: rows.shape[1] for name, rows in data.spaces.items()}
+    found = data.dims
     if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")

@@ -3,18 +3,18 @@
 import json
 import os
 import shutil
-import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import set_seed
 
 from .alignment import align, fit_statistics
+from .checkpointing import STATE, check_checkpoint, newest_checkpoint
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
+from .energy import Reading
 from .modeling_vec2vec import Vec2VecModel
+from .streaming import StreamedEmbeddings
 from .trainer import Vec2VecTrainer
 from .training_args import Vec2VecTrainingArguments
 
@@ -55,6 +55,9 @@ class TranslatorArguments:
     validation_rows: int = field(
         default=1000, metadata={"help": "Unpaired rows of each space kept out of training, to choose a checkpoint."}
     )
+    align_rows: int = field(
+        default=50_000, metadata={"help": "Rows of each stream that the alignment sees, drawn from all over it."}
+    )
     texts: str | None = field(default=None, metadata={"help": "What the texts were, in a few words: for the card."})
     overwrite: bool = field(default=False, metadata={"help": "Replace the model in `output_dir` if there is one."})
 
@@ -65,7 +68,7 @@ class TranslatorArguments:
 
 
 def train_translator(
-    spaces: UnpairedEmbeddings,
+    spaces: UnpairedEmbeddings | StreamedEmbeddings,
     translator_args: TranslatorArguments,
     training_args: Vec2VecTrainingArguments,
     encoders: dict[str, dict | None],
@@ -78,7 +81,7 @@ def train_translator(
     checkpoint was chosen on the same rows, which favours it a little; the bar is high for that reason, too.)
 
     Args:
-        spaces: training vectors.
+        spaces: training vectors. Of streams the alignment sees a sample, and what chooses a checkpoint is told by its hash.
         translator_args: start and shape.
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
         encoders: how the vectors of each space were made, where that is known; for the config.
@@ -90,44 +93,43 @@ def train_translator(
     """
     output = Path(training_args.output_dir)
     resume = check_output_dir(translator_args, training_args)
-    smallest = min(map(len, spaces.spaces.values()))
-    held_out = min(translator_args.validation_rows, smallest // 5)
-    if held_out < 2:
-        raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
-    training, validation = spaces.split(held_out, seed=training_args.seed)
+    trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
+    training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
+    if trains and training is not aligned_on:
+        Vec2VecTrainer.check_streaming(training_args)  # before the alignment, not after
     aligned = translator_args.init == "alignment"
-    replaced, started = output / ".replaced", time.monotonic()
+    replaced, before = output / ".replaced", Reading.now()
     with training_args.main_process_first(local=False):
         if resume and aligned:
-            model, report = _saved_alignment(Path(resume).parent / "alignment")
+            model, report = _saved_alignment(resume.parent / "alignment")
         elif training_args.should_save or not aligned:
-            model, report = _starting_model(training, translator_args, training_args.seed)
+            model, report = _starting_model(aligned_on, translator_args, training_args.seed)
         else:
             model, report = _saved_alignment(output / "alignment")
         model.config.encoders = encoders
         if training_args.should_save and not resume:
             _move_aside(output, replaced)
         if aligned and training_args.should_save:
-            model.save_pretrained(output / "alignment")
-            (output / "alignment" / REPORT).write_text(json.dumps(report, indent=2))
-    aligned_at = time.monotonic()
-    trainer = Vec2VecTrainer(model, training_args, train_dataset=training, eval_dataset=validation)
+            _save_alignment(model, report, output)
+    cost = before.cost()
+    set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
+    trainer = Vec2VecTrainer(model, training_args, train_dataset=training if trains else aligned_on, eval_dataset=validation)
     trainer.record = {
-        "rows": {name: len(rows) for name, rows in training.spaces.items()},
-        "validation_rows": held_out,
+        "rows": {name: len(rows) for name, rows in aligned_on.spaces.items()},
+        "validation_rows": min(map(len, validation.spaces.values())),
         "files": files or {},
         "texts": translator_args.texts,
-        "unpaired": spaces.checked,
+        "unpaired": aligned_on.checked,
         "init": translator_args.init,
         "report": report,
     }
     if aligned and not resume:
-        trainer.record["alignment_seconds"] = aligned_at - started
+        trainer.record |= {"alignment_seconds": cost["seconds"], "alignment_watt_hours": cost["watt_hours"]}
     start = trainer.evaluate()
     selection = {"before": start["eval_alignment_score"], "error": start["eval_alignment_score_error"]}
     selection["kept"] = "alignment" if aligned else "trained"
-    if training_args.num_train_epochs > 0 or training_args.max_steps > 0:
-        trainer.train(resume_from_checkpoint=resume)
+    if trains:
+        trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
         selection["after"] = trainer.evaluate()["eval_alignment_score"]
         if training_args.should_save:
             trainer.translator.save_pretrained(output / "trained")
@@ -147,19 +149,34 @@ def train_translator(
     return trainer.translator
 
 
-def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> str | None:
-    """Raise, before any work, if the output folder holds what would be lost; give the checkpoint to resume from.
+def _split(
+    spaces: UnpairedEmbeddings | StreamedEmbeddings, args: TranslatorArguments, seed: int
+) -> tuple[UnpairedEmbeddings | StreamedEmbeddings, UnpairedEmbeddings, UnpairedEmbeddings]:
+    """What is trained on, what is aligned (the same, or a sample of it), and what chooses a checkpoint."""
+    if isinstance(spaces, StreamedEmbeddings):
+        return spaces.split(args.validation_rows, sample_rows=args.align_rows, seed=seed)
+    held_out = min(args.validation_rows, min(map(len, spaces.spaces.values())) // 5)
+    if held_out < 2:
+        raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
+    training, validation = spaces.split(held_out, seed=seed)
+    training.checked = spaces.checked
+    return training, training, validation
+
+
+def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2VecTrainingArguments) -> Path | None:
+    """Raise, before any work, if the output folder holds what would be lost; give what to go on from.
+
+    Returns:
+        The checkpoint to resume from; the alignment, if the run was stopped before its first checkpoint; or `None`.
 
     Raises:
         FileExistsError: if the folder holds a model or parts of one, and neither `overwrite` nor resuming was asked for.
-        FileNotFoundError: if there is no checkpoint to resume from.
-        ValueError: if the checkpoint is truncated.
+        FileNotFoundError: if there is nothing to resume from.
+        ValueError: if the checkpoint is truncated; with several, if all are.
     """
     output = Path(training_args.output_dir)
-    resume = _checkpoint_to_resume(output, training_args)
-    if resume is not None:
-        _check_checkpoint(Path(resume))
-    goes_on_here = resume is not None and Path(resume).resolve().parent == output.resolve()
+    resume = _place_to_resume(output, training_args)
+    goes_on_here = resume is not None and resume.resolve().parent == output.resolve()
     if (found := _parts(output)) and not (translator_args.overwrite or goes_on_here):
         raise FileExistsError(
             f"`output_dir` {str(output)!r} holds a model already ({found[0].name}). Choose another folder, go on with "
@@ -190,17 +207,6 @@ def _move_aside(output: Path, replaced: Path) -> None:
         print(f"The model that was in {output} is kept in {replaced} until the new one is whole.")
 
 
-def _check_checkpoint(checkpoint: Path) -> None:
-    try:
-        with safe_open(checkpoint / "model.safetensors", framework="pt"):
-            pass
-        whole = zipfile.is_zipfile(checkpoint / "optimizer.pt")
-    except SafetensorError:
-        whole = False
-    if not whole:
-        raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} is truncated. Delete it and take an earlier one.")
-
-
 def load_translator(folder: str) -> Vec2VecModel:
     """`Vec2VecModel.from_pretrained` with an error that says what a folder lacks.
 
@@ -214,6 +220,16 @@ def load_translator(folder: str) -> Vec2VecModel:
     return Vec2VecModel.from_pretrained(folder)
 
 
+def _save_alignment(model: Vec2VecModel, report: dict | None, output: Path) -> None:
+    """Leave the alignment in `output`, whole: a run that is stopped early goes on from it."""
+    partial, folder = output / ".partial-alignment", output / "alignment"
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    (partial / REPORT).write_text(json.dumps(report, indent=2))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
 def _saved_alignment(folder: Path) -> tuple[Vec2VecModel, dict | None]:
     """The alignment that an earlier run left, and its report, which alignments of earlier versions lack."""
     report = folder / REPORT
@@ -222,7 +238,7 @@ def _saved_alignment(folder: Path) -> tuple[Vec2VecModel, dict | None]:
 
 def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> tuple[Vec2VecModel, dict | None]:
     standardize = {"auto": "auto", "true": True, "false": False}[args.standardize]
-    dims = {name: rows.shape[1] for name, rows in training.spaces.items()}
+    dims = training.dims
     build = Vec2VecConfig.paper if args.architecture == "paper" else Vec2VecConfig
     config = build(embedding_dims=dims, **args.config_kwargs())  # bad values fail before the alignment, not after
     if args.init == "alignment":
@@ -252,16 +268,20 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
     return model, None
 
 
-def _checkpoint_to_resume(output: Path, args: Vec2VecTrainingArguments) -> str | None:
+def _place_to_resume(output: Path, args: Vec2VecTrainingArguments) -> Path | None:
     asked = args.resume_from_checkpoint
     if asked is None or str(asked).lower() == "false":
         return None
     if str(asked).lower() != "true":
-        return asked
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    if last is None:
-        raise FileNotFoundError(f"`resume_from_checkpoint` is true, but {str(output)!r} holds no checkpoint.")
-    return last
+        check_checkpoint(Path(asked))
+        return Path(asked)
+    if newest := newest_checkpoint(output):
+        return newest
+    if (output / "alignment").is_dir():
+        return output / "alignment"
+    raise FileNotFoundError(
+        f"`resume_from_checkpoint` is true, but {str(output)!r} holds no checkpoint. Leave it out to start anew."
+    )
 
 
 def _verdict(selection: dict) -> str:

@@ -6,6 +6,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach the network
 
 import pytest
 import torch
+from elsewhere import WITHOUT_PACKAGE, Machine
+from hub_server import Hub
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
@@ -44,3 +46,40 @@ def tiny_config() -> Vec2VecConfig:
 def tiny_model(tiny_config) -> Vec2VecModel:
     torch.manual_seed(0)
     return Vec2VecModel(tiny_config).eval()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One Hub for all tests, so that its clients, who read its address when they start, can be shared."""
+    with Hub(tmp_path_factory.mktemp("hub"), tokens={"secret": "org"}) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(server) -> Hub:
+    """The Hub, empty."""
+    server.forget()
+    return server
+
+
+def online(server: Hub, **variables: str) -> dict[str, str]:
+    """Environment of a client of this Hub."""
+    on = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return {"HF_ENDPOINT": server.url, **on, **variables}
+
+
+@pytest.fixture(scope="session")
+def publisher(server, tmp_path_factory):
+    """A machine whose owner is logged in."""
+    machine = Machine(tmp_path_factory.mktemp("publisher"), **online(server, HF_TOKEN="secret"))
+    yield machine
+    machine.close()
+
+
+@pytest.fixture(scope="session")
+def stranger(server, tmp_path_factory):
+    """Another machine, without the package and without a token."""
+    machine = Machine(tmp_path_factory.mktemp("stranger"), **online(server))
+    assert machine.run(WITHOUT_PACKAGE).returncode == 0
+    yield machine
+    machine.close()

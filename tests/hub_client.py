@@ -4,7 +4,13 @@ import sys
 
 import requests
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 
 def refused(error, function, *args, **kwargs):
@@ -43,14 +49,18 @@ assert [info.path for info in api.get_paths_info("org/one", ["notes.txt", "none"
 refused(EntryNotFoundError, hf_hub_download, "org/one", "none.txt")
 refused(RevisionNotFoundError, hf_hub_download, "org/one", "notes.txt", revision="v9")
 url = api.endpoint + "/org/one/resolve/main/folder/deep/weights.safetensors"
+assert requests.head(url).status_code == 302
 part = requests.get(url, headers={"Range": "bytes=8-11"})
 assert (part.status_code, part.text, part.headers["Content-Range"]) == (206, "8901", "bytes 8-11/500")
 assert requests.head(url).headers["X-Linked-Size"] == "500"
 assert requests.get(url, headers={"Range": "bytes=500-"}).status_code == 416
-api.update_repo_settings("org/one", private=True)
+api.update_repo_settings("org/one", gated="auto")
+assert nobody.model_info("org/one").gated
+refused(GatedRepoError, hf_hub_download, "org/one", "notes.txt", token=False, cache_dir=sys.argv[1] + "-cache")
+api.update_repo_settings("org/one", gated=False, private=True)
+assert api.model_info("org/one").private
 refused(RepositoryNotFoundError, nobody.model_info, "org/one")
 refused(RepositoryNotFoundError, other.model_info, "org/one")
-assert api.model_info("org/one").private
 assert [m.id for m in api.list_models(author="org")] == ["org/one"]
 assert not list(nobody.list_models(author="org"))
 api.move_repo("org/one", "org/new")

@@ -49,6 +49,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.tokens, self.repositories, self.moved = tokens, {}, {}
+        self.part_size: int | None = None  # larger files are uploaded in parts of so many bytes
         self.log: list[str] = []
         self.faults: list[tuple[re.Pattern, int, str | int, dict]] = []
         self.signatures: set[str] = set()
@@ -67,8 +68,19 @@ class Hub(ThreadingHTTPServer):
     def handle_error(self, request, client_address) -> None:
         """Clients that hang up are part of the tests."""
 
+    def forget(self) -> None:
+        """As it was at the start, at the same address."""
+        self.repositories, self.moved, self.part_size = {}, {}, None
+        self.log.clear()
+        self.faults.clear()
+        for name in [name for name in self.tokens if name != "secret"]:
+            del self.tokens[name]
+
     def fail(self, request: str, fault: str | int, times: int = 1, **headers: str) -> None:
-        """Let the next requests whose `METHOD path` matches end in a status, or in `"drop"`: half is read, then silence."""
+        """Let the next requests whose `METHOD path` matches go wrong.
+
+        By a status; by `"drop"`: half of the request is read, then the line is dead; or by `"cut"`: half is answered.
+        """
         self.faults.append((re.compile(request), times, fault, headers))
 
     def store(self, content: bytes) -> str:
@@ -104,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def answer(self) -> None:
-        self.unread = True
+        self.unread, self.cut = True, False
         parts = urlsplit(self.path)
         self.query, path = parse_qs(parts.query), parts.path
         self.server.log.append(f"{self.command} {path}")
@@ -125,8 +137,11 @@ class Handler(BaseHTTPRequestHandler):
         for i, (pattern, times, fault, headers) in enumerate(self.server.faults):
             if pattern.search(request):
                 self.server.faults[i : i + 1] = [(pattern, times - 1, fault, headers)] if times > 1 else []
+                if fault == "cut":
+                    self.cut = True
+                    return
                 if fault == "drop":
-                    self.rfile.read(int(self.headers.get("Content-Length", 2)) // 2)
+                    self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
                     self.connection.shutdown(socket.SHUT_RDWR)
                 else:
                     self.send({"error": "as asked for"}, fault, Connection="close", **headers)
@@ -156,7 +171,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if self.cut else content)
+        if self.cut:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            raise ConnectionAbortedError
 
     def namespace(self) -> str | None:
         """Whose token came with the request."""
@@ -172,6 +191,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(404 if who else 401, "Repository not found", "RepoNotFound")
         if write and who != found.owner:
             raise Refusal(403 if who else 401, "You don't have the rights to write to this repository")
+        if found.gated and who != found.owner and "/resolve/" in self.path:
+            raise Refusal(403 if who else 401, "Access to this model is restricted", "GatedRepo")
         return found
 
     def commit_at(self, repository: Repository, revision: str | None) -> Commit:
@@ -219,8 +240,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def settings(self, repo: str) -> None:
         asked = self.json()
-        self.repository(repo, write=True).private = asked.get("visibility") == "private" or bool(asked.get("private"))
-        self.send({"private": self.server.repositories[repo].private})
+        found = self.repository(repo, write=True)
+        if "gated" in asked:
+            found.gated = bool(asked["gated"])
+        if {"private", "visibility"} & asked.keys():
+            found.private = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self.send({"private": found.private, "gated": found.gated})
 
     def validate_yaml(self) -> None:
         errors = card_errors(self.json()["content"])
@@ -242,7 +267,13 @@ class Handler(BaseHTTPRequestHandler):
         name = self.server.moved.get(repo, repo)
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
         about = {"id": name, "modelId": name, "author": repository.owner, "sha": commit.oid, "private": repository.private}
-        known = {"lastModified": commit.date, "gated": False, "disabled": False, "siblings": siblings, "cardData": card}
+        known = {
+            "lastModified": commit.date,
+            "gated": repository.gated,
+            "disabled": False,
+            "siblings": siblings,
+            "cardData": card,
+        }
         found = {"tags": card.get("tags") or [], "library_name": card.get("library_name")}
         self.send(about | known | found)
 
@@ -329,17 +360,31 @@ class Handler(BaseHTTPRequestHandler):
         if path not in commit.files:
             raise Refusal(404, "Entry not found", "EntryNotFound")
         oid, size, large = commit.files[path]
-        content = (self.server.contents / oid).read_bytes()
         etag = f'"{oid if large else self.git_oid(oid, large)}"'
-        headers = {"X-Repo-Commit": commit.oid, "ETag": etag, "Accept-Ranges": "bytes"}
-        headers |= {"Content-Type": "application/octet-stream"}
-        if large:
-            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(size)}
+        headers = {"X-Repo-Commit": commit.oid}
+        if not large:
+            return self.content(oid, **headers, ETag=etag)
+        # Large files lie with another host, which gets no token: the address is signed.
+        signature = secrets.token_hex(8)
+        self.server.signatures.add(f"{oid}:{signature}")
+        place = f"{self.server.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}?signature={signature}"
+        headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(size), "Location": place}
+        return self.send(b"", 302, **headers)
+
+    def cdn(self, oid: str) -> None:
+        if f"{oid}:{self.query.get('signature', [''])[0]}" not in self.server.signatures or "Authorization" in self.headers:
+            raise Refusal(403, "the address is not signed, or a token came with it")
+        self.content(oid, ETag=f'"{oid[:32]}"')
+
+    def content(self, oid: str, **headers: str) -> None:
+        content = (self.server.contents / oid).read_bytes()
+        headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            start, end = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1)
-            if start >= size:
-                return self.send(b"", 416, **{"Content-Range": f"bytes */{size}"})
-            return self.send(content[start : end + 1], 206, **headers, **{"Content-Range": f"bytes {start}-{end}/{size}"})
+            start, end = int(wanted[1]), min(int(wanted[2] or len(content) - 1), len(content) - 1)
+            if start >= len(content):
+                return self.send(b"", 416, **{"Content-Range": f"bytes */{len(content)}"})
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+            return self.send(content[start : end + 1], 206, **headers)
         return self.send(content, **headers)
 
     # -- uploads
@@ -364,6 +409,10 @@ class Handler(BaseHTTPRequestHandler):
                 signature = secrets.token_hex(8)
                 self.server.signatures.add(f"{asked['oid']}:{signature}")
                 upload = {"href": f"{self.server.url}/lfs/{asked['oid']}?signature={signature}"}
+                if self.server.part_size and asked["size"] > self.server.part_size:
+                    count = -(-asked["size"] // self.server.part_size)
+                    parts = {str(i): f"{upload['href']}&part={i}" for i in range(1, count + 1)}
+                    upload["header"] = {"chunk_size": str(self.server.part_size), **parts}
                 verify = {"href": f"{self.server.url}/{repo}.git/info/lfs/verify"}
                 asked = asked | {"authenticated": True, "actions": {"upload": upload, "verify": verify}}
             objects.append(asked)
@@ -373,10 +422,18 @@ class Handler(BaseHTTPRequestHandler):
         if f"{oid}:{self.query.get('signature', [''])[0]}" not in self.server.signatures:
             raise Refusal(403, "the upload was not signed")
         content = self.body()
+        if part := self.query.get("part"):
+            etag = self.server.store(content)
+            return self.send({}, ETag=f'"{part[0]}-{etag}"')
+        if self.command == "POST":  # the parts, by what each upload was answered with
+            sent = [part["etag"].strip('"').split("-") for part in json.loads(content)["parts"]]
+            content = b"".join(
+                (self.server.contents / etag).read_bytes() for _, etag in sorted(sent, key=lambda s: int(s[0]))
+            )
         if hashlib.sha256(content).hexdigest() != oid:
             raise Refusal(400, "the content is not what its hash says")
         self.server.store(content)
-        self.send({})
+        return self.send({})
 
     def lfs_verify(self, repo: str) -> None:
         self.repository(repo, write=True)
@@ -441,6 +498,7 @@ ROUTES = [
     ("POST DELETE", f"/api/models/{REPO}/tag/(?P<name>[^/]+)", Handler.tag),
     ("POST", f"/{REPO}\\.git/info/lfs/objects/batch", Handler.lfs_batch),
     ("POST", f"/{REPO}\\.git/info/lfs/verify", Handler.lfs_verify),
-    ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_upload),
+    ("PUT POST", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_upload),
+    ("GET", "/cdn/(?P<oid>[0-9a-f]{64})", Handler.cdn),
     ("GET HEAD", f"/{REPO}/resolve/{REVISION}/(?P<path>.+)", Handler.resolve),
 ]

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
 from hf_vec2vec.corpora import BUNDLED_CORPORA, LabelledTexts, load_labelled
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 ROWS = [{"text": "good", "label": "up"}, {"text": " ", "label": "up"}, {"text": "bad", "label": "down"}]
 
 
@@ -28,6 +30,38 @@ def test_labelled_texts_are_read_from_local_files(tmp_path, suffix):
 def test_numbers_become_names_where_the_data_set_knows_them(tmp_path):
     Dataset.from_list(ROWS).class_encode_column("label").save_to_disk(tmp_path / "mood")
     assert load_labelled(str(tmp_path / "mood")).labels == ["up", "down"]
+
+
+def test_a_yaml_file_says_how_a_corpus_is_read(tmp_path):
+    rows = [{"words": row["text"], "mood": row["label"]} for row in ROWS]
+    (tmp_path / "mood.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = {"source": f"{tmp_path}/mood.jsonl", "text_column": "words", "label_column": "mood"}
+    asked["descriptions"] = {"up": "It is good.", "down": "It is bad."}
+    (tmp_path / "mood.yaml").write_text(json.dumps(asked))  # JSON is YAML, too
+    found = load_labelled(str(tmp_path / "mood.yaml"))
+    assert (found.texts, found.labels, found.descriptions) == (["good", "bad"], ["up", "down"], asked["descriptions"])
+    for content in ("{", "- a list", "split: train", "{source: x, columns: y}"):
+        (tmp_path / "mood.yaml").write_text(content)
+        with pytest.raises(ValueError, match="mood.yaml' (is no YAML|must hold `source)"):
+            load_labelled(str(tmp_path / "mood.yaml"))
+
+
+def test_data_sets_are_read_by_name(monkeypatch):
+    """TweetTopic's columns, splits and classes, through the example's file; no test may reach the Hub."""
+    labels = ["arts_&_culture", "business_&_entrepreneurs", "pop_culture", "daily_life", "sports_&_gaming"]
+    labels.append("science_&_technology")
+    tweets = [{"text": f"{{{{USERNAME}}}} {n}", "date": "2021-01-01", "label": i, "id": n, "label_name": n}
+              for i, n in enumerate(labels)]  # fmt: skip
+    asked = {}
+
+    def load_dataset(name, subset, split):
+        asked.update(name=name, subset=subset, split=split)
+        return Dataset.from_list(tweets)
+
+    monkeypatch.setattr("hf_vec2vec.corpora.load_dataset", load_dataset)
+    found = load_labelled(str(EXAMPLES / "tweet_topic.yaml"))
+    assert asked == {"name": "cardiffnlp/tweet_topic_single", "subset": None, "split": "test_2021"}
+    assert set(found.descriptions) == set(found.labels) == set(labels)
 
 
 def test_bad_corpora_are_refused(tmp_path):

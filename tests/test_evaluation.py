@@ -41,6 +41,19 @@ def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
         assert found["ours"]["pool_size"] == 300
 
 
+def test_the_full_table_has_every_baseline_and_oracle_with_intervals(model, pairs):
+    few = PairedEmbeddings({name: rows[:80] for name, rows in pairs.spaces.items()})
+    rows = evaluate_translation({"ours": model}, few, source="a", target="b", full=True)
+    names = ["identity", "mean vector", "random rotation", "Hungarian", "earth mover's distance", "Sinkhorn"]
+    names += ["Gromov-Wasserstein, entropic", "ours"]
+    names += [f"paired {kind} (5-fold)" for kind in ("Procrustes", "ridge", "MLP")]
+    assert [row["method"] for row in rows] == names * 2
+    for row in rows:
+        low, high = row["intervals"]["centred_cosine"]
+        assert low - 1e-6 <= row["centred_cosine"] <= high + 1e-6
+        assert row["pool_size"] == 80
+
+
 def test_identity_is_left_out_where_dimensions_differ():
     pairs = PairedEmbeddings({"a": make_cloud(50, 6), "b": make_cloud(50, 4)})
     model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=8))

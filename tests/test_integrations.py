@@ -13,13 +13,14 @@ from test_encoders import TEXTS, WORDS, bert, static  # noqa: F401  fixtures
 from transformers import pipeline
 
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
+from hf_vec2vec.encoders import recorded_encoder
 from hf_vec2vec.sentence_transformers import Vec2VecModule
 
 
 @pytest.fixture
 def translator(bert, static, monkeypatch, tmp_path) -> Vec2VecModel:  # noqa: F811
     """From a small BERT (8) to small static embeddings (6), with the encoders recorded."""
-    monkeypatch.setattr("hf_vec2vec.encoders.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     torch.manual_seed(0)
     encoders = {name: vars(TextEncoder(folder).settings) for name, folder in (("bert", bert), ("static", static))}
     config = Vec2VecConfig(embedding_dims={"bert": 8, "static": 6}, hidden_dim=16, encoders=encoders)
@@ -63,6 +64,23 @@ def test_pipeline_takes_vectors_and_texts(translator, bert, tmp_path):  # noqa: 
     torch.testing.assert_close(torch.stack(translate(TEXTS)), expected)
     assert translate(TEXTS[0]).shape == (6,)
     assert translate(expected, source="static", target="bert").shape == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extra": 1}, "incomplete, broken or of another version"),
+        ({"layer": "last"}, "incomplete, broken or of another version"),
+        ({"device": "cuda"}, "incomplete, broken or of another version"),
+        ({"model": "./bert"}, "'bert' was made by './bert', which cannot be loaded here"),
+        ({"model": "../../etc"}, "which cannot be loaded here"),
+    ],
+)
+def test_a_record_that_cannot_be_followed_says_so(translator, changes, message):
+    translator.config.encoders["bert"] |= changes
+    with pytest.raises(ValueError, match=message) as caught:
+        recorded_encoder(translator.config, "bert")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_an_index_is_migrated_without_re_embedding(translator, tmp_path, capsys):

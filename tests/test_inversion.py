@@ -54,7 +54,7 @@ def test_overlap_by_hand():
     assert found["token_f1"].tolist() == pytest.approx([1, 2 * 4 / (4 + 11), 0])
     assert found["rouge_l"][0] == 1
     assert found["rouge_l"][2] == 0
-    assert found["entity_recall"].tolist() == pytest.approx([1, 0, 0])  # "Ann" begins the prediction
+    assert found["entity_recall"].tolist() == pytest.approx([1, 1 / 3, 0])  # "Ann", of Ann, Smith, Bob
     assert found["number_recall"].tolist() == pytest.approx([1, 0.5, 0])
     assert np.isnan(text_overlap(["x"], ["no name"])["entity_recall"]).all()
 

@@ -6,8 +6,10 @@ from scipy.spatial.distance import cdist
 
 from hf_vec2vec.metrics import (
     TranslationCosine,
+    TranslationIntervals,
     TranslationRank,
     TranslationStructure,
+    _draws,
     bootstrap_intervals,
     linear_cka,
     mean_cosines,
@@ -86,6 +88,24 @@ def test_bootstrap_intervals_hold_every_figure_and_narrow_with_more_texts(noisy)
     assert high - low == pytest.approx((intervals["centred_cosine"][1] - intervals["centred_cosine"][0]) / 4, rel=0.2)
 
 
+def test_intervals_are_quantiles_of_figures_of_resampled_rows(noisy):
+    """Each draw made again by hand, rows repeated, with the plain functions."""
+    mean = noisy[1].mean(0)
+    intervals = bootstrap_intervals(*noisy, mean, resamples=200)
+    draws = [draw.long() for draw in _draws(200, 200, 0)]
+    assert all(draw.sum() == 200 for draw in draws)
+    found, overlap = ranks(*noisy), neighbour_overlap(*noisy)
+    by_hand = {
+        "mean_rank": [found.repeat_interleave(draw).mean() for draw in draws],
+        "median_rank": [found.repeat_interleave(draw).quantile(0.5) for draw in draws],
+        "neighbour_overlap": [overlap.repeat_interleave(draw).mean() for draw in draws],
+        "cka": [linear_cka(*(r.repeat_interleave(draw, dim=0) for r in noisy)) for draw in _draws(200, 20, 0).long()],
+    }
+    for name, values in by_hand.items():
+        expected = np.quantile(values, [0.025, 0.975])
+        assert intervals[name] == pytest.approx(expected, rel=1e-4), name
+
+
 def test_answers_without_information_get_the_middle_rank():
     found = rank_metrics(torch.ones(4, 4), TRUTH)
     assert found["top1"] == 0.0
@@ -119,4 +139,7 @@ def test_evaluate_classes_give_the_same_as_the_functions():
     assert metric.compute() == pytest.approx(rank_metrics(predictions, references))
     structure = TranslationStructure().compute(predictions=predictions.numpy(), references=references.numpy())
     assert structure == pytest.approx(structure_metrics(predictions, references), abs=1e-6)
+    intervals = TranslationIntervals().compute(predictions=predictions.numpy(), references=references.numpy(), resamples=50)
+    for name, expected in bootstrap_intervals(predictions, references, mean, resamples=50).items():
+        assert intervals[name] == pytest.approx(expected, abs=1e-6)
     assert "2505.12540" in TranslationCosine().citation

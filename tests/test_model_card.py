@@ -3,8 +3,9 @@ import re
 
 import pytest
 from hub_cards import card_errors, metadata
-from test_trainer import build
+from test_trainer import build, spaces
 
+from hf_vec2vec import PairedEmbeddings
 from hf_vec2vec.model_card import model_card, write_model_card
 
 ENCODER = {"pooling": "mean", "layer": -1, "prompt": "", "max_length": 256, "normalize": True, "mask_first_token": False}
@@ -50,6 +51,22 @@ def test_a_trainer_writes_all_it_knows(tmp_path):
     assert results[0]["metrics"][2] == {"type": "top1", "value": 0.9, "name": "Top-1"}
 
 
+def test_pairs_that_only_measure_fill_the_table(tmp_path):
+    trainer = build(tmp_path / "run", eval_dataset=PairedEmbeddings(spaces()))
+    trainer.train()
+    page = trainer.card(saved(trainer, tmp_path / "saved"), "org/name")
+    assert PAGE.fullmatch(page)
+    for part in ("| a → b     | translator", "mean vector", "paired ridge", "pool of 96", " Wh.", "Energy: "):
+        assert part in page
+    assert metadata(page)["model-index"][0]["results"][0]["dataset"]["name"] == "96 held-out pairs, a → b"
+    assert "not measured on pairs" in build(tmp_path / "other").card(tmp_path / "saved", "org/name")
+
+
+def saved(trainer, folder):
+    trainer.save_published(folder)
+    return folder
+
+
 def test_a_card_can_be_written_again_from_its_folder(tmp_path, folder):
     write_model_card(folder, {"seed": 3, "init": "random"}, results=rows())
     first = (folder / "README.md").read_text()
@@ -79,6 +96,16 @@ def test_labels_of_others_stay_text(folder, tmp_path):
     assert "[link](" not in page
     assert str(local) not in page
     assert "my-encoder, mean pooling" in page
+    strange = {"verdict": "<script>alert(1)</script>", "score": 1, "null_score": 1, "ceiling": 1, "consensus": 1}
+    facts = {"report": strange, "init": "<b>", "texts": "<i>", "files": {"a": "<u>"}, "rows": {"a": 3, "b": 3}}
+    facts |= {
+        "results": [row | {"method": "<s>translator"} for row in rows()],
+        "versions": {"<p>": "<q>"},
+        "hardware": "<h1>",
+    }
+    facts |= {"arguments": {"<em>": "<br>"}, "scores": {}, "steps": "<hr>", "seconds": 1, "seed": "<tt>"}
+    page = str(model_card(folder, facts | {"encoders": {"a": {}, "b": {"model": 3}}}, name="model"))
+    assert not re.search("<[a-z]", page.split("---", 2)[2])
     known = {"a": ENCODER | {"model": "org/encoder"}, "b": ENCODER | {"model": "wordllama-256"}}
     base_models = metadata(str(model_card(folder, {"encoders": known})))["base_model"]
     assert base_models == ["org/encoder", "dleemiller/word-llama-l2-supercat"]

@@ -210,7 +210,10 @@ def test_vectors_made_in_another_way_are_translated_with_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.translate(rows[:200], source="a", target="b")
-        model.translate(rows[:5] * 9, source="a", target="b")  # too few to tell
+        model.translate(rows[:5] * 2, source="a", target="b")  # too few to tell
+        model.translate(rows[:5].flip(1), source="a", target="b")
+    with pytest.warns(UserWarning, match="'a' were made in another way .* norm is [89]"):
+        model.translate(rows[:1] * 9, source="a", target="b")
     with pytest.warns(
         UserWarning, match="'a' were made in another way .* norm is 3 times .* Recorded encoder: .*minilm"
     ) as seen:

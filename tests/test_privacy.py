@@ -4,16 +4,20 @@ from conftest import make_cloud, random_rotation
 
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
-from hf_vec2vec.evaluation.privacy import add_noise, defences, quantize_binary, quantize_int8
+from hf_vec2vec.evaluation.privacy import LabelledRows, add_noise, defences, quantize_binary, quantize_int8
 
 
 @pytest.fixture(scope="module")
 def rows():
     rotation = random_rotation(24, 32)
     leaked, own, store = make_cloud(1500, seed=1), make_cloud(1500, seed=2) @ rotation, make_cloud(400, seed=3)
+    # Two classes on either side of a plane, and rows on its normal that describe them.
+    more, normal = make_cloud(200, seed=4), make_cloud(1, seed=5)[0]
+    side = (more - more.mean(0)) @ normal
+    labelled = LabelledRows(more, (side > 0).long().numpy(), torch.stack([-normal, normal]) @ rotation)
     statistics = fit_statistics(leaked), fit_statistics(own)
     model = Vec2VecModel.from_alignment(Alignment("a", "b", rotation, rotation.T, *statistics))
-    found = defences(model, store, store @ rotation, leaked, own, source="a", target="b")
+    found = defences(model, store, store @ rotation, leaked, own, source="a", target="b", labelled=labelled)
     return {row["defence"]: row for row in found}
 
 
@@ -22,11 +26,13 @@ def test_a_secret_rotation_is_undone_by_alignment(rows):
     assert rows["secret rotation"]["top1"] < 0.1
     assert rows["secret rotation, aligned anew"]["top1"] > 0.95
     assert rows["secret rotation, aligned anew"]["verdict"] == "aligned"
+    assert rows["secret rotation"]["attribute_accuracy"] < 0.75
+    assert rows["secret rotation, aligned anew"]["attribute_accuracy"] > 0.9
 
 
 def test_noise_takes_from_attacker_and_owner_alike(rows):
     noisy = [row for name, row in rows.items() if name.startswith("noise")]
-    for figure in ("top1", "kept_neighbours", "centred_cosine"):
+    for figure in ("top1", "kept_neighbours", "centred_cosine", "attribute_accuracy"):
         values = [rows["none"][figure], *(row[figure] for row in noisy)]
         assert values == sorted(values, reverse=True)
     assert rows["none"]["top1"] > 0.99

@@ -17,13 +17,13 @@ def trained(tmp_path):
     return trainer
 
 
-def test_checkpoints_load_without_the_package(tmp_path, trained):
+def test_checkpoints_load_without_the_package(tmp_path, trained, stranger):
     trained.save_model(str(tmp_path / "trainer"))
     Vec2VecModel.from_pretrained(tmp_path / "trainer").save_pretrained(tmp_path / "model")
     rows = torch.randn(9, 6)
     expected = trained.translator.translate(rows, source="a", target="b")
     calls = [(str(tmp_path / name), {}) for name in ("trainer", "model")]
-    for translated in translate_elsewhere(tmp_path / "elsewhere", rows, calls):
+    for translated in translate_elsewhere(stranger, tmp_path / "elsewhere", rows, calls):
         assert torch.equal(translated, expected)
 
 

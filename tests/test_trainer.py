@@ -248,6 +248,22 @@ def test_bfloat16_training_runs(tmp_path):
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own, when it compiles
+@pytest.mark.parametrize(("backend", "tolerance"), [("eager", 0.0), ("inductor", 1e-3)])
+def test_a_compiled_model_trains_alike_and_resumes_exactly(tmp_path, backend, tolerance):
+    run = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "learning_rate": 1e-3}
+    compiled = {"torch_compile": True, "torch_compile_backend": backend}
+    plain, straight = build(tmp_path / "plain", **run), build(tmp_path / "straight", **run, **compiled)
+    plain.train()
+    straight.train()
+    resumed = build(tmp_path / "resumed", **run, **compiled)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "straight" / "checkpoint-3"))
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(straight)[name], value, rtol=tolerance, atol=tolerance)
+        assert torch.equal(weights(resumed)[name], weights(straight)[name]), name
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_valid_arguments(tmp_path, preset):
     args = Vec2VecTrainingArguments(output_dir=str(tmp_path), **PRESETS[preset])

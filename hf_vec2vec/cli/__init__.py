@@ -4,12 +4,13 @@ import sys
 from collections.abc import Sequence
 
 from .distill import run_distill
-from .embedding import run_embed, run_translate
+from .embedding import run_embed
 from .evaluation import run_evaluate, run_report
 from .export import run_export
 from .parsing import expand_config
 from .sharing import run_push
 from .training import run_ablate, run_train
+from .translation import run_translate
 
 USAGE = """\
 usage: hf-vec2vec COMMAND [--flag VALUE ...] [--config FILE.yaml]
@@ -17,7 +18,7 @@ usage: hf-vec2vec COMMAND [--flag VALUE ...] [--config FILE.yaml]
 Translate between the embedding spaces of two encoders, learned without a single pair.
 
 commands:
-  embed      texts to vectors, with any sentence encoder or language model
+  embed      texts to vectors, with any sentence encoder or language model; images, with CLIP-like models
   train      learn a translator from unpaired vectors (or texts) of two spaces
   evaluate   figures and pictures of a translator, on held-out pairs
   ablate     trainings that differ in a few flags, over seeds, as one table

@@ -8,20 +8,29 @@ from ..training_args import PRESETS
 
 @dataclass
 class EmbedArguments:
-    """Texts to vectors, cached by everything that changes them."""
+    """Texts or images to vectors, cached by everything that changes them."""
 
     _argument_group_name = "flags"
 
-    texts: str = field(metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."})
     model: str = field(metadata={"help": "Local folder, Hub id, or the short name of a bundled encoder."})
     output: str = field(metadata={"help": "Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors."})
+    texts: str | None = field(
+        default=None,
+        metadata={"help": "Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`."},
+    )
+    images: str | None = field(
+        default=None,
+        metadata={
+            "help": "Images, for the image side of a CLIP-like model: a folder; .parquet, Arrow with a column of them."
+        },
+    )
     pooling: str | None = field(
         default=None, metadata={"help": "How token vectors become one; default: the model's own.", "choices": POOLINGS}
     )
     layer: int = field(default=-1, metadata={"help": "Hidden layer, 0 the embeddings, -1 the last."})
     prompt: str = field(default="", metadata={"help": "Text put before each text."})
     max_length: int | None = field(default=None, metadata={"help": "Tokens; the rest of a text is cut."})
-    batch_size: int = field(default=64, metadata={"help": "Texts at a time."})
+    batch_size: int = field(default=64, metadata={"help": "Texts or images at a time."})
     device: str | None = field(default=None, metadata={"help": "For instance cpu or cuda; default: a GPU if there is one."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings are cached."})
     overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
@@ -42,6 +51,14 @@ class DataArguments:
     strict_unpaired: bool = field(
         default=True, metadata={"help": "Refuse data sets that share texts, where texts are known."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or "
+            "pattern of files, too, or ORG/NAME[:SPLIT] on the Hub. Needs max_steps."
+        },
+    )
+    buffer_rows: int = field(default=16_384, metadata={"help": "Rows of a stream that are shuffled together."})
     preset: str | None = field(
         default=None, metadata={"help": "Published weights and learning rates.", "choices": list(PRESETS)}
     )
@@ -101,11 +118,14 @@ class ReportArguments:
     oracle_target: str | None = field(default=None, metadata={"help": "NAME=PATH: their other side."})
     labelled: list[str] = field(
         default_factory=lambda: ["bbc", "rotten_tomatoes"],
-        metadata={"help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, a file with `text` and `label`, a data set."},
+        metadata={
+            "help": "Corpora for attributes: bbc, rotten_tomatoes, imdb, sarcasm; a data set; a file with `text` and "
+            "`label`; a .yaml file (source, split, label_column, descriptions, ...)."
+        },
     )
     max_texts: int = field(default=1000, metadata={"help": "Texts of each labelled corpus, drawn at random."})
     out_of_domain: str | None = field(
-        default=None, metadata={"help": "Texts of another kind than those trained on; the recorded encoders embed them."}
+        default=None, metadata={"help": "Texts of another kind than those trained on, a file or one of these corpora."}
     )
     inverter_model: str | None = field(
         default=None, metadata={"help": "A causal language model that is trained to write texts from vectors (minutes)."}
@@ -127,12 +147,50 @@ class TranslateArguments:
     source: str = field(metadata={"help": "Name of the space that the vectors come from."})
     target: str = field(metadata={"help": "Name of the space to translate into."})
     output: str = field(
-        metadata={"help": "Where translations go; the suffix says the format. Arrow and Parquet keep other columns."}
+        metadata={
+            "help": "Folder of shards (no suffix; resumable), or one file .npy, .fbin, .parquet, .safetensors. Arrow and "
+            "Parquet keep other columns."
+        }
     )
-    input: str | None = field(default=None, metadata={"help": "Vectors: Arrow folder, .parquet, .npy or .safetensors."})
+    input: str | None = field(
+        default=None,
+        metadata={"help": "Vectors: .parquet, .npy, .fbin, .safetensors, .arrow, a folder of these, a saved data set."},
+    )
     texts: str | None = field(
         default=None, metadata={"help": "Texts instead of vectors; the encoder that the translator records embeds them."}
     )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where their embeddings are cached."})
+    dataset: str | None = field(
+        default=None, metadata={"help": "A data set that is streamed instead: Hub name, or parquet, json, ... (data_files)."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
+    data_files: list[str] | None = field(default=None, metadata={"help": "Its files."})
+    split: str = field(default="train", metadata={"help": "Its split."})
+    column: str | None = field(
+        default=None, metadata={"help": "Column with the vectors; default: `embedding`, or the only one that holds lists."}
+    )
+    output_format: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of the shards in a folder; default: arrow, a saved data set.",
+            "choices": ["arrow", "parquet", "npy", "fbin", "safetensors"],
+        },
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Of translations. int8: a vector is its values times its `scale`. bfloat16: safetensors only.",
+            "choices": ["float32", "float16", "bfloat16", "int8"],
+        },
+    )
+    shard_rows: int = field(default=1 << 18, metadata={"help": "Rows of a shard, about."})
+    invalid_rows: str = field(
+        default="stop",
+        metadata={
+            "help": "Rows that are missing, zero, NaN or infinite: stop, drop them, or mark them (NaN, column `valid`).",
+            "choices": ["stop", "drop", "mark"],
+        },
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings of `texts` are cached."})
     batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+    verify: bool = field(default=False, metadata={"help": "Compare checksums of shards that are there; mend damaged ones."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists, once the new one is complete."})

@@ -12,7 +12,6 @@ from ..corpora import LabelledTexts
 from ..data import TEXT, load_embeddings, load_texts, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.arms import Experiment, arms_table, run_arms
-from ..distillation.card import write_student_card
 from ..distillation.data import LABEL
 from ..distillation.gate import transfer_report
 from ..distillation.students import StudentEncoder, perplexity
@@ -131,11 +130,13 @@ def _train(
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # pushed below, with a card that knows all
     if held_out:
         facts["perplexity_after"] = perplexity(trainer.student, tokenizer, held_out, training_args.max_length)
-    facts |= {"steps": trainer.state.global_step, "log": [row for row in trainer.state.log_history if "loss" in row]}
-    write_student_card(output, facts, training_args)
+    trainer.record = facts
+    trainer.create_model_card()
+    if training_args.push_to_hub:
+        trainer.push_to_hub()
     if args.export_dir:
         settings = training_args.encoder_settings(args.student)
         merged = trainer.student.merge_and_unload()

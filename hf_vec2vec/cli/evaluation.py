@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ..data import PairedEmbeddings, load_embeddings, load_texts
+from ..data import PairedEmbeddings, load_embeddings
 from ..evaluation import evaluate_translation, markdown_table
 from ..model_card import write_model_card
 from ..modeling_vec2vec import Vec2VecModel
@@ -47,7 +47,7 @@ def run_report(argv: list[str]) -> None:
         positional="DIR",
     )
     try:
-        from ..evaluation.report import Subject, load_corpus, recorded_encoders, texts_of, training_record, write_report
+        from ..evaluation import report
     except ModuleNotFoundError as error:
         raise ImportError(f'A report needs {error.name}, which is missing: pip install "hf-vec2vec[report]"') from error
 
@@ -57,26 +57,26 @@ def run_report(argv: list[str]) -> None:
         half = len(loaded[source]) // 2
         other = {name: data.select(range(half, len(data))) for name, data in loaded.items()}
         loaded = {name: data.select(range(half)) for name, data in loaded.items()}
-    subject = Subject(
+    subject = report.Subject(
         name=Path(folder).resolve().name,
         model=model,
         source=source,
         target=target,
         pairs=PairedEmbeddings(loaded),
         others=PairedEmbeddings(other),
-        texts=texts_of(loaded[source]),
-        other_texts=texts_of(other[source]),
-        encode=recorded_encoders(model.config),
-        **training_record(Path(folder)),
+        texts=report.texts_of(loaded[source]),
+        other_texts=report.texts_of(other[source]),
+        encode=report.recorded_encoders(model.config),
+        **report.training_record(Path(folder)),
         seed=args.seed,
     )
-    corpora = {name: partial(load_corpus, name, args.max_texts, args.seed) for name in args.labelled}
+    corpora = {name: partial(report.load_corpus, name, args.max_texts, args.seed) for name in args.labelled}
     output = Path(args.output_dir)
-    sections = write_report(
+    sections = report.write_report(
         subject,
         corpora,
         output,
-        foreign_texts=load_texts(args.out_of_domain) if args.out_of_domain else None,
+        foreign_texts=partial(report.load_foreign, args.out_of_domain) if args.out_of_domain else None,
         inverter=(args.inverter_model, args.inverter_steps) if args.inverter_model else None,
         with_privacy=args.privacy,
         show_texts=args.show_texts,

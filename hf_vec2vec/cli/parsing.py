@@ -80,7 +80,7 @@ def parse(run: Callable, synopsis: str, argv: list[str], kinds: list[type], posi
             if action.dest in hidden or action.option_strings[:1] == ["--no_strict_unpaired"]:
                 action.help = argparse.SUPPRESS
             action.help = SHOWN.get(action.dest) or action.help
-    parsed = parser.parse_args_into_dataclasses(argv)
+    parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)  # beside `sys.argv[0]`
     namespace = parsed[len(kinds)]
     return [*parsed[: len(kinds)], *([namespace.model_folder] if positional else [])]
 
@@ -101,10 +101,10 @@ def expand_config(argv: list[str]) -> list[str]:
     return positional + as_flags(content) + rest
 
 
-def peek(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """Value of one flag, written `--flag value` or `--flag=value`, and the other words."""
+def peek(argv: list[str], flag: str, *, switch: bool = False) -> tuple[str | None, list[str]]:
+    """Value of one flag, written `--flag value` or `--flag=value`, and the other words. A switch may stand alone."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(flag, dest="value")
+    parser.add_argument(flag, dest="value", **({"nargs": "?", "const": "true"} if switch else {}))
     known, rest = parser.parse_known_args(argv)
     return known.value, rest
 

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
 from ..data import PairedEmbeddings, UnpairedEmbeddings, load_embeddings
 from ..encoders import TextEncoder, embed
+from ..stream_files import open_stream
+from ..streaming import StreamedEmbeddings
 from ..training import TranslatorArguments, check_output_dir, train_translator
 from ..training_args import PRESETS, Vec2VecTrainingArguments
 from .arguments import AblateArguments, DataArguments
@@ -23,11 +25,15 @@ TRAIN_DEFAULTS = {
     "greater_is_better": True,
     "logging_steps": 50,
 }
+# Streams have no epochs.
+STREAM_DEFAULTS = {"eval_strategy": "steps", "eval_steps": 500, "save_strategy": "steps", "save_steps": 500}
 
 
 def run_train(argv: list[str]) -> None:
     """Unpaired vectors to a translator on disk."""
     defaults = TRAIN_DEFAULTS
+    if str(peek(argv, "--streaming", switch=True)[0]).lower() == "true":
+        defaults = defaults | STREAM_DEFAULTS
     if (name := peek(argv, "--preset")[0]) in PRESETS:
         defaults = defaults | PRESETS[name] | {"init": "random", "architecture": "paper"}
     data_args, translator_args, training_args = parse(
@@ -36,15 +42,23 @@ def run_train(argv: list[str]) -> None:
         as_flags(defaults) + argv,
         [DataArguments, TranslatorArguments, Vec2VecTrainingArguments],
     )
+    if data_args.streaming and (data_args.source_encoder or data_args.target_encoder):
+        raise ValueError("`streaming` reads vectors, but an encoder was given for texts: embed them first.")
     sides = [named_path("source", data_args.source), named_path("target", data_args.target)]
     if sides[0][0] == sides[1][0]:
         raise ValueError(f"`source` and `target` are both named {sides[0][0]!r}; give the two spaces two names.")
     check_output_dir(translator_args, training_args)  # before texts are embedded
     loaded, encoders = {}, {}
     for (name, path), encoder in zip(sides, (data_args.source_encoder, data_args.target_encoder), strict=True):
-        loaded[name] = embed(path, TextEncoder(encoder)) if encoder else load_embeddings(path)
+        if data_args.streaming:
+            loaded[name] = open_stream(path)
+        else:
+            loaded[name] = embed(path, TextEncoder(encoder)) if encoder else load_embeddings(path)
         encoders[name] = _encoder_settings(loaded[name])
-    spaces = UnpairedEmbeddings(loaded, strict_unpaired=data_args.strict_unpaired)
+    if data_args.streaming:
+        spaces = StreamedEmbeddings(loaded, buffer_rows=data_args.buffer_rows, strict_unpaired=data_args.strict_unpaired)
+    else:
+        spaces = UnpairedEmbeddings(loaded, strict_unpaired=data_args.strict_unpaired)
     set_seed(training_args.seed)
     files = {name: Path(path).name for name, path in sides}
     train_translator(spaces, translator_args, training_args, encoders, files)
@@ -73,7 +87,7 @@ def run_ablate(argv: list[str]) -> None:
     print(f"\n{ablation_table(rows)}\n\n{args.output_dir}/ablation.md, ablation.json")
 
 
-def _encoder_settings(data: Dataset) -> dict | None:
+def _encoder_settings(data: Dataset | IterableDataset) -> dict | None:
     """How `embed` made the vectors, if it did."""
     try:
         settings = json.loads(data.info.description)

@@ -1,4 +1,4 @@
-"""The card of a student: an adapter, what taught it, and what that changed."""
+"""The card of a student: what taught it, what that changed, and what it cost."""
 
 import json
 from pathlib import Path
@@ -6,41 +6,69 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..bundled import BUNDLED
-from ..model_card import HUB_ID, surroundings
+from ..model_card import HUB_ID, harmless, write_whole
 from .arguments import DistillationTrainingArguments
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "student_card.md"
 FACTS = "distillation.json"
+WEIGHTS = {
+    "cosine_weight": "cosine",
+    "mse_weight": "squared error",
+    "gram_weight": "pairwise cosines",
+    "contrastive_weight": "contrastive",
+    "task_weight": "task",
+    "lm_loss_weight": "language modelling",
+}
 
 
 def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArguments) -> None:
-    """Write `README.md` and `distillation.json` of an adapter's folder.
+    """Write `README.md` and `distillation.json` of a student's folder.
 
     Args:
         folder: with the adapter.
-        facts: `student`, `translator`, `teacher` (its space), `texts`, `steps`, `log` (lines of the trainer's log), and
-            `perplexity_before`, `perplexity_after` of a language model.
+        facts: of [`DistillationTrainer.facts`].
         args: of the trainer.
     """
-    student = BUNDLED[facts["student"]].hub_id if facts["student"] in BUNDLED else facts["student"]
+    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
+    write_whole(folder / "README.md", str(student_card(facts, args, name=folder.name)))
+
+
+def student_card(facts: dict, args: DistillationTrainingArguments, *, name: str) -> ModelCard:
+    """The card of a student.
+
+    Args:
+        facts: see [`write_student_card`]. What they lack the card does not mention.
+        args: of the trainer.
+        name: what to load it by.
+    """
+    facts = facts | {key: _named(facts[key]) for key in ("student", "translator") if facts.get(key)}
+    adapter = facts.get("adapter", True)
     data = ModelCardData(
-        library_name="peft",
-        base_model=student if HUB_ID.fullmatch(student) and not Path(student).is_dir() else None,
-        base_model_relation="adapter",
+        library_name="peft" if adapter else "transformers",
+        base_model=facts["student"] if HUB_ID.fullmatch(facts["student"]) else None,
+        base_model_relation="adapter" if adapter else "finetune",
         tags=["vec2vec", "distillation", "sentence-similarity"],
     )
-    facts = facts | surroundings()
-    card = ModelCard.from_template(
+    weights = {title: getattr(args, argument) for argument, title in WEIGHTS.items()}
+    return ModelCard.from_template(
         data,
         template_path=TEMPLATE,
-        facts=facts,
-        name=folder.name,
+        facts=harmless(facts),
+        name=harmless(name),
+        adapter=adapter,
         args=args,
+        prompt=harmless(args.prompt),
+        weights={title: weight for title, weight in weights.items() if weight},
         first=facts["log"][0] if facts["log"] else {},
         last=facts["log"][-1] if facts["log"] else {},
     )
-    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
-    card.save(folder / "README.md")
 
 
-__all__ = ["write_student_card"]
+def _named(model: str) -> str:
+    """The Hub id of a bundled model; of a folder the last part, for the rest is of this machine."""
+    if model in BUNDLED:
+        return BUNDLED[model].hub_id
+    return model if HUB_ID.fullmatch(model) and not Path(model).is_dir() else f"./{Path(model).resolve().name}"
+
+
+__all__ = ["student_card", "write_student_card"]

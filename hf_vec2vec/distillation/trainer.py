@@ -16,9 +16,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_
 
 from ..component_log import ComponentLog
 from ..encoders import TextEncoder, first_layers
+from ..energy import RunCost
+from ..model_card import surroundings
 from ..modeling_vec2vec import Vec2VecModel
+from ..publishing import PublishesItself
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 from .callbacks import StopOnCollapse
+from .card import student_card, write_student_card
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
 from .losses import contrastive_loss, cosine_loss, effective_rank, gram_loss, language_modelling_loss, squared_error_loss
 from .spans import pool_spans, span_members, teacher_spans
@@ -35,7 +39,7 @@ WEIGHTS = {
 }
 
 
-class DistillationTrainer(ComponentLog, Trainer):
+class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     """Moves a student's vectors towards a teacher's, translated into the student's own space.
 
     The target of a text is `translator.translate(teacher_vector)` in the space of the student *before* training. Distances
@@ -112,6 +116,7 @@ class DistillationTrainer(ComponentLog, Trainer):
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._last_batch = None
+        self.record = {}  # what the card should say of this run that the trainer cannot know
         self.add_callback(StopOnCollapse(args.collapse_threshold))
 
     @property
@@ -252,6 +257,35 @@ class DistillationTrainer(ComponentLog, Trainer):
         if prediction_loss_only or not self.args.task_weight:
             return loss.detach(), None, None
         return loss.detach(), outputs.logits.detach(), inputs[LABELS]
+
+    def save_published(self, folder: Path) -> None:
+        """Write what is published: the student or its adapter, and the tokenizer."""
+        self._save(str(folder))
+
+    def create_model_card(self, **kwargs) -> None:
+        """Write `README.md` into `output_dir`, from what this run knows of itself. `kwargs` of the parent are not needed."""
+        if self.is_world_process_zero():
+            write_student_card(Path(self.args.output_dir), self.facts(), self.args)
+
+    def card(self, folder: Path, name: str) -> str:
+        """The card of the student as it is now."""
+        return str(student_card(self.facts(), self.args, name=name))
+
+    def facts(self) -> dict:
+        """What a card says of this run."""
+        spaces = list(self.teachers) or self.args.teacher_spaces or ["stored vectors"]
+        return {
+            "student": self.student.config._name_or_path,
+            "adapter": isinstance(self.student, PeftModel),
+            "translator": self.translator and self.translator.config.name_or_path,
+            "teacher": ", ".join(spaces),
+            "texts": len(self.train_dataset) if self.train_dataset else 0,
+            "steps": self.state.global_step,
+            "log": [row for row in self.state.log_history if "loss" in row],
+            **self.cost(),
+            **surroundings(),
+            **self.record,
+        }
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         super()._save(output_dir, state_dict)

@@ -1,7 +1,6 @@
 """What a vector tells about its text: attributes inferred from translations, beside ideal and uninformed answers."""
 
 import numpy as np
-from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, recall_score
 from sklearn.model_selection import train_test_split
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..corpora import LabelledTexts
+from ..metrics import mean_interval
 from ..modeling_vec2vec import Vec2VecModel
 
 
@@ -120,14 +120,11 @@ def attribute_figures(predicted: np.ndarray, labels: np.ndarray, classes: list[s
         seed: of the bootstrap.
     """
     right = (predicted == labels).astype(float)
-    low, high = right.mean(), right.mean()
-    if 0 < right.sum() < len(right):
-        low, high = bootstrap((right,), np.mean, method="percentile", rng=seed, batch=100).confidence_interval
     every = range(len(classes))
     recall = recall_score(labels, predicted, labels=every, average=None, zero_division=0)
     return {
         "accuracy": float(right.mean()),
-        "accuracy_interval": [float(low), float(high)],
+        "accuracy_interval": list(mean_interval(right, seed=seed)),
         "macro_f1": float(f1_score(labels, predicted, labels=every, average="macro", zero_division=0)),
         "recall": dict(zip(classes, recall.tolist(), strict=True)),
         "texts": len(labels),

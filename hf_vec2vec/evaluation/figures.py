@@ -129,7 +129,26 @@ def draw_attributes(rows: list[dict], path: Path) -> None:
         axes.set(title=direction, ylim=(0, 1))
         axes.set_xticks(range(len(methods)), [m.replace(": ", ":\n").replace(" ", "\n", 1) for m in methods], fontsize=8)
     figure.axes[0].set_ylabel("accuracy")
-    figure.axes[0].legend(fontsize=8)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9, frameon=False
+    )
+    figure.savefig(path, dpi=130)
+
+
+def draw_defences(rows: list[dict], path: Path) -> None:
+    """What each defence leaves to owner and attacker: rows of `privacy.defences` as bars, the bare store on top."""
+    shown = {"kept_neighbours": ("owner: neighbours kept", "0.6"), "top1": ("attack: text found", TARGET_COLOUR)}
+    shown |= {"attribute_accuracy": ("attack: class guessed", SOURCE_COLOUR)} if "attribute_accuracy" in rows[0] else {}
+    figure = Figure(figsize=(8, 0.55 * len(rows) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    places, height = np.arange(len(rows)), 0.8 / len(shown)
+    for i, (name, (label, colour)) in enumerate(shown.items()):
+        shift = (i - (len(shown) - 1) / 2) * height
+        axes.barh(places + shift, [row[name] for row in rows], height, color=colour, label=label)
+    axes.set_yticks(places, [row["defence"] for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of texts")
+    figure.legend(loc="outside upper center", ncols=len(shown), fontsize=9, frameon=False)
     figure.savefig(path, dpi=130)
 
 
@@ -145,12 +164,13 @@ def draw_training(log: list[dict], before: float | None, path: Path) -> None:
     losses, accuracy, score = figure.subplots(1, 3)
 
     def curve(name: str) -> tuple:
-        return tuple(zip(*((row["step"], row[name]) for row in log if name in row), strict=True))
+        points = {row["step"]: row[name] for row in reversed(log) if name in row}  # of a step's scores the first: the last
+        return tuple(points)[::-1], tuple(points.values())[::-1]  # may be that of another checkpoint, loaded at the end
 
     for name in sorted({key for row in log for key in row if key.endswith("_loss")} - {"eval_loss", "train_loss"}):
         losses.plot(*curve(name), label=name.removesuffix("_loss"))
     losses.set(title="losses", xlabel="step", yscale="log")
-    losses.legend(fontsize=7)
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8, frameon=False)
     accuracy.plot(*curve("discriminator_accuracy"))
     accuracy.axhline(0.5, color="0.6", linestyle=":")
     accuracy.set(title="discriminators: share told apart", xlabel="step", ylim=(0, 1.02))
@@ -167,4 +187,4 @@ def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
     return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
 
 
-__all__ = ["draw_attributes", "draw_ranks", "draw_training", "heatmap", "projection"]
+__all__ = ["draw_attributes", "draw_defences", "draw_ranks", "draw_training", "heatmap", "projection"]

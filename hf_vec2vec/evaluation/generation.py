@@ -46,7 +46,9 @@ class PrefixInverter(nn.Module):
         super().__init__()
         folder = model_folder(model)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        language_model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        language_model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
         if report["missing_keys"]:
             raise ValueError(f"`model` {model!r} writes no text: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
         self.generator = torch.Generator().manual_seed(seed)

@@ -13,8 +13,9 @@ from ..alignment import ridge
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-# A word with a capital that does not begin a sentence: no tagger, but the same for every method.
-ENTITY = re.compile(r"(?<![.!?\"'] )(?<!^)(?<=\W)[A-Z]\w+")
+# A name is a word with a capital that does not begin a sentence: no tagger, but the same for every method. What gives it
+# away may stand anywhere.
+ENTITY, CAPITAL = re.compile(r"(?<![.!?\"'] )(?<!^)(?<=\W)[A-Z]\w+"), re.compile(r"\b[A-Z]\w+")
 
 
 def retrieve(queries: Tensor, corpus: Tensor, mean: Tensor, block: int = 2048) -> Tensor:
@@ -99,8 +100,8 @@ def text_overlap(predictions: list[str], references: list[str]) -> dict[str, np.
 
     Returns:
         `(n,)` each. `token_f1`: F1 of words as a multiset, lower case. `rouge_l`: F of the longest common subsequence.
-        `entity_recall`, `number_recall`: share of the reference's capitalised words (not at a sentence's start) and of its
-        numbers that the prediction has; nan where there are none.
+        `entity_recall`, `number_recall`: share of the reference's capitalised words (but those that begin a sentence) and
+        of its numbers that the prediction has anywhere; nan where there are none.
 
     Raises:
         ImportError: if rouge-score is missing.
@@ -118,8 +119,8 @@ def text_overlap(predictions: list[str], references: list[str]) -> dict[str, np.
         (
             _token_f1(prediction, reference),
             scorer.score(reference, prediction)["rougeL"].fmeasure,
-            _recall(ENTITY, prediction, reference),
-            _recall(NUMBER, prediction, reference),
+            _recall(ENTITY, CAPITAL, prediction, reference),
+            _recall(NUMBER, NUMBER, prediction, reference),
         )
         for prediction, reference in zip(predictions, references, strict=True)
     ]
@@ -131,9 +132,9 @@ def _token_f1(prediction: str, reference: str) -> float:
     return 2 * (found & true).total() / max(found.total() + true.total(), 1)
 
 
-def _recall(kind: re.Pattern, prediction: str, reference: str) -> float:
-    true = set(kind.findall(reference))
-    return len(true & set(kind.findall(prediction))) / len(true) if true else np.nan
+def _recall(lost: re.Pattern, found: re.Pattern, prediction: str, reference: str) -> float:
+    true = set(lost.findall(reference))
+    return len(true & set(found.findall(prediction))) / len(true) if true else np.nan
 
 
 __all__ = ["WordDecoder", "retrieve", "text_overlap"]

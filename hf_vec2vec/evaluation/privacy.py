@@ -1,6 +1,7 @@
 """What defences of a vector store cost its owner and what they take from an attacker."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..alignment import align
 from ..metrics import mean_cosines, neighbour_overlap, rank_metrics
 from ..modeling_vec2vec import Vec2VecModel
+from .attributes import zero_shot
 from .inversion import WordDecoder
 
 NOISE = (0.25, 0.5, 1.0, 2.0)
@@ -33,6 +35,20 @@ def quantize_binary(rows: Tensor) -> Tensor:
     return mean + torch.where(rows > mean, 1.0, -1.0) * (rows - mean).square().mean(0).sqrt()
 
 
+class LabelledRows(NamedTuple):
+    """Vectors of texts whose classes the attacker guesses.
+
+    Args:
+        rows: `(l, d_a)`, part of the store.
+        labels: `(l,)`, places among the descriptions; only measure.
+        descriptions: `(c, d_b)`, a sentence for every class, by the attacker's encoder.
+    """
+
+    rows: Tensor
+    labels: np.ndarray
+    descriptions: Tensor
+
+
 def defences(
     model: Vec2VecModel,
     store: Tensor,
@@ -44,6 +60,7 @@ def defences(
     target: str,
     own_texts: list[str] | None = None,
     texts: list[str] | None = None,
+    labelled: LabelledRows | None = None,
     seed: int = 0,
 ) -> list[dict]:
     """Attack a store under every defence.
@@ -58,11 +75,13 @@ def defences(
         target: space of the attacker.
         own_texts: k texts, for `WordDecoder`.
         texts: n texts; only measure.
+        labelled: further vectors of the store, for attributes.
         seed: of noise, rotation and alignment.
 
     Returns:
         One dictionary a defence: `defence`, `kept_neighbours` (share of each row's 10 nearest that the owner's own search
-        still finds), `top1` and `centred_cosine` of the attack, `word_f1` where texts are known. A secret rotation is
+        still finds), `top1` and `centred_cosine` of the attack, `word_f1` where texts are known, `attribute_accuracy` of
+        the zero-shot attack where labels are. A secret rotation is
         attacked twice: the second time the attacker aligns the rotated store anew, without pairs (with its `verdict`).
     """
     generator = torch.Generator().manual_seed(seed)
@@ -70,28 +89,33 @@ def defences(
     decoder = WordDecoder(own, own_texts) if texts and own_texts else None
     turn = torch.linalg.qr(torch.randn(store.shape[1], store.shape[1], generator=generator))[0]
 
-    def row(defence: str, defended: Tensor, translated: Tensor, **more) -> dict:
-        figures = {"kept_neighbours": neighbour_overlap(defended, store).mean().item()}
+    def row(defence: str, defended: Tensor, attacker: Vec2VecModel, **more) -> dict:
+        translated = attacker.translate(defended, source=source, target=target)
+        translated, of_labelled = translated[: len(store)], translated[len(store) :]
+        figures = {"kept_neighbours": neighbour_overlap(defended[: len(store)], store).mean().item()}
         figures |= {"top1": rank_metrics(translated, truth)["top1"]}
         figures |= {"centred_cosine": mean_cosines(translated, truth, mean)["centred_cosine"]}
         if decoder:
             figures["word_f1"] = float(np.nanmean(decoder.word_f1(translated, texts)))
+        if labelled:
+            guesses = zero_shot(of_labelled, labelled.descriptions, mean)
+            figures["attribute_accuracy"] = float((guesses == labelled.labels).mean())
         return {"defence": defence} | figures | more
 
+    whole = torch.cat([store, labelled.rows]) if labelled else store
     defended = {
-        "none": store,
-        **{f"noise, {share:g} deviations": add_noise(store, share, generator) for share in NOISE},
-        "int8": quantize_int8(store),
-        "binary": quantize_binary(store),
-        "secret rotation": store @ turn,
+        "none": whole,
+        **{f"noise, {share:g} deviations": add_noise(whole, share, generator) for share in NOISE},
+        "int8": quantize_int8(whole),
+        "binary": quantize_binary(whole),
+        "secret rotation": whole @ turn,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that these vectors are unlike the training's is the point
-        rows = [row(name, d, model.translate(d, source=source, target=target)) for name, d in defended.items()]
+        rows = [row(name, vectors, model) for name, vectors in defended.items()]
     found = align(leaked @ turn, own, source_name=source, target_name=target, seed=seed, epochs=0, progress=False)
     again = Vec2VecModel.from_alignment(found, allow_not_aligned=True)
-    broken = again.translate(store @ turn, source=source, target=target)
-    return rows + [row("secret rotation, aligned anew", store @ turn, broken, verdict=found.report.verdict)]
+    return rows + [row("secret rotation, aligned anew", whole @ turn, again, verdict=found.report.verdict)]
 
 
-__all__ = ["add_noise", "defences", "quantize_binary", "quantize_int8"]
+__all__ = ["LabelledRows", "add_noise", "defences", "quantize_binary", "quantize_int8"]

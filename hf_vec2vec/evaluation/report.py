@@ -2,19 +2,26 @@
 
 import base64
 import json
+import logging
+import math
+from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts, load_labelled
-from ..data import TEXT
+from ..data import TEXT, load_texts
 from ..encoders import TextEncoder, recorded_encoder
+from ..version import __version__
+from . import Methods, fit_methods
 from .sections import (
     Encode,
     Section,
@@ -25,12 +32,15 @@ from .sections import (
     pictures,
     privacy,
     samples,
+    summary,
     training,
     translation,
     written,
 )
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+EXPECTED = OSError, ValueError, TypeError, ImportError  # whose messages are written for users
+logger = logging.getLogger(__name__)
 
 
 def write_report(
@@ -38,7 +48,7 @@ def write_report(
     corpora: dict[str, Callable[[], LabelledTexts]],
     output: Path,
     *,
-    foreign_texts: list[str] | None = None,
+    foreign_texts: Callable[[], list[str]] | None = None,
     inverter: tuple[str, int] | None = None,
     with_privacy: bool = False,
     show_texts: bool = False,
@@ -51,45 +61,83 @@ def write_report(
         subject: what is reported on.
         corpora: labelled texts by name, loaded when their turn comes.
         output: folder.
-        foreign_texts: of another domain than the translator was trained on, to measure the drop.
+        foreign_texts: loads texts of another domain than the translator was trained on, to measure the drop.
         inverter: causal language model that learns to write texts from vectors, and its training steps.
-        with_privacy: attack the vectors under several defences, too, which takes an alignment of its own.
+        with_privacy: attack the vectors under several defences, too, which takes an alignment of its own; attributes are
+            those of the first of `corpora`.
         show_texts: print texts that were recovered or retrieved.
 
     Returns:
         The sections, as written.
     """
     output.mkdir(parents=True, exist_ok=True)
+    corpora = {name: cache(load) for name, load in corpora.items()}
+    first = next(iter(corpora.values()), None)
+
+    @cache
+    def methods() -> Methods:
+        translators = {"this translator": subject.model}
+        ends = {"source": subject.source, "target": subject.target}
+        return fit_methods(translators, subject.others, **ends, full=True, seed=subject.seed)
+
     makers = {
-        "Translation": lambda: translation(subject, output),
+        "Translation": lambda: translation(subject, methods(), output),
         "Training": lambda: training(subject, output),
         "Pictures": lambda: pictures(subject, output),
-        **({"Out of domain": lambda: out_of_domain(subject, foreign_texts)} if foreign_texts else {}),
+        **({"Out of domain": lambda: out_of_domain(subject, methods(), foreign_texts)} if foreign_texts else {}),
         **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
         "Inversion": lambda: inversion(subject),
         **({"Inversion by a language model": lambda: written(subject, inverter, show_texts=show_texts)} if inverter else {}),
-        **({"Privacy": lambda: privacy(subject)} if with_privacy else {}),
+        **({"Privacy": lambda: privacy(subject, first, output)} if with_privacy else {}),
         "Samples": lambda: samples(subject, show_texts=show_texts),
     }
-    sections = []
-    for title, make in tqdm(makers.items(), desc="report"):
+    sections, bar = [], tqdm(makers.items())
+    for title, make in bar:
+        bar.set_description(title)
         try:
             sections.append(make())
-        except (OSError, ValueError, ImportError) as error:
-            sections.append(Section(title, error=str(error)))
-    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html")
-    images = {path: base64.b64encode(path.read_bytes()).decode() for s in sections for _, path in s.pictures}
-    (output / "report.html").write_text(template.render(subject=subject, sections=sections, images=images), encoding="utf-8")
-    numbers = {s.title: {"error": s.error} if s.error else {"rows": s.figures} for s in sections}
-    (output / "report.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        except EXPECTED as error:
+            sections.append(Section(title, error=" ".join(str(error).split())))
+        except Exception as error:  # of a library, over a file that it cannot read for instance: the rest is still made
+            logger.warning("%s", title, exc_info=True)
+            sections.append(Section(title, error=f"{type(error).__name__}: {error}"))
+        _write_page(subject, sections, output)  # after each, so that what is done is there if the rest is interrupted
     return sections
 
 
+def _write_page(subject: Subject, sections: list[Section], output: Path) -> None:
+    shown = [section for section in (summary(subject, sections), *sections) if section]
+    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html")
+    images = {path: base64.b64encode(path.read_bytes()).decode() for s in shown for _, path in s.pictures}
+    page = template.render(subject=subject, sections=shown, images=images, version=__version__, day=date.today())
+    (output / "report.html").write_text(page, encoding="utf-8")
+    numbers = {s.title: {"error": s.error} if s.error else {"rows": s.figures} for s in sections}
+    text = json.dumps(_without_nan(numbers), indent=2, ensure_ascii=False, allow_nan=False)
+    (output / "report.json").write_text(text, encoding="utf-8")
+
+
+def _without_nan(value):
+    """The same with `None` for NaN and infinite numbers, which a trainer may log and JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
-    """At most so many of a corpus' texts, drawn at random."""
+    """At most so many of a corpus' texts, drawn at random. A class of which one text alone was drawn is left out: the
+    attacker and the test need one each.
+    """
     corpus = load_labelled(name)
-    rows = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed))[:max_texts]
-    return corpus.take(rows.tolist())
+    rows = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist()
+    drawn = Counter(corpus.labels[i] for i in rows)
+    return corpus.take([i for i in rows if drawn[corpus.labels[i]] > 1])
+
+
+def load_foreign(source: str) -> list[str]:
+    """Texts of a file (see `load_texts`), or of what `load_labelled` knows by name."""
+    return load_texts(source) if Path(source).exists() else load_labelled(source).texts
 
 
 def recorded_encoders(config: Vec2VecConfig) -> Encode:
@@ -99,7 +147,11 @@ def recorded_encoders(config: Vec2VecConfig) -> Encode:
     def encoder(space: str) -> TextEncoder:
         return recorded_encoder(config, space)
 
-    return lambda space, texts: encoder(space).encode(texts, progress=False)
+    @cache  # several sections ask for the same labelled texts
+    def rows(space: str, texts: tuple[str, ...]) -> Tensor:
+        return encoder(space).encode(list(texts), progress=False)
+
+    return lambda space, texts: rows(space, tuple(texts))
 
 
 def training_record(folder: Path) -> dict:
@@ -116,4 +168,13 @@ def texts_of(data: Dataset) -> list[str] | None:
     return list(data[TEXT]) if TEXT in data.column_names else None
 
 
-__all__ = ["Section", "Subject", "load_corpus", "recorded_encoders", "texts_of", "training_record", "write_report"]
+__all__ = [
+    "Section",
+    "Subject",
+    "load_corpus",
+    "load_foreign",
+    "recorded_encoders",
+    "texts_of",
+    "training_record",
+    "write_report",
+]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..alignment.start import polar_factor
+from .baselines import Translate
 
 Transport = Literal["hungarian", "emd", "sinkhorn", "entropic_gromov_wasserstein"]
 
@@ -49,6 +50,14 @@ def transport_map(source: Tensor, target: Tensor, method: Transport, *, rows: in
     source, target = (r[torch.randperm(len(r), generator=generator)[:rows]].double() for r in (source, target))
     plan = _gromov_wasserstein(source, target) if method == "entropic_gromov_wasserstein" else _plan(source, target, method)
     return polar_factor(source.T @ torch.from_numpy(plan) @ target).float()
+
+
+def unpaired_transport(source: Tensor, target: Tensor, method: Transport, *, seed: int = 0) -> tuple[Translate, Translate]:
+    """The map of `transport_map` between raw rows `(n, d_a)` and `(m, d_b)` of different texts, there and back."""
+    means = source.mean(0), target.mean(0)
+    units = (F.normalize(rows - mean, dim=1) for rows, mean in zip((source, target), means, strict=True))
+    weight = transport_map(*units, method, seed=seed)
+    return (lambda rows: (rows - means[0]) @ weight + means[1]), (lambda rows: (rows - means[1]) @ weight.T + means[0])
 
 
 def _plan(source: Tensor, target: Tensor, method: Transport) -> np.ndarray:
@@ -95,4 +104,4 @@ def _pot() -> ModuleType:
     return ot
 
 
-__all__ = ["Transport", "transport_map"]
+__all__ = ["Transport", "transport_map", "unpaired_transport"]

@@ -1,0 +1,204 @@
+"""What a folder of translations is made of, by what, and how far it is: the manifest, a record a shard, the lock."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+from filelock import FileLock, Timeout
+
+from ..version import __version__
+
+MANIFEST, RECORDS, CHECKSUMS = "manifest.json", ".records", "checksums.xxh128"
+FORMAT = 1
+ENDS = 1 << 16  # bytes at both ends of an input file that tell it from another of its name and size
+
+
+class Manifest:
+    """The state of a folder of translations on disk.
+
+    `manifest.json` says what is translated by what; for each shard that is complete there is a record in `.records`, written
+    after the shard is in place. At the end the records move into the manifest.
+
+    Args:
+        folder: of the output.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def read(self) -> dict | None:
+        """The manifest, if there is one.
+
+        Raises:
+            ValueError: if it is none of ours.
+        """
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return None
+        try:
+            content = json.loads(path.read_text())
+            if content["format_version"] > FORMAT:
+                raise ValueError("a newer version of hf_vec2vec wrote it")
+            return content
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"`output` has a manifest {str(path)!r} that cannot be read: {error}.") from error
+
+    def begin(self, job: dict) -> dict | None:
+        """Write the manifest of a job, or find that of an interrupted or finished run of the same one.
+
+        Args:
+            job: what is translated by what into what; JSON.
+
+        Returns:
+            The manifest of the earlier run, if there is one.
+
+        Raises:
+            FileExistsError: if the folder holds anything else, or the manifest of another job.
+        """
+        found = self.read()
+        if found is not None:
+            if different := list(_differences(found["job"], json.loads(json.dumps(job)))):
+                raise FileExistsError(
+                    f"`output` {str(self.folder)!r} is of another job: {'; '.join(different)}. Choose another folder, or "
+                    "ask to overwrite it."
+                )
+            return found
+        # A run that was killed before its first manifest leaves these behind.
+        if any(path.name != RECORDS and not path.name.startswith(".partial-") for path in self.folder.iterdir()):
+            raise FileExistsError(
+                f"`output` {str(self.folder)!r} exists already, without a manifest. Choose another, or ask to overwrite it."
+            )
+        (self.folder / RECORDS).mkdir(exist_ok=True)
+        self._write(MANIFEST, {"format_version": FORMAT, "hf_vec2vec": __version__, "complete": False, "job": job})
+        return None
+
+    def reopen(self, records: dict[str, dict]) -> None:
+        """Take a finished folder, of which shards are missing or damaged, for an unfinished one."""
+        content = self.read()
+        (self.folder / RECORDS).mkdir(exist_ok=True)
+        for record in content.pop("shards", []):
+            if record["key"] in records:
+                self.add(record["key"], record)
+            else:
+                for file in record["files"]:
+                    (self.folder / file["name"]).unlink(missing_ok=True)
+        self._write(MANIFEST, content | {"complete": False})
+
+    def add(self, key: str, record: dict) -> None:
+        """Record a shard that is in place."""
+        self._write(f"{RECORDS}/{key}.json", record)
+
+    def records(self, *, verify: bool = False) -> dict[str, dict]:
+        """Records of the shards that are complete, by key.
+
+        Args:
+            verify: compare the checksums, too, not the sizes alone.
+        """
+        content = self.read() or {}
+        found = {record["key"]: record for record in content.get("shards", [])}
+        for path in (self.folder / RECORDS).glob("[!.]*.json"):
+            found[path.stem] = json.loads(path.read_text())
+        return {key: record for key, record in sorted(found.items()) if self._whole(record, verify)}
+
+    def shards(self) -> list[dict]:
+        """Records of all complete shards, in the order of the rows."""
+        return list(self.records().values())
+
+    def end(self, files: dict[str, str]) -> dict:
+        """Move the records into the manifest, once all shards are there.
+
+        Args:
+            files: others that belong to the folder, by name, and what they hold.
+
+        Returns:
+            The manifest.
+        """
+        content, shards = self.read(), self.shards()
+        lines = "".join(f"{file['xxh128']}  {file['name']}\n" for shard in shards for file in shard["files"])
+        for name, text in {**files, CHECKSUMS: lines}.items():
+            self._write(name, text)
+        invalid = sum(stop - start for shard in shards for start, stop in shard["invalid"])
+        totals = {"rows": sum(shard["rows"] for shard in shards), "invalid_rows": invalid}
+        content |= {"complete": True, **totals, "shards": shards}
+        self._write(MANIFEST, content)
+        shutil.rmtree(self.folder / RECORDS)
+        return content
+
+    def _whole(self, record: dict, verify: bool) -> bool:
+        for file in record["files"]:
+            path = self.folder / file["name"]
+            if not path.exists() or path.stat().st_size != file["bytes"] or (verify and checksum(path) != file["xxh128"]):
+                return False
+        return True
+
+    def _write(self, name: str, content: dict | str) -> None:
+        """Whole or not at all."""
+        path = self.folder / name
+        partial = path.with_name(f".partial-{path.name}")
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        FileExistsError: if another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FileExistsError(
+            f"`output`: another process is writing there (it holds {str(path)!r}). Wait for it, or choose another output."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """XXH3 with 128 bits of a file, as `xxh128sum` prints it."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 24):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """Checksum of both ends of a file: enough to notice that it is another one, without reading it."""
+    with open(path, "rb") as file:
+        digest = xxhash.xxh3_128(file.read(ENDS))
+        file.seek(max(0, path.stat().st_size - ENDS))
+        digest.update(file.read(ENDS))
+    return digest.hexdigest()
+
+
+def same_job(manifest: dict, job: dict) -> bool:
+    """Whether a manifest is that of the job."""
+    return not any(_differences(manifest["job"], json.loads(json.dumps(job))))
+
+
+def _differences(before: dict, now: dict, name: str = "") -> Iterator[str]:
+    for key in sorted(before.keys() | now.keys()):
+        a, b, path = before.get(key), now.get(key), f"{name}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{path}.")
+        elif isinstance(a, list) and isinstance(b, list) and a != b:
+            first = next(
+                (f"{x} there, {y} here" for x, y in zip(a, b, strict=False) if x != y), f"{len(a)} there, {len(b)} here"
+            )
+            yield f"{path}: {first}"
+        elif a != b:
+            yield f"{path} was {a!r}, is {b!r}"

@@ -1,0 +1,87 @@
+"""Read ahead, and write behind, in threads: disks work while matrices are multiplied."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+WAIT = 0.2  # seconds between two looks at whether the other side is still there
+DEPTH = 2  # items that may wait; memory is a multiple of it
+
+
+class _End:
+    """Behind the last item; with what went wrong, if anything did."""
+
+    def __init__(self, error: BaseException | None = None):
+        self.error = error
+
+
+@contextmanager
+def read_ahead(items: Iterable) -> Iterator[Iterator]:
+    """The items, of which up to `DEPTH` are made in advance by a thread. Its errors are raised where they are awaited."""
+    waiting, stop = queue.Queue(DEPTH), threading.Event()
+
+    def put(item) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=WAIT)
+            except queue.Full:
+                continue
+        return None
+
+    def work() -> None:
+        iterator, error = iter(items), None
+        try:
+            for item in iterator:
+                put(item)
+                if stop.is_set():
+                    break
+        except BaseException as caught:
+            error = caught
+        put(_End(error))
+
+    def taken() -> Iterator:
+        while not isinstance(item := waiting.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def write_behind(write: Callable) -> Iterator[Callable]:
+    """A function that hands an item over to a thread that calls `write` on it, in order.
+
+    An error of `write` is raised at the next item, or at the end; items behind it are dropped.
+    """
+    waiting, failed = queue.Queue(DEPTH), []
+
+    def work() -> None:
+        while not isinstance(item := waiting.get(), _End):
+            if not failed:
+                try:
+                    write(item)
+                except BaseException as error:
+                    failed.append(error)
+
+    def put(item) -> None:
+        if failed:
+            raise failed[0]
+        waiting.put(item)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield put
+    finally:
+        waiting.put(_End())
+        thread.join()
+    if failed:
+        raise failed[0]

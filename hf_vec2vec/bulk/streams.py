@@ -1,0 +1,112 @@
+"""Data sets that are streamed: the rows come one after the other, and how many there are is not known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from datasets import IterableDataset, load_dataset_builder
+
+from .columns import Block, table_block, vector_dimension, vector_field
+from .readers import naming
+
+
+@dataclass
+class VectorStream:
+    """One of the shards that a streamed data set consists of.
+
+    Args:
+        name: for errors and records.
+        data: the shard.
+        dim: of its vectors.
+        schema: of all columns.
+        column: with the vectors.
+    """
+
+    name: str
+    data: IterableDataset
+    dim: int
+    schema: pa.Schema
+    column: str
+
+    def parts(self, shard_rows: int, batch_size: int, others: bool, state: dict | None, first: int) -> "Parts":
+        """Blocks from a state on, in parts of about `shard_rows` rows."""
+        return Parts(self, max(1, shard_rows // batch_size), batch_size, others, state, first)
+
+
+class Parts:
+    """Where a stream has got to. `state` is that after the last block that was taken.
+
+    Args:
+        stream: what is read.
+        batches: blocks of a part.
+        batch_size: rows of a block.
+        others: keep the columns beside the vectors.
+        state: to go on from.
+        first: number of the first row.
+    """
+
+    def __init__(self, stream: VectorStream, batches: int, batch_size: int, others: bool, state: dict | None, first: int):
+        self.stream, self.batches, self.others, self.row, self.state = stream, batches, others, first, state
+        data = stream.data.with_format("arrow")
+        if state is not None:
+            data.load_state_dict(state)
+        self.data, self.tables = data, iter(data.iter(batch_size))
+
+    def next_part(self) -> Iterator[Block]:
+        """Blocks of one part; none at the end of the stream."""
+        for _ in range(self.batches):
+            with naming(self.stream.name, self.row):
+                table = next(self.tables, None)
+            if table is None:
+                return
+            self.state = self.data.state_dict()
+            first, self.row = self.row, self.row + len(table)
+            stream = self.stream
+            yield table_block(table, stream.column, stream.dim, first, stream.name, others=self.others)
+
+
+def open_dataset(
+    name: str, config: str | None, split: str, data_files: str | list[str] | None
+) -> tuple[IterableDataset, dict]:
+    """A streamed data set, and what tells it from others.
+
+    Args:
+        name: on the Hub, or `parquet`, `json`, ... with `data_files`.
+        config: of the data set.
+        split: of the data set.
+        data_files: local files or patterns.
+
+    Raises:
+        ValueError: if it cannot be loaded.
+    """
+    try:
+        builder = load_dataset_builder(name, config, data_files=data_files)
+        data = builder.as_streaming_dataset(split=split)
+    except Exception as error:  # of the Hub, of a builder, of a file
+        raise ValueError(f"`dataset` {name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    facts = {"dataset": name, "config": builder.config_id, "split": split, "hash": builder.hash}
+    return data, facts
+
+
+def open_streams(data: IterableDataset, name: str, column: str | None = None) -> list[VectorStream]:
+    """The shards of a streamed data set, each a stream of its own.
+
+    Args:
+        data: the data set.
+        name: for errors.
+        column: with the vectors; default: `embedding`, or the only one that holds lists.
+
+    Raises:
+        ValueError: if the data set has no row, or no column of vectors.
+    """
+    with naming(name):
+        head = next(iter(data.with_format("arrow").iter(1)), None)
+        if head is None:
+            raise ValueError("it has no rows.")
+        schema = data.features.arrow_schema if data.features else head.schema
+        column = vector_field(schema, column)
+        dim = vector_dimension(schema.field(column).type) or head[column].combine_chunks().value_lengths()[0].as_py()
+        if not dim:
+            raise ValueError(f"its first row has no vector in {column!r}, so that the dimension is not known.")
+    shards = (data.shard(num_shards=data.num_shards, index=k) for k in range(data.num_shards))
+    return [VectorStream(f"{name}, shard {k}", shard, dim, schema, column) for k, shard in enumerate(shards)]

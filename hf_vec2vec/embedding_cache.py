@@ -1,0 +1,67 @@
+"""Vectors that are computed once: cached by everything that changes them, kept when the work is interrupted."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, load_from_disk
+from huggingface_hub import constants
+from torch import Tensor
+
+CACHE_VERSION = 1  # raise it when the same settings begin to give other vectors
+
+
+def files_digest(folder: Path, settings: str) -> str:
+    """SHA-256 over settings and over the files of a model's folder, in the order of their names."""
+    digest = hashlib.sha256(settings.encode())
+    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".txt", ".model")):
+        digest.update(str(file.relative_to(folder)).encode())
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def computed_once(
+    key: str,
+    count: int,
+    chunk: int,
+    encode: Callable[[int, int], Tensor],
+    finish: Callable[[np.ndarray], Dataset],
+    settings: dict,
+    cache_dir: str | Path | None,
+) -> Dataset:
+    """The data set with this key from the cache, or made, chunk by chunk, and put there.
+
+    Args:
+        key: of everything that changes the vectors.
+        count: how many vectors there are.
+        chunk: how many are made between two saves.
+        encode: gives the vectors from one number to another.
+        finish: makes the data set of all vectors, `(count, d)`.
+        settings: of the encoder, for the data set's description.
+        cache_dir: defaults to `hf_vec2vec/embeddings` in the Hugging Face cache.
+    """
+    folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
+    if folder.exists():
+        return load_from_disk(str(folder))
+    partial = folder.with_name(f"{key}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    chunks = []
+    for start in range(0, count, chunk):
+        file = partial / f"{start:012d}.npy"
+        if not file.exists():
+            rows = encode(start, min(start + chunk, count))
+            with open(partial / "writing", "wb") as stream:
+                np.save(stream, rows.numpy())
+            os.replace(partial / "writing", file)
+        chunks.append(np.load(file, allow_pickle=False))
+    dataset = finish(np.concatenate(chunks))
+    dataset.info.description = json.dumps(settings)
+    dataset.save_to_disk(str(partial / "dataset"))
+    os.replace(partial / "dataset", folder)
+    shutil.rmtree(partial)
+    return load_from_disk(str(folder))

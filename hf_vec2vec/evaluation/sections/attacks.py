@@ -1,0 +1,207 @@
+"""Sections on what an attacker reads off translated vectors."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ...corpora import LabelledTexts
+from ...metrics import mean_interval
+from .. import figures
+from ..attributes import attribute_inference
+from ..generation import PrefixInverter
+from ..inversion import WordDecoder, retrieve, text_overlap
+from ..privacy import LabelledRows, defences
+from .base import Section, Subject, Table, with_interval
+
+INVERSION = {
+    "word_f1": "words (F1)",
+    "token_f1": "nearest text: token F1",
+    "rouge_l": "ROUGE-L",
+    "entity_recall": "names",
+    "number_recall": "numbers",
+    "cosine": "cosine",
+}
+EMPTY = "."  # what stands for an empty answer where an encoder needs a text
+
+
+def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path) -> Section:
+    """What labels an attacker reads off translated vectors of one corpus."""
+    corpus = load()
+    spaces = (subject.source, subject.target)
+    vectors = {space: subject.encode(space, corpus.texts) for space in spaces}
+    descriptions = {space: subject.encode(space, list(corpus.descriptions.values())) for space in spaces}
+    rows = []
+    for a, b in subject.directions:
+        rows += attribute_inference(subject.model, corpus, vectors, descriptions, source=a, target=b, seed=subject.seed)
+    head = ["vectors, attack", "accuracy", "macro F1", *(f"recall: {name}" for name in corpus.descriptions)]
+    tables = []
+    for a, b in subject.directions:
+        cells = [
+            [
+                f"{r['method']}, {r['attack']}" if r["attack"] != "both" else r["method"],
+                with_interval(r, "accuracy"),
+                f"{r['macro_f1']:.3f}",
+            ]
+            + [f"{value:.2f}" for value in r["recall"].values()]
+            for r in rows
+            if r["direction"] == f"{a} → {b}"
+        ]
+        tables.append(Table(f"{a} → {b}, {rows[0]['texts']:,} texts attacked", head, cells))
+    picture = output / f"attributes-{corpus.name}.png"
+    figures.draw_attributes(rows, picture)
+    text = (
+        "Someone who has only the vectors, this translator, the other space's encoder and labelled texts of his own "
+        f"guesses the class of each text ({', '.join(corpus.descriptions)}). Zero-shot: the class whose description lies "
+        "nearest. Linear probe: fitted to vectors of his own texts. “Ideal” is the same attack where nothing had to be "
+        "translated; “naive” hands the vectors over untranslated."
+    )
+    return Section(f"Attributes: {corpus.name}", text, tables, [("Accuracy by attack and method", picture)], rows)
+
+
+def inversion(subject: Subject) -> Section:
+    """What of the texts comes back."""
+    own_texts, generator = _own_texts(subject), torch.Generator().manual_seed(subject.seed)
+    half, rows = len(subject.others) // 2, []
+    for a, b in subject.directions:
+        own, truth = subject.others.spaces[b][half:], subject.pairs.spaces[b]
+        mean = subject.model.normalizers[b].mean.cpu()
+        decoder = WordDecoder(own, own_texts)
+        attacked = {
+            "translated": subject.model.translate(subject.pairs.spaces[a], source=a, target=b),
+            "true vectors (ceiling)": truth,
+            "mean vector (floor)": mean.expand_as(truth),
+            "vectors of other texts (floor)": truth[torch.randperm(len(truth), generator=generator)],
+        }
+        for method, vectors in attacked.items():
+            nearest = retrieve(vectors, own, mean)
+            found = {"word_f1": decoder.word_f1(vectors, subject.texts)}
+            found |= text_overlap([own_texts[i] for i in nearest.tolist()], subject.texts)
+            # The retrieved text embedded again: its vector is known already.
+            found["cosine"] = F.cosine_similarity(own[nearest] - mean, truth - mean).numpy()
+            rows.append({"direction": f"{a} → {b}", "method": method, "texts": len(truth)} | _means(found, subject.seed))
+    tables = [
+        Table(
+            f"{a} → {b}",
+            ["attack on", *INVERSION.values()],
+            [[r["method"], *(with_interval(r, name) for name in INVERSION)] for r in rows if r["direction"] == f"{a} → {b}"],
+        )
+        for a, b in subject.directions
+    ]
+    text = (
+        f"The attacker has {len(own_texts):,} texts of his own and their vectors, and attacks {len(subject.pairs):,}. He "
+        "decodes which of the 2,000 most frequent words a text has, and looks up which of his own texts lies nearest. Names "
+        "are words with a capital inside a sentence; of names and numbers the share that comes back is shown. Cosine: of "
+        "the found text's vector to the true one. No attacked text is among his own, so the ceiling of the look-up is far "
+        "below 1."
+    )
+    return Section("Inversion", text, tables, [], rows)
+
+
+def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool, attacked: int = 100) -> Section:
+    """What a language model writes when it reads the vectors."""
+    own_texts, (name, steps), (a, b) = _own_texts(subject), inverter, (subject.source, subject.target)
+    own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizers[b].mean.cpu()
+    writer = PrefixInverter(name, own.shape[1], mean, seed=subject.seed)
+    losses = writer.fit(own, own_texts, steps=steps)
+    texts, truth = subject.texts[:attacked], subject.pairs.spaces[b][:attacked]
+    vectors = {
+        "translated": subject.model.translate(subject.pairs.spaces[a][:attacked], source=a, target=b),
+        "true vectors (ceiling)": truth,
+        "vectors of other texts (floor)": truth.roll(1, 0),
+        "mean vector (floor)": mean[None],
+    }
+    rows, shown = [], []
+    for method, given in vectors.items():
+        answers = writer.invert(given)
+        again = subject.encode(b, [answer or EMPTY for answer in answers]) - mean
+        found = text_overlap(answers * (len(texts) // len(answers)), texts)
+        found["cosine"] = F.cosine_similarity(again, truth - mean).numpy()
+        rows.append({"direction": f"{a} → {b}", "method": method, "texts": len(texts)} | _means(found, subject.seed))
+        shown += [[method, *pair] for pair in zip(texts[:5], answers, strict=False)]
+    titles = {key: title for key, title in INVERSION.items() if key != "word_f1"} | {"token_f1": "token F1"}
+    cells = [[r["method"], *(with_interval(r, key) for key in titles)] for r in rows]
+    tables = [Table(f"{a} → {b}, {len(texts)} texts", ["attack on", *titles.values()], cells)]
+    tables += [Table("Texts", ["attack on", "text", "written"], shown, prose=True)] if show_texts else []
+    text = (
+        f"The attacker trains {name} to write a text from its vector, on {len(own):,} texts of his own and {steps} steps "
+        f"of 16 (loss {losses[0]:.2f} at first, {np.mean(losses[-10:]):.2f} at last, in nats a token), and has it read "
+        "translated vectors. Cosine: of the vector of what was written to the true one. More steps give more."
+    )
+    return Section("Inversion by a language model", text, tables, [], rows)
+
+
+def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: Path) -> Section:
+    """What an attacker with only the vectors learns, and what defences change."""
+    half, (a, b) = len(subject.others) // 2, (subject.source, subject.target)
+    corpus, unlabelled = None, ""
+    try:
+        corpus = load and load()
+        labelled = corpus and LabelledRows(
+            subject.encode(a, corpus.texts), corpus.numbers(), subject.encode(b, list(corpus.descriptions.values()))
+        )
+    except (OSError, ValueError, ImportError) as error:
+        corpus, labelled, unlabelled = None, None, f" Attributes are not attacked here: {error}"
+    rows = defences(
+        subject.model,
+        subject.pairs.spaces[a],
+        subject.pairs.spaces[b],
+        subject.others.spaces[a][:half],
+        subject.others.spaces[b][half:],
+        source=a,
+        target=b,
+        own_texts=subject.other_texts and subject.other_texts[half:],
+        texts=subject.texts,
+        labelled=labelled,
+        seed=subject.seed,
+    )
+    bare, turned, again = rows[0], rows[-2], rows[-1]
+    learns = [f"finds the right one of {len(subject.pairs):,} texts in {bare['top1']:.0%} of cases"]
+    if corpus:
+        majority = np.bincount(labelled.labels).max() / len(corpus)
+        learns.append(
+            f"reads off the class of {len(corpus):,} texts ({corpus.name}), without a single example, in "
+            f"{bare['attribute_accuracy']:.0%} (always naming the commonest: {majority:.0%})"
+        )
+    if "word_f1" in bare:
+        learns.append(f"tells which frequent words a text has with an F1 of {bare['word_f1']:.2f}")
+    undone = again["top1"] > bare["top1"] / 2
+    text = (
+        f"Someone who holds nothing but vectors of {a}, not even the model that made them, translates them into {b}, whose "
+        f"encoder he has, and reads them there. He {'; '.join(learns)}. "
+        "Vectors are no anonymised texts: treat them like the texts. "
+        f"A secret rotation {'does not protect' if undone else 'was not undone here, which proves little'}: with the "
+        f"translator as it is, the attacker finds {turned['top1']:.1%}; once he has aligned the rotated store anew, without "
+        f"a pair, {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: "
+        "the first figure is the share of each vector's ten nearest neighbours that he still finds. The attacker reads a "
+        "store under noise or rounding with the translator as it is." + unlabelled
+    )
+    columns = {"kept_neighbours": "owner: kept neighbours", "top1": "attack: top-1", "centred_cosine": "centred cosine"}
+    columns |= {"word_f1": "words (F1)"} if "word_f1" in bare else {}
+    columns |= {"attribute_accuracy": f"class ({corpus.name})"} if corpus else {}
+    cells = [[r["defence"], *(f"{r[name]:.3f}" for name in columns), r.get("verdict", "")] for r in rows]
+    picture = output / "privacy.png"
+    figures.draw_defences(rows, picture)
+    tables = [Table(f"{a} → {b}", ["defence", *columns.values(), "verdict of the alignment"], cells)]
+    return Section("Privacy", text, tables, [("What each defence leaves to owner and attacker", picture)], rows)
+
+
+def _own_texts(subject: Subject) -> list[str]:
+    """The attacker's own: those of the second half of the other pairs."""
+    if subject.texts is None or subject.other_texts is None:
+        raise ValueError(
+            "Inversion needs the texts of the vectors: give files with a column `text`, as `hf-vec2vec embed` writes them."
+        )
+    return subject.other_texts[len(subject.others) // 2 :]
+
+
+def _means(found: dict[str, np.ndarray], seed: int) -> dict:
+    """Mean over the texts that have what is measured, and its interval; `None` if no text has a name, a number, a word."""
+    figures = {}
+    for name, values in found.items():
+        known = values[~np.isnan(values)]
+        figures[name] = float(known.mean()) if len(known) else None
+        figures[f"{name}_interval"] = list(mean_interval(known, seed=seed)) if len(known) else None
+    return figures

@@ -1,0 +1,96 @@
+"""Trainers that publish what they trained: the model and its card, never pickles, each push in one commit."""
+
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import CommitInfo, HfApi
+from transformers.trainer_utils import HubStrategy
+from transformers.utils import logging
+
+from .sharing import CHECKPOINTS, one_message, patiently, publish, publish_folder
+
+logger = logging.get_logger(__name__)
+
+
+class PublishesItself:
+    """Mixin of a `transformers.Trainer`, in place of its pushes, which upload arguments as a pickle and an empty card.
+
+    A trainer gives `save_published(folder)`, which writes the model, and `card(folder, name)`, the card of what is in it.
+    """
+
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
+        with one_message(self._repo_id()):
+            patiently(partial(super().init_hf_repo, *args, **kwargs))
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ) -> CommitInfo | Future | None:
+        """Publish the model and its card in one commit, and leave both in `output_dir`.
+
+        Args:
+            commit_message: of the commit.
+            blocking: wait for it; else a future of it is returned.
+            token, private: default to `hub_token` and `hub_private_repo`.
+            revision: branch; defaults to `hub_revision`.
+            kwargs: of `create_model_card`.
+
+        Raises:
+            OSError: if the Hub refuses or cannot be reached. No commit was made then.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if not self.is_world_process_zero():
+            return None
+        self.save_published(Path(self.args.output_dir))
+        self.create_model_card(**kwargs)
+        push = partial(self._publish, commit_message, token=token, revision=revision, private=private)
+        return push() if blocking else HfApi().run_as_future(push)
+
+    def _repo_id(self) -> str:
+        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """At every save, unless `hub_strategy` is "end": publish the model as it is.
+
+        With "checkpoint" and "all_checkpoints" the checkpoint goes to a branch of its own. A push that fails does not stop
+        training: what it would have published is on disk, and the next one comes.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        message = f"Training in progress, step {self.state.global_step}"
+        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
+        try:
+            self._publish(message)
+            if name := names.get(self.args.hub_strategy):
+                publish_folder(
+                    Path(checkpoint_folder),
+                    self._repo_id(),
+                    path_in_repo=name,
+                    revision=CHECKPOINTS,
+                    private=self.args.hub_private_repo,
+                    token=self.args.hub_token,
+                    commit_message=message,
+                )
+        except OSError as error:
+            logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
+
+    def _publish(self, message: str, *, token=None, revision=None, private=None) -> CommitInfo:
+        """Push the model as it is now, with a card that says how far the run is."""
+        args = self.args
+        return publish(
+            self.save_published,
+            self._repo_id(),
+            card=partial(self.card, name=self._repo_id()),
+            commit_message=message,
+            token=token or args.hub_token,
+            revision=revision or args.hub_revision,
+            private=args.hub_private_repo if private is None else private,
+        )
