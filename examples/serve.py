@@ -46,9 +46,9 @@ class ServeArguments:
     host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})
     port: int = field(default=8000, metadata={"help": "Port to listen on."})
     max_rows: int = field(default=1024, metadata={"help": "Vectors of a request."})
-    max_bytes: int = field(default=8 << 20, metadata={"help": "Of a request; parsing so much JSON holds up others."})
+    max_bytes: int = field(default=4 << 20, metadata={"help": "Of a request; parsing so much JSON holds up others."})
     max_waiting_rows: int = field(default=16_384, metadata={"help": "Vectors that wait; beyond that requests are refused."})
-    max_connections: int = field(default=256, metadata={"help": "Connections; times max_bytes: memory that clients hold."})
+    max_connections: int = field(default=1024, metadata={"help": "Connections; times max_bytes: memory that clients hold."})
     body_seconds: float = field(default=10.0, metadata={"help": "Time in which a request's vectors must have come."})
     threads: int = field(default=1, metadata={"help": "That torch computes with."})
 
