@@ -72,7 +72,7 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
     @classmethod
     def from_translator(cls, translator: Vec2VecModel) -> "Vec2VecForAdversarialTraining":
         """Put fresh discriminators around a translator, which is used as it is, not copied."""
-        model = cls(translator.config).to(translator.dtype)
+        model = cls(translator.config).to(translator.device, translator.dtype)
         model.vec2vec = translator
         return model
 

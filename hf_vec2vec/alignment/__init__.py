@@ -97,6 +97,7 @@ def align(
     hidden_dim: int = 1024,
     epochs: int = 10,
     seed: int = 0,
+    device: torch.device | str | None = None,
     progress: bool = True,
 ) -> Alignment:
     """Find maps between two spaces from rows that have no partners.
@@ -123,6 +124,7 @@ def align(
         hidden_dim: width of the network; 0 keeps the map linear.
         epochs: of its training. More: higher cosine; fewer: higher top-1.
         seed: of everything random.
+        device: where it runs; a GPU if there is one. k-means and the matching that scores guesses run on the CPU.
         progress: show a bar.
 
     Returns:
@@ -131,7 +133,8 @@ def align(
     Raises:
         TypeError, ValueError: for rows that `check_embeddings` refuses, or too few of them.
     """
-    raw = {"source": check_embeddings(source, "source").float(), "target": check_embeddings(target, "target").float()}
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    raw = {name: check_embeddings(rows, name).float().to(device) for name, rows in (("source", source), ("target", target))}
     for name, rows in raw.items():
         if len(rows) < 4 * num_anchors:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate | distill | push`."""
+"""Command line: `hf-vec2vec embed | train | evaluate | ablate | report | translate | export | distill | push`."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from .distill import run_distill
 from .embedding import run_embed
 from .evaluation import run_evaluate, run_report
+from .export import run_export
 from .parsing import expand_config
 from .sharing import run_push
 from .training import run_ablate, run_train
@@ -23,6 +24,7 @@ commands:
   ablate     trainings that differ in a few flags, over seeds, as one table
   report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other
+  export     one direction as ONNX, int8, torch.export or one matrix, to run without this package
   distill    a student that follows a translated teacher, and the experiment that tells whether it pays
   push       a translator and its card to the Hub
 
@@ -40,6 +42,7 @@ COMMANDS = {
     "ablate": run_ablate,
     "report": run_report,
     "translate": run_translate,
+    "export": run_export,
     "distill": run_distill,
     "push": run_push,
 }

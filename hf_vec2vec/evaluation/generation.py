@@ -25,6 +25,7 @@ class PrefixInverter(nn.Module):
         rank: of the adapters, on all linear layers.
         max_tokens: of a text; the rest is cut.
         seed: of all new weights and of training.
+        device: where it runs; a GPU if there is one.
 
     Source: the prefix is ClipCap's (Mokady et al., 2021), the adapters are LoRA (Hu et al., 2022). Inversion of embeddings
     by a language model: Morris et al., "Text embeddings reveal (almost) as much as text", 2023.
@@ -40,6 +41,7 @@ class PrefixInverter(nn.Module):
         rank: int = 16,
         max_tokens: int = 48,
         seed: int = 0,
+        device: str | None = None,
     ):
         super().__init__()
         folder = model_folder(model)
@@ -55,7 +57,8 @@ class PrefixInverter(nn.Module):
         if self.end is None:
             raise ValueError(f"`model` {model!r} has a tokenizer without an end or padding token: a text could not end.")
         embedding = language_model.get_input_embeddings().weight
-        self.prefix_length, self.max_tokens, self.mean = prefix_length, max_tokens, mean
+        self.prefix_length, self.max_tokens = prefix_length, max_tokens
+        self.register_buffer("mean", mean)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
@@ -63,11 +66,14 @@ class PrefixInverter(nn.Module):
             width = embedding.shape[1]
             self.prefix = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, prefix_length * width))
         # As long as the embeddings of words: others would be a language that the model has never read.
-        self.scale = embedding.detach().norm(dim=1).mean()
+        self.register_buffer("scale", embedding.detach().norm(dim=1).mean())
+        self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _prefix(self, rows: Tensor) -> Tensor:
         """`(n, d)` to `(n, prefix_length, width)`."""
-        hidden = self.prefix(F.normalize(rows - self.mean, dim=1)).unflatten(1, (self.prefix_length, -1))
+        hidden = self.prefix(F.normalize(rows.to(self.mean.device) - self.mean, dim=1)).unflatten(
+            1, (self.prefix_length, -1)
+        )
         return self.scale * F.normalize(hidden, dim=2)
 
     def fit(
@@ -102,10 +108,11 @@ class PrefixInverter(nn.Module):
 
     def _loss(self, rows: Tensor, texts: list[str]) -> Tensor:
         ids = [self.tokenizer(t, truncation=True, max_length=self.max_tokens)["input_ids"] + [self.end] for t in texts]
-        longest = max(map(len, ids))
-        tokens = torch.tensor([row + [self.end] * (longest - len(row)) for row in ids])
-        known = torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
-        ahead = torch.ones(len(rows), self.prefix_length, dtype=torch.long)
+        longest, device = max(map(len, ids)), self.mean.device
+        tokens = torch.tensor([row + [self.end] * (longest - len(row)) for row in ids], device=device)
+        lengths = torch.tensor([len(row) for row in ids], device=device)
+        known = torch.arange(longest, device=device) < lengths[:, None]
+        ahead = torch.ones(len(rows), self.prefix_length, dtype=torch.long, device=device)
         embedded = self.language_model.get_input_embeddings()(tokens)
         return self.language_model(
             inputs_embeds=torch.cat([self._prefix(rows), embedded], dim=1),
@@ -121,7 +128,7 @@ class PrefixInverter(nn.Module):
         for batch in rows.split(batch_size):
             written = self.language_model.generate(
                 inputs_embeds=self._prefix(batch),
-                attention_mask=torch.ones(len(batch), self.prefix_length, dtype=torch.long),
+                attention_mask=torch.ones(len(batch), self.prefix_length, dtype=torch.long, device=self.mean.device),
                 max_new_tokens=self.max_tokens,
                 do_sample=False,
                 eos_token_id=self.end,

@@ -1,0 +1,187 @@
+"""A translator where this package is not: ONNX, int8, `torch.export`, or one matrix and a bias."""
+
+import json
+import logging
+import os
+import warnings
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .checkpoint_vec2vec import weights_sha256
+from .merging import MergedTranslation, merge
+from .modeling_vec2vec import Vec2VecModel
+from .version import __version__
+
+SUFFIXES = {"onnx": (".onnx",), "int8": (".onnx",), "torch": (".pt2",), "merged": (".safetensors", ".npz")}
+INPUT, OUTPUT = "embeddings", "translations"
+TOLERANCE = 1e-5
+CHECKED_ROWS = 256
+
+
+@torch.no_grad()
+def export(
+    model: Vec2VecModel, path: str | Path, *, source: str, target: str, format: str = "onnx", overwrite: bool = False
+) -> float:
+    """Write one direction of a translator, as few layers as it needs, and compare the file with the model.
+
+    | `format` | file | what runs it |
+    |---|---|---|
+    | `onnx` | `.onnx` | onnxruntime: `embeddings` `(batch, d_source)` to `translations` `(batch, d_target)`, float32 |
+    | `int8` | `.onnx` | the same; weights, and activations as they come, in 8 bits: smaller, less exact |
+    | `torch` | `.pt2` | `torch.export.load(path).module()` |
+    | `merged` | `.safetensors`, `.npz` | NumPy: `rows @ weight + bias`; of a linear translator only |
+
+    Normalisation is inside: raw vectors in, raw vectors out, in batches of any size. Nothing checks the rows, as `translate`
+    does: NaN gives NaN. Names of the spaces, the hash of the translator's weights and this version stand in the file's
+    metadata, except in `.npz`.
+
+    Args:
+        model: the translator.
+        path: the file. It appears whole or not at all.
+        source: name of the space that vectors come from.
+        target: name of the space to translate into.
+        format: see the table.
+        overwrite: replace `path` if it exists.
+
+    Returns:
+        How far the file's translations lie from the model's at most, in lengths of a vector, over rows drawn from the mean
+        and scale of `source`. Above 1e-5 there is a warning, except for int8.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is not set.
+        ImportError: if onnx, onnxruntime or onnxscript is missing and needed.
+        ValueError: for an unknown format or space, a suffix that is not the format's, or a translator that `merged` cannot
+            hold.
+    """
+    path = check_export(path, format, overwrite=overwrite)
+    facts = {"source": source, "target": target, "weights_sha256": weights_sha256(model.state_dict())}
+    model = deepcopy(model).float().cpu()
+    network = merge(model, source, target)
+    for parameter in network.parameters():  # products of transposed matrices are not
+        parameter.data = parameter.data.contiguous()
+    if format == "merged" and not network.linear:
+        raise ValueError(
+            f"`format` is 'merged', but {source!r} → {target!r} is not linear in this translator: it has networks beside "
+            "the matrix. Take 'onnx' or 'torch', or train with --adapter_layers 0 --backbone_layers 0."
+        )
+    normalizer = model.normalizers[source]
+    random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))
+    rows = normalizer.inverse(random)
+    partial = path.with_name(f".partial-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        outputs = WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    found = deviation(outputs, model.translate(rows, source=source, target=target))
+    if not found <= TOLERANCE and format != "int8":
+        warnings.warn(
+            f"{path}: translations differ from the model's by up to {found:.1e} of a vector's length, more than "
+            f"{TOLERANCE:.0e}. A mean that is large beside the scale of {source!r} costs digits.",
+            stacklevel=3,  # past `no_grad`
+        )
+    return found
+
+
+def check_export(path: str | Path, format: str, *, overwrite: bool = False) -> Path:
+    """Raise, before the work is done, what [`export`] would raise of its arguments."""
+    path = Path(path)
+    if format not in SUFFIXES:
+        raise ValueError(f"`format` must be one of {', '.join(SUFFIXES)}, got {format!r}.")
+    if path.suffix not in SUFFIXES[format]:
+        raise ValueError(
+            f"`path` is {str(path)!r}; a file of the format {format!r} ends in {' or '.join(SUFFIXES[format])}."
+        )
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
+    return path
+
+
+def deviation(outputs: Tensor | np.ndarray, expected: Tensor) -> float:
+    """Largest distance of a row `(n, d)` from the expected one, divided by that one's length."""
+    difference = torch.as_tensor(outputs).double() - expected.double()
+    return (difference.norm(dim=1) / expected.double().norm(dim=1)).max().item()
+
+
+def _write_onnx(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
+    program = _onnx_program(network, rows)
+    program.model.metadata_props.update(facts)
+    program.save(path, external_data=False)
+    return run_onnx(path, rows.numpy())
+
+
+def _write_int8(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
+    program = _onnx_program(network, rows)
+    program.model.metadata_props.update(facts)
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    advice = logging.getLogger()  # to pre-process first, which has nothing to do for these layers
+    level = advice.level
+    advice.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(program.model_proto, path, per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        advice.setLevel(level)
+    return run_onnx(path, rows.numpy())
+
+
+def _write_torch(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> Tensor:
+    program = torch.export.export(network, (rows[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, path, extra_files={"hf_vec2vec.json": json.dumps(facts)})
+    return program.module()(rows)
+
+
+def _write_merged(network: MergedTranslation, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
+    tensors = {"weight": network.output.weights[0].data, "bias": network.output.bias.data}
+    if path.suffix == ".npz":
+        with open(path, "wb") as file:
+            np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
+        written = np.load(path, allow_pickle=False)
+    else:
+        save_file(tensors, path, metadata=facts)
+        written = load_file(path)
+    return rows.numpy() @ written["weight"] + written["bias"]
+
+
+WRITERS = {"onnx": _write_onnx, "int8": _write_int8, "torch": _write_torch, "merged": _write_merged}
+
+
+def _onnx_program(network: nn.Module, rows: Tensor):
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'ONNX needs `{error.name}`: pip install "hf-vec2vec[export]".') from error
+    # It tells of every operator of torchvision that it does without.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # torch's exporter copies trees in a way that torch itself deprecates.
+        warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
+        return torch.onnx.export(
+            network,
+            (rows[:2],),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+
+
+def run_onnx(path: str | Path, rows: np.ndarray) -> np.ndarray:
+    """Translate rows `(n, d_source)`, float32, with an exported graph, on the CPU: `(n, d_target)`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run([OUTPUT], {INPUT: rows})[0]
+
+
+__all__ = ["check_export", "deviation", "export", "run_onnx"]
