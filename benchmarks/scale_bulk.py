@@ -68,12 +68,12 @@ def bare_numpy(path: Path, output: Path, weight: np.ndarray) -> float:
 @torch.inference_mode()
 def bare_torch(network: torch.nn.Module, rows: int) -> float:
     """Rows a second of some layers on a batch that lies in memory."""
-    batch = torch.randn(BATCH, SOURCE)
+    batch = torch.randn(2048, SOURCE)  # faster than larger ones
     network(batch)
     started = time.perf_counter()
-    for _ in range(rows // BATCH):
+    for _ in range(rows // len(batch)):
         network(batch)
-    return rows // BATCH * BATCH / (time.perf_counter() - started)
+    return rows // len(batch) * len(batch) / (time.perf_counter() - started)
 
 
 def bulk(model: Vec2VecModel, path: Path, output: Path, **more) -> float:
@@ -89,7 +89,7 @@ def rates(folder: Path, quick: bool) -> list[dict]:
     results = []
     store, model = folder / "linear.fbin", linear_translator()
     write_store(store, 50_000 if quick else 1_000_000)
-    weight = merge(model, **ENDS).output.weights[0].numpy()
+    weight = merge(model, **ENDS).output.weights[0].T.contiguous().numpy()
     pairs = []
     for _ in range(repeats):
         ours = bulk(model, store, folder / "out")
