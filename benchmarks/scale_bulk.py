@@ -196,7 +196,7 @@ def kills(folder: Path, quick: bool) -> dict:
     """Kill −9 at random moments, go on, compare every byte."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     residual_translator().save_pretrained(folder / "model")
-    write_store(folder / "store.fbin", 30_000)
+    write_store(folder / "store.fbin", 8_000)
     context = multiprocessing.get_context("forkserver")  # imports once, so that kills fall into the work
     context.set_forkserver_preload(["hf_vec2vec.bulk", "hf_vec2vec.modeling_vec2vec"])
     kinds = [("npy", "float32"), ("arrow", "float16"), ("parquet", "int8"), ("safetensors", "bfloat16"), ("fbin", "int8")]
@@ -204,7 +204,7 @@ def kills(folder: Path, quick: bool) -> dict:
     truths: dict[str, tuple[dict, float]] = {}
     for trial in range(trials):
         output_format, dtype = kinds[trial % len(kinds)]
-        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 2048, "batch_size": 512}
+        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 512, "batch_size": 128}
         arguments = (str(folder / "store.fbin"), str(folder / "model"), str(folder / "out"), more)
 
         def run(kill_after: float | None = None, arguments=arguments) -> tuple[float, int]:

@@ -250,8 +250,9 @@ class Run:
             self.warned = True
             self.warn(rows)
         values = self._values(len(rows))
-        step = CPU_ROWS if rows.device.type == "cpu" and not self.network.linear else self.batch_size
-        direct = self.network.linear and self.layout.dtype == "float32" and rows.device.type == "cpu"
+        on_cpu = rows.device.type == "cpu"
+        direct = self.network.linear and self.layout.dtype == "float32" and on_cpu
+        step = CPU_ROWS if on_cpu and not direct else self.batch_size
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             translated = self._multiply(rows[part], values.rows[part]) if direct else self.network(rows[part])
