@@ -68,12 +68,12 @@ def bare_numpy(path: Path, output: Path, weight: np.ndarray) -> float:
 @torch.inference_mode()
 def bare_torch(network: torch.nn.Module, rows: int) -> float:
     """Rows a second of some layers on a batch that lies in memory."""
-    batch = torch.randn(BATCH, SOURCE)
+    batch = torch.randn(2048, SOURCE)  # faster than larger ones
     network(batch)
     started = time.perf_counter()
-    for _ in range(rows // BATCH):
+    for _ in range(rows // len(batch)):
         network(batch)
-    return rows // BATCH * BATCH / (time.perf_counter() - started)
+    return rows // len(batch) * len(batch) / (time.perf_counter() - started)
 
 
 def bulk(model: Vec2VecModel, path: Path, output: Path, **more) -> float:
@@ -85,22 +85,27 @@ def bulk(model: Vec2VecModel, path: Path, output: Path, **more) -> float:
 
 def rates(folder: Path, quick: bool) -> list[dict]:
     """Against bare loops, in turn, the median of the repeats."""
-    repeats = 1 if quick else 3
+    repeats = 1 if quick else 2
     results = []
     store, model = folder / "linear.fbin", linear_translator()
     write_store(store, 50_000 if quick else 1_000_000)
-    weight = merge(model, **ENDS).output.weights[0].numpy()
+    weight = merge(model, **ENDS).output.weights[0].T.contiguous().numpy()
     pairs = []
-    for _ in range(repeats):
-        ours = bulk(model, store, folder / "out")
-        pairs.append((ours, bare_numpy(store, folder / "bare", weight)))
-        (folder / "bare").unlink()
+    for repeat in range(repeats):  # each goes first once, for memory that was just freed is faster to write to
+        found = {}
+        for ours in (True, False) if repeat % 2 else (False, True):
+            if ours:
+                found[ours] = bulk(model, store, folder / "out")
+            else:
+                found[ours] = bare_numpy(store, folder / "bare", weight)
+                (folder / "bare").unlink()
+        pairs.append((found[True], found[False]))
     results.append(_against("bulk, linear, float32 384→768", "≥ 0.8 × bare NumPy", pairs, "NumPy"))
     store.unlink()
     store, model = folder / "residual.fbin", residual_translator()
-    write_store(store, 50_000 if quick else 400_000)
+    write_store(store, 50_000 if quick else 200_000)
     network = merge(model, **ENDS)
-    pairs = [(bulk(model, store, folder / "out"), bare_torch(network, 30_000 if quick else 200_000)) for _ in range(repeats)]
+    pairs = [(bulk(model, store, folder / "out"), bare_torch(network, 30_000 if quick else 100_000)) for _ in range(repeats)]
     results.append(_against("bulk, residual, float32 384→768", "≥ 0.8 × its layers in bare torch", pairs, "torch"))
     store.unlink()
     return results
@@ -161,24 +166,22 @@ def memory(folder: Path, quick: bool) -> dict:
 def two_processes(folder: Path, quick: bool) -> list[dict]:
     """One process against two, of one thread each."""
     results = []
-    for name, translator, rows in (("linear", linear_translator(), 1_000_000), ("residual", residual_translator(), 300_000)):
+    for name, translator, rows in (("linear", linear_translator(), 1_000_000), ("residual", residual_translator(), 200_000)):
         shutil.rmtree(folder / "model", ignore_errors=True)
         translator.save_pretrained(folder / "model")
         write_store(folder / "store.fbin", 100_000 if quick else rows)
-        ratios, one, two = [], [], []
-        for _ in range(1 if quick else 2):
-            for found, count in ((one, 1), (two, 2)):
-                done = start(folder, folder / "store.fbin", "float16", count, threads=1)
-                found.append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
-            ratios.append(two[-1] / one[-1])
+        rates = []
+        for count in (1, 2):
+            done = start(folder, folder / "store.fbin", "float16", count, threads=1)
+            rates.append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
         (folder / "store.fbin").unlink()
-        ratio = statistics.median(ratios)
+        one, two = rates
         results.append(
             {
                 "bar": f"bulk, two processes against one, {name}, a thread each",
                 "limit": "≥ 1.6 ×",
-                "measured": f"{ratio:.2f} × ({statistics.median(two):,.0f} and {statistics.median(one):,.0f} a second)",
-                "met": ratio >= 1.6,
+                "measured": f"{two / one:.2f} × ({two:,.0f} and {one:,.0f} a second)",
+                "met": two >= 1.6 * one,
             }
         )
     return results
@@ -193,7 +196,7 @@ def kills(folder: Path, quick: bool) -> dict:
     """Kill −9 at random moments, go on, compare every byte."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     residual_translator().save_pretrained(folder / "model")
-    write_store(folder / "store.fbin", 30_000)
+    write_store(folder / "store.fbin", 8_000)
     context = multiprocessing.get_context("forkserver")  # imports once, so that kills fall into the work
     context.set_forkserver_preload(["hf_vec2vec.bulk", "hf_vec2vec.modeling_vec2vec"])
     kinds = [("npy", "float32"), ("arrow", "float16"), ("parquet", "int8"), ("safetensors", "bfloat16"), ("fbin", "int8")]
@@ -201,7 +204,7 @@ def kills(folder: Path, quick: bool) -> dict:
     truths: dict[str, tuple[dict, float]] = {}
     for trial in range(trials):
         output_format, dtype = kinds[trial % len(kinds)]
-        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 2048, "batch_size": 512}
+        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 512, "batch_size": 128}
         arguments = (str(folder / "store.fbin"), str(folder / "model"), str(folder / "out"), more)
 
         def run(kill_after: float | None = None, arguments=arguments) -> tuple[float, int]:

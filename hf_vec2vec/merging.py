@@ -39,13 +39,15 @@ class GroupedLinear(nn.Module):
 
     def __init__(self, affine: Affine):
         super().__init__()
-        self.weights = nn.ParameterList(nn.Parameter(w.float(), requires_grad=False) for w in affine.weights)
+        # `(d, width)`: the layout of `nn.Linear`, whose bias is added on the way; an `addmm` would write the rows twice.
+        weights = (w.T.float().contiguous() for w in affine.weights)
+        self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         self.bias = nn.Parameter(affine.bias.float(), requires_grad=False)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        result = torch.addmm(self.bias, features[0], self.weights[0])
+        result = nn.functional.linear(features[0], self.weights[0], self.bias)
         for rows, weight in zip(features[1:], self.weights[1:], strict=True):
-            result.addmm_(rows, weight)
+            result.addmm_(rows, weight.T)
         return result
 
 
@@ -147,7 +149,7 @@ def merged_linear(model: Vec2VecModel, source: str, target: str) -> tuple[Tensor
         ValueError: for a space that the model does not know.
     """
     merged = merge(model, source, target)
-    return (merged.output.weights[0].data, merged.output.bias.data) if merged.linear else None
+    return (merged.output.weights[0].data.T, merged.output.bias.data) if merged.linear else None
 
 
 def _through(part: LinearPlusMLP, rows: Affine, networks: list[tuple[Affine, nn.Module]]) -> Affine:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 WAIT = 0.2  # seconds between two looks at whether the other side is still there
 DEPTH = 2  # items that may wait; memory is a multiple of it
+IN_FLIGHT = DEPTH + 2  # and one that is being made, one that is being used: so many buffers, used in turn, are enough
 
 
 class _End:

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 
 from .columns import Block, table_block, vector_dimension, vector_field
+from .pipeline import IN_FLIGHT
 
 FLOATS = {"<f4": torch.float32, "<f8": torch.float64, "<f2": torch.float16}  # numpy's names
 SAFETENSORS_FLOATS = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -150,8 +151,10 @@ def _raw(path: Path, shape: list[int], dtype: torch.dtype, offset: int, size: in
     def read(start: int, stop: int, batch_size: int, others: bool) -> Iterator[Block]:
         with open(path, "rb", buffering=0) as file:
             file.seek(offset + start * width)
-            for first in range(start, stop, batch_size):
-                block = torch.empty(min(batch_size, stop - first), dim, dtype=dtype)
+            # In turn, for fresh memory costs more than reading into it.
+            buffers = [torch.empty(min(batch_size, stop - start), dim, dtype=dtype) for _ in range(IN_FLIGHT)]
+            for turn, first in enumerate(range(start, stop, batch_size)):
+                block = buffers[turn % IN_FLIGHT][: stop - first]
                 view = memoryview(block.view(torch.uint8).numpy()).cast("B")
                 while len(view):
                     if not (got := file.readinto(view)):
