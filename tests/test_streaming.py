@@ -176,6 +176,7 @@ def test_resume_is_bit_exact(tmp_path, monkeypatch, stop):
         assert torch.equal(weights(resumed)[name], value), name
 
 
+@pytest.mark.slow
 def test_a_stream_trains_like_the_same_rows_in_memory(tmp_path, monkeypatch):
     """Both see every row of the larger space once in 8 batches; where they end differs by the order alone."""
     rows = {"a": make_cloud(128, 6, seed=1), "b": make_cloud(128, 4, seed=2)}
