@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.corpora import LabelledTexts
+from hf_vec2vec.encoders import EncoderSettings
 from hf_vec2vec.evaluation.report import (
     Subject,
     load_corpus,
@@ -221,7 +223,8 @@ def test_a_section_that_fails_says_why_and_the_others_are_written(tmp_path, monk
     (tmp_path / "mood.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = {"source": f"{tmp_path}/mood.jsonl", "descriptions": {"up": "Up.", "sideways": "Sideways."}}
     (tmp_path / "mood.yaml").write_text(json.dumps(asked))
-    config = Vec2VecConfig(embedding_dims={"a": 32, "b": 40}, encoders={s: {"model": "/no/such/model"} for s in "ab"})
+    settings = EncoderSettings("/no/such/model", "mean", -1, "", 64, True, False)
+    config = Vec2VecConfig(embedding_dims={"a": 32, "b": 40}, encoders=dict.fromkeys("ab", asdict(settings)))
 
     def broken():
         raise RuntimeError("of a library")
