@@ -82,3 +82,17 @@ def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # no
     monkeypatch.chdir(project)
     assert run(project, folders, *words, "--output_dir", project / "out") == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):  # noqa: F811
+    output, task = project / "classifier", project / "task.jsonl"
+    head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 60, "--learning_rate", 0.02]
+    assert run(project, folders, "--task", task, *head, "--output_dir", output) == 0
+    assert json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == folders["bert"]
+    assert main(["evaluate", str(output), "--task", str(task), "--json", str(project / "figures.json")]) == 0
+    assert json.loads((project / "figures.json").read_text())["figures"]["accuracy"] > 0.8
+    assert "task, validation" in capsys.readouterr().out
+    assert main(["evaluate", folders["bert"], "--task", str(task)]) == 2
+    assert "no trained head" in capsys.readouterr().err
+    assert run(project, folders, "--task", task, "--student_head", "classifier", "--output_dir", project / "x") == 2
+    assert "go together" in capsys.readouterr().err

@@ -173,6 +173,26 @@ def test_vectors_may_be_stored_cached_or_made_on_the_fly(folders, tmp_path):
             torch.testing.assert_close(p, adapter(other)[name], msg=name)
 
 
+def test_losses_keep_their_precision_where_the_student_runs_in_bfloat16(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, bf16=True, use_cpu=True, gram_weight=1.0)
+    trainer.student.eval()
+    batch = batch_of(trainer, range(32))
+    seen = {}
+
+    def watch(rows, targets, space):
+        seen["dtypes"] = rows.dtype, targets.dtype
+        seen["rows"], seen["targets"] = in_one_space(rows, targets, space)
+        return seen["rows"], seen["targets"]
+
+    in_one_space, trainer._in_one_space = trainer._in_one_space, watch
+    with torch.no_grad(), trainer.compute_loss_context_manager():
+        trainer.compute_loss(trainer.model, batch)
+    teacher = batch["teacher"]["bert"]
+    exact = trainer._normalized(trainer.translator.translate(teacher, source="bert", target="llama"), "llama")
+    assert seen["dtypes"] == (torch.float32, torch.float32)
+    torch.testing.assert_close(seen["targets"], exact)
+
+
 def test_several_teachers_count_alike(folders, tmp_path):
     bert = TextEncoder(folders["bert"])
     start, rows = TextEncoder(folders["llama"]).encode(TEXTS, progress=False), bert.encode(TEXTS, progress=False)

@@ -13,14 +13,14 @@ from ..data import TEXT, load_embeddings, load_texts, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.arms import Experiment, arms_table, run_arms
 from ..distillation.card import write_student_card
-from ..distillation.data import LABEL
+from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
 from ..distillation.students import StudentEncoder, perplexity
 from ..encoders import embed, recorded_encoder
 from ..modeling_vec2vec import Vec2VecModel
-from ..tasks import ClassificationTask, load_task
+from ..tasks import ClassificationTask, Task, load_task
 from ..training import load_translator
-from .parsing import as_flags, parse, peek
+from .parsing import as_flags, named_path, parse, peek
 
 HELD_OUT = 200  # texts on which a language model's perplexity is compared
 
@@ -49,8 +49,16 @@ class DistillArguments:
         default=None, metadata={"help": "Train these arms of the experiment over seeds (`all`: every one), and compare."}
     )
     seeds: int = field(default=5, metadata={"help": "Seeds of every arm."})
+    other_translators: list[str] | None = field(
+        default=None, metadata={"help": "NAME=DIR: further translators of both spaces, each an arm of its own."}
+    )
     student_head: str = field(
-        default="encoder", metadata={"help": "causal_lm keeps a language model's head.", "choices": ["encoder", "causal_lm"]}
+        default="encoder",
+        metadata={
+            "help": "causal_lm keeps a language model's head; classifier gets one for the classes of --task, which "
+            "--task_weight trains.",
+            "choices": ["encoder", "causal_lm", "classifier"],
+        },
     )
     export_dir: str | None = field(
         default=None, metadata={"help": "Merge the adapter and write a sentence-transformers folder here, too."}
@@ -84,11 +92,16 @@ def run_distill(argv: list[str]) -> None:
     (teacher_space,) = others
     task = load_task(args.task, args.task_source) if args.task else None
     if args.check or args.arms:
-        if not isinstance(task, ClassificationTask) or not task.labels or len(task.columns) > 1:
+        if not _single_texts(task):
             raise ValueError(f"`check` and `arms` need a `task` that classes single texts, got {args.task!r}.")
         (_check if args.check else _compare)(args, training_args, translator, teacher_space, student_space, task)
         return
     _train(args, training_args, translator, teacher_space, task)
+
+
+def _single_texts(task: Task | None) -> bool:
+    """Whether a task classes single texts."""
+    return isinstance(task, ClassificationTask) and bool(task.labels) and len(task.columns) == 1
 
 
 def _student_space(argv: list[str], config: Vec2VecConfig) -> str:
@@ -114,7 +127,13 @@ def _train(
     output = Path(training_args.output_dir)
     if (output / "adapter_config.json").exists() and not training_args.resume_from_checkpoint:
         raise FileExistsError(f"`output_dir` {str(output)!r} holds an adapter already. Choose another folder.")
-    model, tokenizer, _ = load_student(args.student, args.student_head)
+    classes = args.student_head == "classifier"
+    if classes != bool(training_args.task_weight) or (classes and not _single_texts(task)):
+        raise ValueError(
+            f"`student_head` classifier, `task_weight` above 0 and a `task` that classes single texts go together, got "
+            f"{args.student_head!r}, {training_args.task_weight} and {args.task!r}."
+        )
+    model, tokenizer, _ = load_student(args.student, args.student_head, len(task.labels) if classes else None)
     data, teacher = _data(args, translator, teacher_space, task, training_args.seed)
     held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
     data = data.select(range(len(data) - len(held_out)))
@@ -157,7 +176,8 @@ def _data(
         data, teacher = Dataset.from_dict({TEXT: stored[TEXT], LABEL: rows.numpy()}), None
     else:
         texts = load_texts(args.texts) if args.texts else [t for c in task.columns for t in task.splits["train"][c]]
-        data, teacher = Dataset.from_dict({TEXT: texts}), recorded_encoder(translator.config, teacher_space)
+        columns = {TEXT: texts} | ({LABELS: task.splits["train"]["label"][:]} if args.student_head == "classifier" else {})
+        data, teacher = Dataset.from_dict(columns), recorded_encoder(translator.config, teacher_space)
     data = data.shuffle(seed=seed)
     return data.select(range(min(args.max_texts or len(data), len(data)))), teacher
 
@@ -171,7 +191,7 @@ def _labelled(task: ClassificationTask, split: str, max_texts: int | None, seed:
 
 
 def _check(args, training_args, translator, teacher_space, student_space, task) -> None:
-    part = _labelled(task, "train", args.max_texts, training_args.seed)
+    part = _labelled(task, "train", args.max_texts, 0)  # the texts that `--arms` would train on, embedded once
     teacher = embed(part.texts, recorded_encoder(translator.config, teacher_space))
     model, tokenizer, _ = load_student(args.student)
     encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
@@ -195,9 +215,11 @@ def _compare(args, training_args, translator, teacher_space, student_space, task
     teacher = recorded_encoder(translator.config, teacher_space)
     rows = {split: vectors(embed(part.texts, teacher), "teacher") for split, part in parts.items()}
     given = {name: getattr(training_args, name) for name in (*CONTRACT, *SHARED)}
+    named = [named_path("other_translators", value) for value in args.other_translators or []]
+    others = {name: load_translator(folder) for name, folder in named}
     experiment = Experiment(
         student=args.student,
-        translators={"ours": translator},
+        translators={"ours": translator} | others,
         teacher_space=teacher_space,
         student_space=student_space,
         train=parts["train"],
@@ -221,9 +243,14 @@ def _adapter(args: DistillArguments) -> LoraConfig:
         use_dora=args.use_dora,
         use_rslora=args.use_rslora,
         target_modules="all-linear",
+        task_type="SEQ_CLS" if args.student_head == "classifier" else None,  # trains the new head, too
     )
 
 
 CONTRACT = ("pooling", "layer", "prompt", "max_length", "normalize", "mask_first_token")
-SHARED = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "learning_rate", "logging_steps")
+SHARED = (
+    *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("learning_rate", "warmup_steps", "lr_scheduler_type", "train_sampling_strategy", "use_cpu", "bf16"),
+    "logging_steps",
+)
 DEFAULTS = {"save_strategy": "epoch", "save_total_limit": 1, "logging_steps": 10}

@@ -28,6 +28,7 @@ from .trainer import DistillationTrainer
 
 FROZEN, TEACHER, TASK = "frozen student", "teacher", "task loss only"
 LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
+AVERAGED = (*LOGGED, "head_accuracy")
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
 
     Returns:
         Arms by name: every translator; a *shuffled* teacher (its translations, each given to another text); a *random
-        isometry* of the teacher into the student's space; the *student with noise*, as far from itself as the translation
-        is; *itself*; paired Procrustes and ridge, fitted on the training texts themselves; a projection that is learned
-        with the student; the Gram loss, which needs no translation; the task loss alone.
+        isometry* of the teacher into the student's space (of its leading principal axes, where the student has fewer
+        dimensions: what a random subspace loses would weaken the control); the *student with noise*, as far from itself as
+        the translation is; *itself*; paired Procrustes and ridge, fitted on the training texts themselves; a projection
+        that is learned with the student; the Gram loss, which needs no translation; the task loss alone.
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
@@ -103,10 +105,12 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     cosine = F.cosine_similarity(ours - mean, student_train - mean, dim=1).mean().clamp(0.05, 0.999)
     noise = torch.randn(student_train.shape, generator=generator) * (student_train - mean).norm(dim=1, keepdim=True)
     noise = noise / student_train.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
-    isometry = random_rotation(fit_statistics(teacher), fit_statistics(student_train), seed)
+    teacher_mean, teacher_scale = fit_statistics(teacher)
+    axes = principal_axes((teacher - teacher_mean) / teacher_scale, student_train.shape[1])
+    isometry = random_rotation(fit_statistics(axes, False), fit_statistics(student_train), seed)
     targets = translated | {
         "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
-        "random isometry": isometry(teacher),
+        "random isometry": isometry(axes),
         "student + noise": student_train + noise,
         "self": student_train,
         "paired Procrustes": paired_procrustes(teacher, student_train)(teacher),
@@ -117,6 +121,14 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
         TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
     }
+
+
+def principal_axes(rows: Tensor, count: int) -> Tensor:
+    """Centred rows `(n, d)` in their leading principal axes, `(n, min(count, d))`; the rows as they are if these are all."""
+    if rows.shape[1] <= count:
+        return rows
+    centred = rows - rows.mean(0)
+    return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
 
 
 def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
@@ -170,11 +182,12 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
         "classifier" if supervised else "encoder",
         num_labels=len(experiment.train.descriptions) if supervised else None,
     )
-    data = Dataset.from_dict({TEXT: experiment.train.texts})
+    data, test = Dataset.from_dict({TEXT: experiment.train.texts}), None
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
     if supervised:
         data = data.add_column(LABELS, experiment.train.numbers().tolist())
+        test = Dataset.from_dict({TEXT: experiment.test.texts, LABELS: experiment.test.numbers().tolist()})
     given = {
         "teacher_spaces": [arm.space],
         "student_space": experiment.student_space,
@@ -193,7 +206,9 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
         translator=None if arguments.learn_projection else experiment.translator,
         peft_config=adapter,
         train_dataset=data,
+        eval_dataset=test,
         processing_class=tokenizer,
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
     )
 
 
@@ -205,7 +220,9 @@ def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dic
         encoder = trainer.encoder()
         rows = encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
         last = next(row for row in reversed(trainer.state.log_history) if "student_drift" in row)
-    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED}
+        # Where a head was trained, its own answers are a second judge.
+        own = {"head_accuracy": trainer.evaluate()["eval_accuracy"]} if trainer.eval_dataset else {}
+    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED} | own
 
 
 def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarray) -> dict:
@@ -239,7 +256,7 @@ def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
         row |= {"gain": _difference(right[name], right[FROZEN]), "behind": _difference(right[ours], right[name])}
         row["agreement"] = float((predicted[name] == predicted[TEACHER]).mean())
         row["shared_errors"] = float((right[name][:, wrong] == 0).mean()) if wrong.any() else None
-        row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in LOGGED}
+        row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in AVERAGED}
         rows.append(row)
     return rows
 

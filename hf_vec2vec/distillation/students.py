@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..bundled import BUNDLED
 from ..encoders import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
 from .arguments import DistillationTrainingArguments
 
@@ -51,6 +52,8 @@ def load_student(
     )
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
+    # What adapters record as their base: a name that others can load, not a folder of this machine's cache.
+    loaded.name_or_path = loaded.config._name_or_path = BUNDLED[model].hub_id if model in BUNDLED else model
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

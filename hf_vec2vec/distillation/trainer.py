@@ -127,7 +127,11 @@ class DistillationTrainer(ComponentLog, Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The weighted sum of all losses of a batch."""
         outputs = self._forward(model, inputs)
-        losses = self._distillation_losses(outputs, inputs) if self.args.distils else {}
+        losses = {}
+        if self.args.distils:
+            # Mixed precision is for the student; in bfloat16 cosines would have two or three digits.
+            with torch.autocast(self.args.device.type, enabled=False):
+                losses = self._distillation_losses(outputs, inputs)
         own = {}
         if self.args.task_weight:
             own["task_loss"] = outputs.loss
@@ -184,14 +188,14 @@ class DistillationTrainer(ComponentLog, Trainer):
             if self.teachers and not teacher:
                 made = {space: encoder.encode(inputs["texts"], progress=False) for space, encoder in self.teachers.items()}
                 teacher = {space: rows.to(mask.device) for space, rows in made.items()}
-            rows = pooled(states, mask, self.args)
+            rows = pooled(states, mask, self.args).float()
             return dict.fromkeys(teacher, rows), teacher
         members, text_of = span_members(inputs["offsets"], mask, inputs["spans"])
         ours, theirs = {}, {}
         for space, encoder in self.teachers.items():
             vectors, known = teacher_spans(encoder, inputs["texts"], self.args.span_words)
             both = members.any(1) & known.to(mask.device)
-            rows = pool_spans(states[self.args.layer], members[both], text_of[both])
+            rows = pool_spans(states[self.args.layer], members[both], text_of[both]).float()
             ours[space] = F.normalize(rows, dim=1) if self.args.normalize else rows
             theirs[space] = vectors.to(mask.device)[both]
         return ours, theirs
