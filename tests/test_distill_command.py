@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -57,6 +58,19 @@ def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa
     assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-3)
 
 
+def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
+    store = project / "store.npy"
+    np.save(store, TextEncoder(folders["llama"]).encode(TEXTS, progress=False).numpy())
+    (project / "own.txt").write_text("\n".join(f"the {text}" for text in TEXTS))
+    words = ["--vectors", store, "--texts", project / "own.txt", "--output_dir", project / "student"]
+    assert run(project, folders, *words) == 0
+    log = json.loads((project / "student" / "distillation.json").read_text())["log"]
+    assert log[-1]["cosine_loss"] > 0
+    arms = ["--task", project / "task.jsonl", "--vectors", store, "--arms", "teacher's store only", "--seeds", 1]
+    assert run(project, folders, *arms, "--output_dir", project / "arms") == 0
+    assert len(list((project / "arms" / "runs").iterdir())) == 1
+
+
 def test_check_and_arms(project, folders, capsys):  # noqa: F811
     assert run(project, folders, "--task", project / "task.jsonl", "--check", "--output_dir", project / "check") == 0
     assert "random isometry of the teacher" in capsys.readouterr().out
@@ -74,6 +88,7 @@ def test_check_and_arms(project, folders, capsys):  # noqa: F811
         (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
         (["--texts", "texts.txt", "--check"], "need a `task`"),
         (["--vectors", "translator"], "cannot be read"),
+        (["--vectors", "x.npy", "--task", "bbc"], "give one of `texts`"),
         (["--student", "another", "--texts", "texts.txt"], "`student_space` must be given"),
         (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "name one teacher"),
     ],

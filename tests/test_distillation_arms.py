@@ -45,7 +45,7 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == len(names) - 2
     kept = files[3].stat().st_mtime_ns
-    files[0].unlink()
+    files[-1].unlink()
     assert run_arms(experiment, 1, tmp_path) == rows  # what was there is read, what was lost comes out the same
     assert files[3].stat().st_mtime_ns == kept
     assert json.loads((tmp_path / "arms.json").read_text()) == rows

@@ -6,17 +6,20 @@ from pathlib import Path
 
 from datasets import Dataset
 from peft import LoraConfig
+from torch import Tensor
+from transformers import set_seed
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts
-from ..data import TEXT, load_embeddings, load_texts, vectors
+from ..data import TEXT, load_embeddings, load_texts, to_dataset, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.arms import Experiment, arms_table, run_arms
 from ..distillation.card import write_student_card
 from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
+from ..distillation.store import targets_from_store
 from ..distillation.students import StudentEncoder, perplexity
-from ..encoders import embed, recorded_encoder
+from ..encoders import TextEncoder, embed, recorded_encoder
 from ..modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
 from ..training import load_translator
@@ -37,7 +40,11 @@ class DistillArguments:
         default=None, metadata={"help": "Unlabelled texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with `text`."}
     )
     vectors: str | None = field(
-        default=None, metadata={"help": "Teacher vectors with their texts, where the teacher can no longer be asked."}
+        default=None,
+        metadata={
+            "help": "Teacher vectors, where the teacher can no longer be asked: with their texts in the column `text`, or "
+            "without, and other --texts beside them, whose targets are then guessed from neighbours."
+        },
     )
     task: str | None = field(
         default=None, metadata={"help": "Texts of a classification task: sst2, cola, bbc, rotten_tomatoes, sarcasm, a file."}
@@ -84,8 +91,13 @@ def run_distill(argv: list[str]) -> None:
         as_flags(defaults) + argv,
         [DistillArguments, DistillationTrainingArguments],
     )
-    if sum(value is not None for value in (args.texts, args.task, args.vectors)) != 1:
-        raise ValueError("give one of `texts` (a file), `task` (a name) and `vectors` (teacher vectors with their texts).")
+    given = {name for name in ("texts", "task", "vectors") if getattr(args, name) is not None}
+    together = {"task", "vectors"} if args.arms else {"texts", "vectors"}
+    if len(given) != 1 and given != together:
+        raise ValueError(
+            "give one of `texts` (a file), `task` (a name) and `vectors` (teacher vectors with their texts); or `vectors` "
+            "without texts, and other `texts`; or, for `arms`, `vectors` beside the `task`."
+        )
     others = training_args.teacher_spaces or [space for space in translator.config.spaces if space != student_space]
     if len(others) > 1:
         raise ValueError(f"`teacher_spaces` must name one teacher for this command; the translator knows {others}.")
@@ -133,8 +145,17 @@ def _train(
             f"`student_head` classifier, `task_weight` above 0 and a `task` that classes single texts go together, got "
             f"{args.student_head!r}, {training_args.task_weight} and {args.task!r}."
         )
+    set_seed(training_args.seed)  # a new head depends on nothing else
     model, tokenizer, _ = load_student(args.student, args.student_head, len(task.labels) if classes else None)
-    data, teacher = _data(args, translator, teacher_space, task, training_args.seed)
+    data, teacher = _data(args, translator, teacher_space, task)
+    if args.vectors and args.texts:  # nobody can ask the teacher about these texts
+        encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
+        student_space, rows = training_args.student_space, encoder.encode(data[TEXT][:], progress=True)
+        guessed = targets_from_store(translator, teacher, rows, source=teacher_space, target=student_space)
+        data, teacher = data.add_column(LABEL, to_dataset(guessed)["embedding"]), None
+        training_args.teacher_spaces = [student_space]  # which is where the targets are already
+    data = data.shuffle(seed=training_args.seed)
+    data = data.select(range(min(args.max_texts or len(data), len(data))))
     held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
     data = data.select(range(len(data) - len(held_out)))
     facts = {"student": args.student, "translator": args.translator, "teacher": teacher_space, "texts": len(data)}
@@ -165,21 +186,23 @@ def _train(
 
 
 def _data(
-    args: DistillArguments, translator: Vec2VecModel, teacher_space: str, task: ClassificationTask | None, seed: int
-) -> tuple[Dataset, object]:
-    """Texts, with stored vectors or with the encoder that makes them."""
+    args: DistillArguments, translator: Vec2VecModel, teacher_space: str, task: ClassificationTask | None
+) -> tuple[Dataset, TextEncoder | Tensor | None]:
+    """Texts, with stored vectors in `label` or with the encoder that makes them, or with vectors of other texts."""
+    dim, store = translator.config.embedding_dims.get(teacher_space), None
     if args.vectors:
         stored = load_embeddings(args.vectors)
-        if TEXT not in stored.column_names:
-            raise ValueError(f"`vectors` {args.vectors!r} has {stored.column_names}; the student needs the column '{TEXT}'.")
-        rows = vectors(stored, "vectors", translator.config.embedding_dims.get(teacher_space))
-        data, teacher = Dataset.from_dict({TEXT: stored[TEXT], LABEL: rows.numpy()}), None
-    else:
-        texts = load_texts(args.texts) if args.texts else [t for c in task.columns for t in task.splits["train"][c]]
-        columns = {TEXT: texts} | ({LABELS: task.splits["train"]["label"][:]} if args.student_head == "classifier" else {})
-        data, teacher = Dataset.from_dict(columns), recorded_encoder(translator.config, teacher_space)
-    data = data.shuffle(seed=seed)
-    return data.select(range(min(args.max_texts or len(data), len(data)))), teacher
+        store = vectors(stored, "vectors", dim)
+        if args.texts is None and TEXT not in stored.column_names:
+            raise ValueError(
+                f"`vectors` {args.vectors!r} has {stored.column_names}; the student needs the column '{TEXT}', or `texts` "
+                "of its own."
+            )
+        if args.texts is None:
+            return Dataset.from_dict({TEXT: stored[TEXT], LABEL: store.numpy()}), None
+    texts = load_texts(args.texts) if args.texts else [t for c in task.columns for t in task.splits["train"][c]]
+    columns = {TEXT: texts} | ({LABELS: task.splits["train"]["label"][:]} if args.student_head == "classifier" else {})
+    return Dataset.from_dict(columns), recorded_encoder(translator.config, teacher_space) if store is None else store
 
 
 def _labelled(task: ClassificationTask, split: str, max_texts: int | None, seed: int) -> LabelledTexts:
@@ -217,6 +240,12 @@ def _compare(args, training_args, translator, teacher_space, student_space, task
     given = {name: getattr(training_args, name) for name in (*CONTRACT, *SHARED)}
     named = [named_path("other_translators", value) for value in args.other_translators or []]
     others = {name: load_translator(folder) for name, folder in named}
+    store = None
+    if args.vectors:
+        stored, seen = load_embeddings(args.vectors), set(parts["train"].texts)
+        if TEXT in stored.column_names:  # a text on both sides would be a pair
+            stored = stored.select([i for i, text in enumerate(stored[TEXT]) if text not in seen])
+        store = vectors(stored, "vectors", translator.config.embedding_dims[teacher_space])
     experiment = Experiment(
         student=args.student,
         translators={"ours": translator} | others,
@@ -228,6 +257,7 @@ def _compare(args, training_args, translator, teacher_space, student_space, task
         teacher_test=rows["validation"],
         peft_config=_adapter(args),
         arguments=given,
+        store=store,
     )
     found = run_arms(
         experiment, args.seeds, Path(training_args.output_dir), arms=None if args.arms == ["all"] else args.arms

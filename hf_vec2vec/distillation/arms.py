@@ -14,6 +14,7 @@ from scipy.stats import permutation_test
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from transformers import set_seed
 
 from ..alignment import fit_statistics
 from ..corpora import LabelledTexts
@@ -23,10 +24,11 @@ from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotat
 from ..modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
 from .data import LABEL, LABELS
+from .store import targets_from_store
 from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer
 
-FROZEN, TEACHER, TASK = "frozen student", "teacher", "task loss only"
+FROZEN, TEACHER, TASK, STORE = "frozen student", "teacher", "task loss only", "teacher's store only"
 LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
 AVERAGED = (*LOGGED, "head_accuracy")
 
@@ -47,6 +49,7 @@ class Experiment:
         teacher_test: `(m, d_t)`, of the test texts.
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
+        store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
     """
 
     student: str
@@ -59,6 +62,7 @@ class Experiment:
     teacher_test: Tensor
     peft_config: PeftConfig
     arguments: dict = field(default_factory=dict)
+    store: Tensor | None = None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -90,11 +94,12 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         seed: of permutation, isometry and noise.
 
     Returns:
-        Arms by name: every translator; a *shuffled* teacher (its translations, each given to another text); a *random
-        isometry* of the teacher into the student's space (of its leading principal axes, where the student has fewer
-        dimensions: what a random subspace loses would weaken the control); the *student with noise*, as far from itself as
-        the translation is; *itself*; paired Procrustes and ridge, fitted on the training texts themselves; a projection
-        that is learned with the student; the Gram loss, which needs no translation; the task loss alone.
+        Arms by name: every translator; the *store* alone (see `targets_from_store`), if there is one; a *shuffled* teacher
+        (its translations, each given to another text); a *random isometry* of the teacher into the student's space (of its
+        leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
+        control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
+        fitted on the training texts themselves; a projection that is learned with the student; the Gram loss, which needs
+        no translation; the task loss alone.
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
@@ -108,6 +113,8 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     teacher_mean, teacher_scale = fit_statistics(teacher)
     axes = principal_axes((teacher - teacher_mean) / teacher_scale, student_train.shape[1])
     isometry = random_rotation(fit_statistics(axes, False), fit_statistics(student_train), seed)
+    if experiment.store is not None:
+        translated[STORE] = targets_from_store(experiment.translator, experiment.store, student_train, **ways)
     targets = translated | {
         "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
         "random isometry": isometry(axes),
@@ -177,6 +184,7 @@ def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
 
 def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
     supervised = bool(arm.arguments.get("task_weight"))
+    set_seed(seed)  # a new head depends on nothing else
     model, tokenizer, known = load_student(
         experiment.student,
         "classifier" if supervised else "encoder",
