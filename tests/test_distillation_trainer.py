@@ -40,7 +40,18 @@ def linear_translator(teacher, student):
     return Vec2VecModel.from_alignment(Alignment("bert", "llama", rotation, rotation.T, *statistics))
 
 
-def make_trainer(folders, output, *, kind="encoder", translator="linear", teacher="live", data=None, lora=LORA, **changes):
+def make_trainer(
+    folders,
+    output,
+    *,
+    kind="encoder",
+    translator="linear",
+    teacher="live",
+    data=None,
+    lora=LORA,
+    logit_teacher=None,
+    **changes,
+):
     model, tokenizer, known = load_student(folders["llama"], kind, 2 if kind == "classifier" else None)
     bert = TextEncoder(folders["bert"])
     if translator == "linear":
@@ -54,6 +65,7 @@ def make_trainer(folders, output, *, kind="encoder", translator="linear", teache
         translator=translator,
         teacher=bert if teacher == "live" else teacher,
         peft_config=lora,
+        logit_teacher=logit_teacher,
         train_dataset=Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(32)]}) if data is None else data,
         processing_class=tokenizer,
     )
@@ -220,6 +232,21 @@ def test_several_teachers_count_alike(folders, tmp_path):
         one = single.compute_loss(single.model, batch_of(single, range(8)))
     assert both.item() == pytest.approx(1, abs=1e-4)  # the two pull in opposite directions: 1 - c and 1 + c
     assert abs(one.item() - 1) > 0.01
+
+
+def test_sorted_logits_of_another_language_model(folders, tmp_path):
+    torch.manual_seed(1)
+    other = LlamaForCausalLM(LlamaConfig(**SHAPE | {"hidden_size": 4}, num_key_value_heads=2, initializer_range=1.0))
+    tokenizer = load_student(folders["llama"])[1]
+    options = {"kind": "causal_lm", "cosine_weight": 0.0, "logit_weight": 1.0, "translator": None, "teacher": None}
+    trainer = make_trainer(
+        folders, tmp_path, **options, logit_teacher=(other, tokenizer), max_steps=40, learning_rate=2e-2, data=bad()
+    )
+    trainer.train()
+    assert sum(losses(trainer, "logit_loss")[-5:]) < 0.7 * sum(losses(trainer, "logit_loss")[:5])
+    assert not any(p.requires_grad for p in other.parameters())
+    with pytest.raises(ValueError, match="compares two language models"):
+        make_trainer(folders, tmp_path, **options, data=bad())
 
 
 def test_task_and_teacher_pull_together(folders, tmp_path):

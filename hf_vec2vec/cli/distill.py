@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
-from transformers import set_seed
+from transformers import AutoConfig, set_seed
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts
@@ -19,7 +19,7 @@ from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
 from ..distillation.store import targets_from_store
 from ..distillation.students import StudentEncoder, perplexity
-from ..encoders import TextEncoder, embed, recorded_encoder
+from ..encoders import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
 from ..modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
 from ..training import load_translator
@@ -258,11 +258,18 @@ def _compare(args, training_args, translator, teacher_space, student_space, task
         peft_config=_adapter(args),
         arguments=given,
         store=store,
+        teacher_lm=teacher.settings.model if _are_language_models(teacher, args.student) else None,
     )
     found = run_arms(
         experiment, args.seeds, Path(training_args.output_dir), arms=None if args.arms == ["all"] else args.arms
     )
     print(f"\n{arms_table(found)}\n\n{training_args.output_dir}/arms.md, arms.json")
+
+
+def _are_language_models(teacher: TextEncoder, student: str) -> bool:
+    """Whether both predict tokens."""
+    decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student)).model_type)
+    return decoder and teacher.static_folder is None and is_decoder(teacher.model.config.model_type)
 
 
 def _adapter(args: DistillArguments) -> LoraConfig:

@@ -50,6 +50,7 @@ class Experiment:
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
+        teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
     """
 
     student: str
@@ -63,6 +64,7 @@ class Experiment:
     peft_config: PeftConfig
     arguments: dict = field(default_factory=dict)
     store: Tensor | None = None
+    teacher_lm: str | None = None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -99,7 +101,8 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
         control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
         fitted on the training texts themselves; a projection that is learned with the student; the Gram loss, which needs
-        no translation; the task loss alone.
+        no translation; the task loss alone; universal logit distillation with the language-modelling loss, as published,
+        between language models.
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
@@ -123,10 +126,12 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         "paired Procrustes": paired_procrustes(teacher, student_train)(teacher),
         "paired ridge": paired_ridge(teacher, student_train)(teacher),
     }
+    logits = {"cosine_weight": 0.0, "logit_weight": 1.0, "lm_loss_weight": 1.0}
     return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
         "learned projection": Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
         "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
         TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
+        **({"sorted logits (ULD)": Arm(None, experiment.teacher_space, logits)} if experiment.teacher_lm else {}),
     }
 
 
@@ -183,11 +188,11 @@ def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
 
 
 def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
-    supervised = bool(arm.arguments.get("task_weight"))
+    supervised, logits = bool(arm.arguments.get("task_weight")), bool(arm.arguments.get("logit_weight"))
     set_seed(seed)  # a new head depends on nothing else
     model, tokenizer, known = load_student(
         experiment.student,
-        "classifier" if supervised else "encoder",
+        "classifier" if supervised else "causal_lm" if logits else "encoder",
         num_labels=len(experiment.train.descriptions) if supervised else None,
     )
     data, test = Dataset.from_dict({TEXT: experiment.train.texts}), None
@@ -212,6 +217,7 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
         model,
         arguments,
         translator=None if arguments.learn_projection else experiment.translator,
+        logit_teacher=load_student(experiment.teacher_lm, "causal_lm")[:2] if logits else None,
         peft_config=adapter,
         train_dataset=data,
         eval_dataset=test,

@@ -20,7 +20,15 @@ from ..modeling_vec2vec import Vec2VecModel
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 from .callbacks import StopOnCollapse
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
-from .losses import contrastive_loss, cosine_loss, effective_rank, gram_loss, language_modelling_loss, squared_error_loss
+from .losses import (
+    contrastive_loss,
+    cosine_loss,
+    effective_rank,
+    gram_loss,
+    language_modelling_loss,
+    squared_error_loss,
+    universal_logit_loss,
+)
 from .spans import pool_spans, span_members, teacher_spans
 from .students import StudentEncoder, pooled
 
@@ -32,6 +40,7 @@ WEIGHTS = {
     "gram_loss": "gram_weight",
     "task_loss": "task_weight",
     "lm_loss": "lm_loss_weight",
+    "logit_loss": "logit_weight",
 }
 
 
@@ -49,6 +58,7 @@ class DistillationTrainer(ComponentLog, Trainer):
             weight, which compare across spaces.
         teacher: an encoder, or one for each space, that makes vectors of the texts; default: they are in the column `label`
             (`label_SPACE` where there are several teachers).
+        logit_teacher: a causal language model and its tokenizer, for `args.logit_weight`.
         peft_config: adapter that is put on the student; default: the student is trained as it is.
         train_dataset: with the column `text`, and `label`, `labels` as needed.
         eval_dataset: the same.
@@ -66,6 +76,7 @@ class DistillationTrainer(ComponentLog, Trainer):
         *,
         translator: Vec2VecModel | None = None,
         teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
+        logit_teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
         peft_config: PeftConfig | None = None,
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | None = None,
@@ -83,6 +94,8 @@ class DistillationTrainer(ComponentLog, Trainer):
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
         if args.span_words and args.distils and not self.teachers:
             raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
+        if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
+            raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
         if args.learn_projection and (translator is not None or len(spaces) > 1):
             raise ValueError(
                 "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
@@ -108,6 +121,9 @@ class DistillationTrainer(ComponentLog, Trainer):
         collator = DistillationCollator(processing_class, stored, args)
         super().__init__(model=model, args=args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
         self.translator = translator and translator.to(self.args.device).eval().requires_grad_(False)
+        self.logit_teacher = logit_teacher
+        if logit_teacher is not None:
+            logit_teacher[0].to(self.args.device).eval().requires_grad_(False)
         self.can_return_loss, self.label_names, self.loss_is_scaled_for_ga = True, [], False
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -132,6 +148,8 @@ class DistillationTrainer(ComponentLog, Trainer):
             # Mixed precision is for the student; in bfloat16 cosines would have two or three digits.
             with torch.autocast(self.args.device.type, enabled=False):
                 losses = self._distillation_losses(outputs, inputs)
+        if self.args.logit_weight:
+            losses["logit_loss"] = self._logit_loss(outputs.logits, inputs)
         own = {}
         if self.args.task_weight:
             own["task_loss"] = outputs.loss
@@ -150,9 +168,9 @@ class DistillationTrainer(ComponentLog, Trainer):
         head = {}
         if self.args.task_weight:
             head["labels"] = inputs[LABELS]
-        elif not self.args.lm_loss_weight and self._can_skip_logits:
+        elif not (self.args.lm_loss_weight or self.args.logit_weight) and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        heads_count = self.args.task_weight or self.args.lm_loss_weight
+        heads_count = self.args.task_weight or self.args.lm_loss_weight or self.args.logit_weight
         with nullcontext() if heads_count else first_layers(self.student, self.args.layer):
             return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
 
@@ -179,6 +197,21 @@ class DistillationTrainer(ComponentLog, Trainer):
             for name, value in losses.items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
+
+    def _logit_loss(self, logits: Tensor, inputs: dict) -> Tensor:
+        model, tokenizer = self.logit_teacher
+        theirs = tokenizer(
+            inputs["texts"],
+            padding=True,
+            truncation=True,
+            max_length=self.args.max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(logits.device)
+        with torch.no_grad():
+            known = model(**theirs).logits
+        return universal_logit_loss(logits, known, inputs["inputs"]["attention_mask"], theirs["attention_mask"])
 
     def _rows(self, states: tuple[Tensor, ...], inputs: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Vectors of texts, or of the spans that both sides have tokens for: the student's and each teacher's."""
