@@ -91,6 +91,7 @@ def test_check_and_arms(project, folders, capsys):  # noqa: F811
         (["--vectors", "x.npy", "--task", "bbc"], "give one of `texts`"),
         (["--student", "another", "--texts", "texts.txt"], "`student_space` must be given"),
         (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "name one teacher"),
+        (["--texts", "texts.txt", "--load_in_4bit", "--export_dir", "export"], "leave out `load_in_4bit`"),
     ],
 )
 def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
-from transformers import AutoConfig, set_seed
+from transformers import AutoConfig, BitsAndBytesConfig, set_seed
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..corpora import LabelledTexts
@@ -69,6 +69,9 @@ class DistillArguments:
     )
     export_dir: str | None = field(
         default=None, metadata={"help": "Merge the adapter and write a sentence-transformers folder here, too."}
+    )
+    load_in_4bit: bool = field(
+        default=False, metadata={"help": "Keep the student in four bits (NF4) under its adapter; needs bitsandbytes."}
     )
     lora_r: int = field(default=32, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=64, metadata={"help": "Its scale."})
@@ -145,8 +148,13 @@ def _train(
             f"`student_head` classifier, `task_weight` above 0 and a `task` that classes single texts go together, got "
             f"{args.student_head!r}, {training_args.task_weight} and {args.task!r}."
         )
+    if args.load_in_4bit and args.export_dir:
+        raise ValueError("`export_dir` needs whole weights to merge the adapter into: leave out `load_in_4bit`.")
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4") if args.load_in_4bit else None
     set_seed(training_args.seed)  # a new head depends on nothing else
-    model, tokenizer, _ = load_student(args.student, args.student_head, len(task.labels) if classes else None)
+    model, tokenizer, _ = load_student(
+        args.student, args.student_head, len(task.labels) if classes else None, quantization_config=bits
+    )
     data, teacher = _data(args, translator, teacher_space, task)
     if args.vectors and args.texts:  # nobody can ask the teacher about these texts
         encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))

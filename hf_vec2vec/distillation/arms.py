@@ -183,8 +183,13 @@ def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
     model, tokenizer, known = load_student(experiment.student)
     with tempfile.TemporaryDirectory() as folder:
         arguments = DistillationTrainingArguments(folder, **(known | experiment.arguments))
-    encoder = StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student))
-    return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+    return _encode(experiment, StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student)))
+
+
+def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
+    """Training and test vectors, in the precision that students are trained in."""
+    with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bool(experiment.arguments.get("bf16"))):
+        return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
 
 
 def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
@@ -231,8 +236,7 @@ def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dic
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(experiment, arm, seed, folder)
         trainer.train()
-        encoder = trainer.encoder()
-        rows = encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+        rows = _encode(experiment, trainer.encoder())
         last = next(row for row in reversed(trainer.state.log_history) if "student_drift" in row)
         # Where a head was trained, its own answers are a second judge.
         own = {"head_accuracy": trainer.evaluate()["eval_accuracy"]} if trainer.eval_dataset else {}
