@@ -111,7 +111,7 @@ def main() -> None:
     for name in args.tasks:
         task = (*given, "--task", name, "--max_texts", args.max_texts)
         run("distill", *task, "--check", "--output_dir", output / f"{name}-check")
-        arms = ("--arms", "all", "--seeds", args.seeds, "--vectors", store)
+        arms = ("--arms", "all", "--seeds", args.seeds, "--vectors", store, "--logging_steps", args.steps)
         run("distill", *task, *arms, *others, "--output_dir", output / f"{name}-arms")
     run("distill", *given, "--texts", output / "b.txt", "--output_dir", output / "adapter")
 
