@@ -40,6 +40,7 @@ def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders,
     card = (output / "README.md").read_text()
     assert "base_model_relation: adapter" in card
     assert "80 texts without labels, 3 updates" in card
+    assert "AutoModel.from_pretrained" in card
     assert "moved by" in card
     before = TextEncoder(folders["bert"]).encode(TEXTS[:8], progress=False)
     after = torch.from_numpy(SentenceTransformer(str(export), device="cpu").encode(TEXTS[:8]))
@@ -66,6 +67,7 @@ def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
     assert run(project, folders, *words) == 0
     log = json.loads((project / "student" / "distillation.json").read_text())["log"]
     assert log[-1]["cosine_loss"] > 0
+    assert "the nearest of 80 vectors" in (project / "student" / "README.md").read_text()
     arms = ["--task", project / "task.jsonl", "--vectors", store, "--arms", "teacher's store only", "--seeds", 1]
     assert run(project, folders, *arms, "--output_dir", project / "arms") == 0
     assert len(list((project / "arms" / "runs").iterdir())) == 1
@@ -107,6 +109,8 @@ def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(p
     assert json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == folders["bert"]
     assert main(["evaluate", str(output), "--task", str(task), "--json", str(project / "figures.json")]) == 0
     assert json.loads((project / "figures.json").read_text())["figures"]["accuracy"] > 0.8
+    assert "AutoModelForSequenceClassification" in (card := (output / "README.md").read_text())
+    assert "texts with labels (no, yes)" in card
     assert "task, validation" in capsys.readouterr().out
     assert main(["evaluate", folders["bert"], "--task", str(task)]) == 2
     assert "no trained head" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from ..distillation.card import write_student_card
 from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
 from ..distillation.store import targets_from_store
-from ..distillation.students import StudentEncoder, perplexity
+from ..distillation.students import HEADS, StudentEncoder, perplexity
 from ..encoders import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
 from ..modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
@@ -156,17 +156,19 @@ def _train(
         args.student, args.student_head, len(task.labels) if classes else None, quantization_config=bits
     )
     data, teacher = _data(args, translator, teacher_space, task)
+    guessed = 0
     if args.vectors and args.texts:  # nobody can ask the teacher about these texts
         encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
         student_space, rows = training_args.student_space, encoder.encode(data[TEXT][:], progress=True)
-        guessed = targets_from_store(translator, teacher, rows, source=teacher_space, target=student_space)
-        data, teacher = data.add_column(LABEL, to_dataset(guessed)["embedding"]), None
+        targets = targets_from_store(translator, teacher, rows, source=teacher_space, target=student_space)
+        guessed, data, teacher = len(teacher), data.add_column(LABEL, to_dataset(targets)["embedding"]), None
         training_args.teacher_spaces = [student_space]  # which is where the targets are already
     data = data.shuffle(seed=training_args.seed)
     data = data.select(range(min(args.max_texts or len(data), len(data))))
     held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
     data = data.select(range(len(data) - len(held_out)))
-    facts = {"student": args.student, "translator": args.translator, "teacher": teacher_space, "texts": len(data)}
+    facts = {"student": args.student, "head": HEADS[args.student_head].__name__, "classes": task.labels if classes else None}
+    facts |= {"translator": args.translator, "teacher": teacher_space, "texts": len(data), "store": guessed}
     if held_out:
         facts["perplexity_before"] = perplexity(model, tokenizer, held_out, training_args.max_length)
     trainer = DistillationTrainer(

@@ -18,8 +18,9 @@ def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArgu
 
     Args:
         folder: with the adapter.
-        facts: `student`, `translator`, `teacher` (its space), `texts`, `steps`, `log` (lines of the trainer's log), and
-            `perplexity_before`, `perplexity_after` of a language model.
+        facts: `student`, `head` (the class that it is loaded with), `classes` (of a task; none without), `translator`,
+            `teacher` (its space), `texts`, `store` (vectors that targets were guessed from; 0 if none were), `steps`, `log`
+            (lines of the trainer's log), and `perplexity_before`, `perplexity_after` of a language model.
         args: of the trainer.
     """
     student = BUNDLED[facts["student"]].hub_id if facts["student"] in BUNDLED else facts["student"]

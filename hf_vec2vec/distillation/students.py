@@ -23,6 +23,7 @@ from ..encoders import EncoderSettings, TextEncoder, first_layers, folder_settin
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
+HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}
 
 
 def load_student(
@@ -51,9 +52,8 @@ def load_student(
     settings = folder_settings(folder)
     if settings.pop("static_folder") is not None:
         raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
-    auto = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}[kind]
     extra = {"num_labels": num_labels} if kind == "classifier" else {}
-    loaded, report = auto.from_pretrained(
+    loaded, report = HEADS[kind].from_pretrained(
         folder,
         dtype=torch.float32,
         use_safetensors=True,
@@ -193,4 +193,4 @@ def _write(file: Path, content) -> None:
     file.write_text(json.dumps(content, indent=2))
 
 
-__all__ = ["StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]
+__all__ = ["HEADS", "StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]
