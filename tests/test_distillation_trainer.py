@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import random_rotation
 from datasets import Dataset
-from peft import LoraConfig
+from peft import IA3Config, LoraConfig
 from test_encoders import SHAPE, WORDS, save_model
+from tokenizers import normalizers
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -284,6 +285,25 @@ def test_one_adapter_config_serves_students_of_different_shape(folders, tmp_path
     assert LORA.target_modules == "all-linear"
 
 
+@pytest.mark.parametrize(
+    "adapter_config",
+    [
+        LoraConfig(r=2, target_modules="all-linear", use_dora=True),
+        LoraConfig(r=2, target_modules="all-linear", use_rslora=True),
+        IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    ],
+    ids=["dora", "rslora", "ia3"],
+)
+def test_any_adapter_will_do(folders, tmp_path, adapter_config):
+    trainer = make_trainer(folders, tmp_path, lora=adapter_config, max_steps=30, learning_rate=3e-2)
+    before = {name: p.detach().clone() for name, p in trainer.student.named_parameters()}
+    trainer.train()
+    assert sum(losses(trainer)[-5:]) < 0.97 * sum(losses(trainer)[:5])
+    moved = {name for name, p in trainer.student.named_parameters() if not torch.equal(p, before[name])}
+    assert moved
+    assert all("lora" in name or "ia3" in name for name in moved)
+
+
 def bad(text=TEXTS, **columns):
     return Dataset.from_dict({"text": list(text), **columns})
 
@@ -313,9 +333,18 @@ def test_bad_input_is_refused_before_training(folders, tmp_path, changes, messag
         make_trainer(folders, tmp_path, **changes)
 
 
-def test_tokenizers_that_will_not_do(folders, tmp_path):
+def test_tokenizers_that_will_not_do(folders, tmp_path, monkeypatch):
     model, tokenizer, known = load_student(folders["llama"])
     arguments = DistillationTrainingArguments(str(tmp_path), report_to="none", **known)
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="no pad token"):
+        DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=bad())
+    model, tokenizer, known = load_student(folders["llama"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
+    gone = Dataset.from_dict({"text": ["a dog", "~"], "label": [[0.5] * 8] * 2})
+    with pytest.raises(ValueError, match="without any token in row 1"):
+        DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=gone)
+    arguments.span_words = 2
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    with pytest.raises(ValueError, match="needs character offsets"):
         DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=bad())
