@@ -285,6 +285,16 @@ def test_one_adapter_config_serves_students_of_different_shape(folders, tmp_path
     assert LORA.target_modules == "all-linear"
 
 
+@pytest.mark.parametrize("kind", ["encoder", "causal_lm"])
+def test_layers_above_the_one_that_is_pooled_are_left_alone(folders, tmp_path, kind):
+    trainer = make_trainer(folders, tmp_path, kind=kind, layer=1, lm_loss_weight=float(kind == "causal_lm"))
+    trained = {name.split("layers.")[1][0] for name in adapter(trainer)}
+    assert trained == ({"0"} if kind == "encoder" else {"0", "1"})  # a language model's head needs them all
+    before = adapter(trainer)
+    trainer.train()
+    assert not any(torch.equal(p, before[name]) for name, p in adapter(trainer).items())
+
+
 @pytest.mark.parametrize(
     "adapter_config",
     [

@@ -92,6 +92,11 @@ class DistillationTrainingArguments(TrainingArguments):
         return EncoderSettings(model=model, **{name: getattr(self, name) for name in names})
 
     @property
+    def uses_head(self) -> bool:
+        """Whether any loss looks at what a head says."""
+        return bool(self.task_weight or self.lm_loss_weight or self.logit_weight)
+
+    @property
     def distils(self) -> bool:
         """Whether any loss looks at the teacher's vectors."""
         return bool(self.gram_weight or any(getattr(self, name) for name in TRANSLATED_WEIGHTS))

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -112,6 +113,7 @@ class DistillationTrainer(ComponentLog, Trainer):
         set_seed(args.seed)  # new adapters depend on the seed, not on what came before
         if peft_config is not None:
             model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
+        _freeze_unused(model, args)
         if args.gradient_checkpointing:
             model.enable_input_require_grads()
         if args.learn_projection:
@@ -170,8 +172,7 @@ class DistillationTrainer(ComponentLog, Trainer):
             head["labels"] = inputs[LABELS]
         elif not (self.args.lm_loss_weight or self.args.logit_weight) and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        heads_count = self.args.task_weight or self.args.lm_loss_weight or self.args.logit_weight
-        with nullcontext() if heads_count else first_layers(self.student, self.args.layer):
+        with nullcontext() if self.args.uses_head else first_layers(self.student, self.args.layer):
             return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
@@ -271,6 +272,7 @@ class DistillationTrainer(ComponentLog, Trainer):
         if isinstance(model, PeftModel):
             with model.disable_adapter():
                 before = self._pooled(batch)
+            _freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
             found["effective_rank_before"] = effective_rank(before)
             found["student_drift"] = cosine_loss(now, before).item()
         model.train(was_training)
@@ -350,6 +352,15 @@ def _dims(
         return {space: known[space] for space in spaces}
     across = args.learn_projection or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS)
     return dict.fromkeys(spaces, None if across else width)
+
+
+def _freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None:
+    """No parameter of a layer that no loss reaches is trained: those above `args.layer`, where no head is used."""
+    if args.uses_head or args.layer < 0:
+        return
+    for name, parameter in model.named_parameters():
+        if (found := re.search(r"\.(?:layers?|h)\.(\d+)\.", name)) and int(found[1]) >= args.layer:
+            parameter.requires_grad_(False)
 
 
 def _width(model: PreTrainedModel | PeftModel) -> int:
