@@ -29,6 +29,7 @@ from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer
 
 FROZEN, TEACHER, TASK, STORE = "frozen student", "teacher", "task loss only", "teacher's store only"
+LEARNED = "learned projection"
 LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
 AVERAGED = (*LOGGED, "head_accuracy")
 
@@ -128,7 +129,7 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     }
     logits = {"cosine_weight": 0.0, "logit_weight": 1.0, "lm_loss_weight": 1.0}
     return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
-        "learned projection": Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
+        LEARNED: Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
         "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
         TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
         **({"sorted logits (ULD)": Arm(None, experiment.teacher_space, logits)} if experiment.teacher_lm else {}),
@@ -298,22 +299,25 @@ def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
 
 
 def arms_table(rows: list[dict]) -> str:
-    """Markdown: a line an arm; differences in points, with 95 % intervals."""
+    """Markdown: a line an arm; differences in points, with 95 % intervals and p."""
     lines = [
-        "| arm | seeds | accuracy | over frozen | ours over it | as the teacher | its errors | drift |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| arm | seeds | accuracy | over frozen | of learned | ours over it | as the teacher | its errors | drift |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    learned = next((row["gain"]["mean"] for row in rows if row["arm"] == LEARNED), 0)
     for row in rows:
-        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), _points(row["behind"]), f"{row['agreement']:.3f}"]
+        share = f"{100 * row['gain']['mean'] / learned:.0f} %" if learned > 0 else "–"
+        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), share, _points(row["behind"]), f"{row['agreement']:.3f}"]
         cells.append("–" if row["shared_errors"] is None else f"{row['shared_errors']:.3f}")
         cells.append(f"{row['student_drift']:.3f}" if "student_drift" in row else "–")
         lines.append(f"| {row['arm']} | {row['seeds']} | " + " | ".join(cells) + " |")
+    lines += [f"\n{row['arm']}, by its own head: {row['head_accuracy']:.3f}." for row in rows if "head_accuracy" in row]
     return "\n".join(lines)
 
 
 def _points(difference: dict) -> str:
     low, high = difference["interval"]
-    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] p {difference['p']:.3f}"
 
 
 __all__ = ["Arm", "Experiment", "arms_table", "compare", "make_arms", "run_arms"]
