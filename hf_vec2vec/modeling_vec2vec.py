@@ -372,10 +372,11 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                     for source in dims:
                         model.input_adapters[source].linear.weight[start:] = 0
             if networks is not None:
-                first = len(statistics[alignments[0].source][0])
+                ends = alignments[0].source, alignments[0].target
+                first = dims[ends[0]]
                 parts = slice(first, start), slice(0, first)  # each network adds to the other space's part
-                for adapter, network, part in zip(model.input_adapters.values(), networks, parts, strict=True):
-                    adapter.copy_network(network, part)
+                for name, network, part in zip(ends, networks, parts, strict=True):
+                    model.input_adapters[name].copy_network(network, part)
         return model.eval()
 
 

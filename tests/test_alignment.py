@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -263,6 +264,16 @@ def test_model_equals_the_alignment_with_its_networks(alignment, rotated_spaces)
         torch.testing.assert_close(model.translate(rows, source=source, target=source), rows, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="`hidden_dim`"):
         Vec2VecModel.from_alignment(alignment, hidden_dim=16)
+
+
+def test_networks_go_to_their_own_spaces_whatever_these_are_called(alignment, rotated_spaces):
+    a, b, _, _ = rotated_spaces
+    model = Vec2VecModel.from_alignment(alignment)
+    renamed = Vec2VecModel.from_alignment(replace(alignment, source="old", target="new"))  # not in alphabetical order
+    for rows, (source, target), names in ((a, ("a", "b"), ("old", "new")), (b, ("b", "a"), ("new", "old"))):
+        expected = model.translate(rows, source=source, target=target)
+        translated = renamed.translate(rows, source=names[0], target=names[1])
+        torch.testing.assert_close(translated, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_verdict_on_one_cloud_is_aligned(alignment):
