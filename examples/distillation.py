@@ -125,7 +125,7 @@ def anchored(args: Arguments, output: Path) -> Path:
     names = {"source_name": "teacher", "target_name": "student"}
     alignment = align(teacher, vectors(right, "student"), anchors=pairs, hidden_dim=0, seed=42, **names)
     print(f"With {args.anchors} pairs: {alignment.report}")
-    Vec2VecModel.from_alignment(alignment).save_pretrained(folder)
+    Vec2VecModel.from_alignment(alignment, adapter_layers=0).save_pretrained(folder)
     return folder
 
 
