@@ -62,7 +62,7 @@ class Arguments:
     anchors: int = field(default=100, metadata={"help": "Pairs that the second translator sees; 0: no second one."})
     max_texts: int = field(default=2000, metadata={"help": "Texts of a task that are used of each split."})
     steps: int = field(default=200, metadata={"help": "Updates of every arm."})
-    batch_size: int = field(default=8, metadata={"help": "Texts of an update."})
+    batch_size: int = field(default=32, metadata={"help": "Texts of an update."})
     seeds: int = field(default=5, metadata={"help": "Runs of every arm."})
     bf16: bool = field(default=False, metadata={"help": "Train in bfloat16, which some processors do faster."})
 
