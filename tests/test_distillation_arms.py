@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from test_encoders import WORDS
 
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.corpora import LabelledTexts
-from hf_vec2vec.distillation.arms import Experiment, arms_table, compare, make_arms, run_arms
+from hf_vec2vec.distillation.arms import Experiment, arms_table, compare, make_arms, principal_axes, run_arms
 
 
 def labelled(count, seed):
@@ -45,11 +46,18 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == len(names) - 2
     kept = files[3].stat().st_mtime_ns
-    files[0].unlink()
+    files[-1].unlink()
     assert run_arms(experiment, 1, tmp_path) == rows  # what was there is read, what was lost comes out the same
     assert files[3].stat().st_mtime_ns == kept
     assert json.loads((tmp_path / "arms.json").read_text()) == rows
-    assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 2
+    assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 4  # the head, and what the trained head says
+
+
+def test_language_models_are_compared_by_their_logits_too(experiment, tmp_path):
+    both = replace(experiment, teacher_lm=experiment.student)
+    rows = run_arms(both, 1, tmp_path, arms=["ours", "sorted logits (ULD)"])
+    assert [row["arm"] for row in rows] == ["frozen student", "teacher", "ours", "sorted logits (ULD)"]
+    assert "sorted logits (ULD)" not in make_arms(experiment, torch.randn(60, 8), 0)
 
 
 def test_targets_are_what_their_names_say(experiment):
@@ -70,6 +78,14 @@ def test_targets_are_what_their_names_say(experiment):
     assert torch.equal(arms["learned projection"].targets, teacher)
     gram = torch.pdist(arms["random isometry"].targets) / torch.pdist(teacher)
     assert gram.std() / gram.mean() < 1e-3  # distances are the teacher's, but for one factor
+
+
+def test_a_narrower_space_gets_the_principal_axes():
+    rows = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 7, 5, 3, 0.01, 0.01]) + 4
+    kept = principal_axes(rows, 4)
+    assert kept.shape == (200, 4)
+    torch.testing.assert_close(torch.pdist(kept), torch.pdist(rows), rtol=1e-3, atol=1e-2)
+    assert principal_axes(rows, 6) is rows
 
 
 def test_differences_of_arms_by_hand():

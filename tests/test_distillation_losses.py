@@ -10,6 +10,7 @@ from hf_vec2vec.distillation.losses import (
     gram_loss,
     language_modelling_loss,
     squared_error_loss,
+    universal_logit_loss,
 )
 
 
@@ -58,3 +59,15 @@ def test_effective_rank_counts_dimensions():
     assert effective_rank(flat) <= 3.01
     assert 9 < effective_rank(rows(2000, 10)) < 10.01
     assert effective_rank(torch.ones(5, 4)) == pytest.approx(1, abs=0.01)
+
+
+def test_sorted_probabilities_by_hand():
+    student = torch.tensor([[[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]]]).log()
+    teacher = torch.tensor([[[0.1, 0.6, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0]]]).log()
+    ones = torch.ones(1, 3)
+    first, second = (0.1 + 0.05 + 0.15 + 0.1), (0.35 + 0.05 + 0.05 + 0.25)
+    assert universal_logit_loss(student, teacher, ones[:, :2], ones).item() == pytest.approx((first + second) / 2)
+    cut = torch.tensor([[1.0, 0.0]])
+    assert universal_logit_loss(student, teacher, cut, ones).item() == pytest.approx(first)
+    shuffled = student[..., torch.tensor([2, 0, 1])]
+    assert universal_logit_loss(student, shuffled, ones[:, :2], ones[:, :2]).item() == pytest.approx(0, abs=1e-6)

@@ -1,12 +1,20 @@
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
 from test_distillation_trainer import TEXTS, folders, own_cache  # noqa: F401
-from test_encoders import static  # noqa: F401
+from test_encoders import SHAPE, save_model, static  # noqa: F401
+from transformers import BertConfig, BertModel, BitsAndBytesConfig
 
 from hf_vec2vec import TextEncoder
-from hf_vec2vec.distillation import DistillationTrainingArguments, StudentEncoder, load_student, save_as_sentence_transformer
+from hf_vec2vec.distillation import (
+    DistillationTrainer,
+    DistillationTrainingArguments,
+    StudentEncoder,
+    load_student,
+    save_as_sentence_transformer,
+)
 
 
 def encoder_of(folder, tmp_path, **changes):
@@ -29,6 +37,28 @@ def test_a_student_says_what_its_encoder_says(folders, name, kind, tmp_path):  #
     expected = TextEncoder(folders[name]).encode(TEXTS, progress=False)
     torch.testing.assert_close(student.encode(TEXTS, batch_size=5), expected)
     assert model.training
+
+
+def test_a_student_in_four_bits_follows_through_its_adapter(tmp_path):
+    torch.manual_seed(0)
+    wide = {"hidden_size": 64, "intermediate_size": 128}
+    folder = save_model(BertModel(BertConfig(**SHAPE | wide)), tmp_path / "wide")
+    model, tokenizer, known = load_student(folder, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    bits = [p for p in model.parameters() if p.dtype == torch.uint8]
+    before = [p.clone() for p in bits]
+    settings = {"max_steps": 30, "learning_rate": 1e-2, "report_to": "none", "save_strategy": "no", "logging_steps": 1}
+    trainer = DistillationTrainer(
+        model,
+        DistillationTrainingArguments(str(tmp_path / "out"), **known | settings, disable_tqdm=True),
+        peft_config=LoraConfig(r=4, target_modules="all-linear"),
+        train_dataset=Dataset.from_dict({"text": TEXTS, "label": torch.randn(len(TEXTS), 64).tolist()}),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    found = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert len(bits) == 13  # six matrices a layer and the pooler's
+    assert all(torch.equal(p, q) for p, q in zip(bits, before, strict=True))
+    assert sum(found[-5:]) < 0.9 * sum(found[:5])
 
 
 def test_static_embeddings_cannot_be_adapted(static):  # noqa: F811

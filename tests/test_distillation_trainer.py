@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import random_rotation
 from datasets import Dataset
-from peft import LoraConfig
+from peft import IA3Config, LoraConfig
 from test_encoders import SHAPE, WORDS, save_model
+from tokenizers import normalizers
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -40,7 +41,18 @@ def linear_translator(teacher, student):
     return Vec2VecModel.from_alignment(Alignment("bert", "llama", rotation, rotation.T, *statistics))
 
 
-def make_trainer(folders, output, *, kind="encoder", translator="linear", teacher="live", data=None, lora=LORA, **changes):
+def make_trainer(
+    folders,
+    output,
+    *,
+    kind="encoder",
+    translator="linear",
+    teacher="live",
+    data=None,
+    lora=LORA,
+    logit_teacher=None,
+    **changes,
+):
     model, tokenizer, known = load_student(folders["llama"], kind, 2 if kind == "classifier" else None)
     bert = TextEncoder(folders["bert"])
     if translator == "linear":
@@ -54,6 +66,7 @@ def make_trainer(folders, output, *, kind="encoder", translator="linear", teache
         translator=translator,
         teacher=bert if teacher == "live" else teacher,
         peft_config=lora,
+        logit_teacher=logit_teacher,
         train_dataset=Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(32)]}) if data is None else data,
         processing_class=tokenizer,
     )
@@ -173,6 +186,26 @@ def test_vectors_may_be_stored_cached_or_made_on_the_fly(folders, tmp_path):
             torch.testing.assert_close(p, adapter(other)[name], msg=name)
 
 
+def test_losses_keep_their_precision_where_the_student_runs_in_bfloat16(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, bf16=True, use_cpu=True, gram_weight=1.0)
+    trainer.student.eval()
+    batch = batch_of(trainer, range(32))
+    seen = {}
+
+    def watch(rows, targets, space):
+        seen["dtypes"] = rows.dtype, targets.dtype
+        seen["rows"], seen["targets"] = in_one_space(rows, targets, space)
+        return seen["rows"], seen["targets"]
+
+    in_one_space, trainer._in_one_space = trainer._in_one_space, watch
+    with torch.no_grad(), trainer.compute_loss_context_manager():
+        trainer.compute_loss(trainer.model, batch)
+    teacher = batch["teacher"]["bert"]
+    exact = trainer._normalized(trainer.translator.translate(teacher, source="bert", target="llama"), "llama")
+    assert seen["dtypes"] == (torch.float32, torch.float32)
+    torch.testing.assert_close(seen["targets"], exact)
+
+
 def test_several_teachers_count_alike(folders, tmp_path):
     bert = TextEncoder(folders["bert"])
     start, rows = TextEncoder(folders["llama"]).encode(TEXTS, progress=False), bert.encode(TEXTS, progress=False)
@@ -200,6 +233,21 @@ def test_several_teachers_count_alike(folders, tmp_path):
         one = single.compute_loss(single.model, batch_of(single, range(8)))
     assert both.item() == pytest.approx(1, abs=1e-4)  # the two pull in opposite directions: 1 - c and 1 + c
     assert abs(one.item() - 1) > 0.01
+
+
+def test_sorted_logits_of_another_language_model(folders, tmp_path):
+    torch.manual_seed(1)
+    other = LlamaForCausalLM(LlamaConfig(**SHAPE | {"hidden_size": 4}, num_key_value_heads=2, initializer_range=1.0))
+    tokenizer = load_student(folders["llama"])[1]
+    options = {"kind": "causal_lm", "cosine_weight": 0.0, "logit_weight": 1.0, "translator": None, "teacher": None}
+    trainer = make_trainer(
+        folders, tmp_path, **options, logit_teacher=(other, tokenizer), max_steps=40, learning_rate=2e-2, data=bad()
+    )
+    trainer.train()
+    assert sum(losses(trainer, "logit_loss")[-5:]) < 0.7 * sum(losses(trainer, "logit_loss")[:5])
+    assert not any(p.requires_grad for p in other.parameters())
+    with pytest.raises(ValueError, match="compares two language models"):
+        make_trainer(folders, tmp_path, **options, data=bad())
 
 
 def test_task_and_teacher_pull_together(folders, tmp_path):
@@ -237,6 +285,35 @@ def test_one_adapter_config_serves_students_of_different_shape(folders, tmp_path
     assert LORA.target_modules == "all-linear"
 
 
+@pytest.mark.parametrize("kind", ["encoder", "causal_lm"])
+def test_layers_above_the_one_that_is_pooled_are_left_alone(folders, tmp_path, kind):
+    trainer = make_trainer(folders, tmp_path, kind=kind, layer=1, lm_loss_weight=float(kind == "causal_lm"))
+    trained = {name.split("layers.")[1][0] for name in adapter(trainer)}
+    assert trained == ({"0"} if kind == "encoder" else {"0", "1"})  # a language model's head needs them all
+    before = adapter(trainer)
+    trainer.train()
+    assert not any(torch.equal(p, before[name]) for name, p in adapter(trainer).items())
+
+
+@pytest.mark.parametrize(
+    "adapter_config",
+    [
+        LoraConfig(r=2, target_modules="all-linear", use_dora=True),
+        LoraConfig(r=2, target_modules="all-linear", use_rslora=True),
+        IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    ],
+    ids=["dora", "rslora", "ia3"],
+)
+def test_any_adapter_will_do(folders, tmp_path, adapter_config):
+    trainer = make_trainer(folders, tmp_path, lora=adapter_config, max_steps=30, learning_rate=3e-2)
+    before = {name: p.detach().clone() for name, p in trainer.student.named_parameters()}
+    trainer.train()
+    assert sum(losses(trainer)[-5:]) < 0.97 * sum(losses(trainer)[:5])
+    moved = {name for name, p in trainer.student.named_parameters() if not torch.equal(p, before[name])}
+    assert moved
+    assert all("lora" in name or "ia3" in name for name in moved)
+
+
 def bad(text=TEXTS, **columns):
     return Dataset.from_dict({"text": list(text), **columns})
 
@@ -266,9 +343,18 @@ def test_bad_input_is_refused_before_training(folders, tmp_path, changes, messag
         make_trainer(folders, tmp_path, **changes)
 
 
-def test_tokenizers_that_will_not_do(folders, tmp_path):
+def test_tokenizers_that_will_not_do(folders, tmp_path, monkeypatch):
     model, tokenizer, known = load_student(folders["llama"])
     arguments = DistillationTrainingArguments(str(tmp_path), report_to="none", **known)
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="no pad token"):
+        DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=bad())
+    model, tokenizer, known = load_student(folders["llama"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
+    gone = Dataset.from_dict({"text": ["a dog", "~"], "label": [[0.5] * 8] * 2})
+    with pytest.raises(ValueError, match="without any token in row 1"):
+        DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=gone)
+    arguments.span_words = 2
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    with pytest.raises(ValueError, match="needs character offsets"):
         DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=bad())

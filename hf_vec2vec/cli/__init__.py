@@ -20,7 +20,7 @@ Translate between the embedding spaces of two encoders, learned without a single
 commands:
   embed      texts to vectors, with any sentence encoder or language model; images, with CLIP-like models
   train      learn a translator from unpaired vectors (or texts) of two spaces
-  evaluate   figures and pictures of a translator, on held-out pairs
+  evaluate   figures and pictures of a translator, on held-out pairs; --task: of a model, on a benchmark
   ablate     trainings that differ in a few flags, over seeds, as one table
   report     one page with all that can be said of a translator, attacks on its vectors included
   translate  vectors of one space to vectors of the other

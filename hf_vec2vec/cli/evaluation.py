@@ -12,11 +12,15 @@ from ..model_card import write_model_card
 from ..modeling_vec2vec import Vec2VecModel
 from ..training import load_translator
 from .arguments import EvaluateArguments, ReportArguments
-from .parsing import named_path, parse
+from .parsing import named_path, parse, peek
+from .tasks import run_evaluate_task
 
 
 def run_evaluate(argv: list[str]) -> None:
-    """A table, pictures and a renewed card."""
+    """A table, pictures and a renewed card; with --task, official figures of a model on a benchmark."""
+    if peek(argv, "--task")[0] is not None:
+        run_evaluate_task(argv)
+        return
     args, folder = parse(
         run_evaluate, "DIR --source NAME=PATH --target NAME=PATH [flags]", argv, [EvaluateArguments], positional="DIR"
     )

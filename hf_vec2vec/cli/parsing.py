@@ -49,7 +49,7 @@ def parse(run: Callable, synopsis: str, argv: list[str], kinds: list[type], posi
     """Read the flags of a command.
 
     Args:
-        run: the command, `run_NAME`, whose docstring says what it does.
+        run: the command, `run_NAME` or `run_NAME_KIND`, whose docstring says what it does.
         synopsis: what follows the name in a call.
         argv: words of the line.
         kinds: dataclasses whose fields are the flags.
@@ -60,7 +60,7 @@ def parse(run: Callable, synopsis: str, argv: list[str], kinds: list[type], posi
     """
     parser = HfArgumentParser(
         kinds,
-        usage=f"hf-vec2vec {run.__name__.removeprefix('run_')} {synopsis}",
+        usage=f"hf-vec2vec {run.__name__.split('_')[1]} {synopsis}",
         description=run.__doc__,
         formatter_class=HelpFormatter,
         allow_abbrev=False,

@@ -47,6 +47,10 @@ class DistillationTrainingArguments(TrainingArguments):
     contrastive_temperature: float = field(default=0.05, metadata={"help": "By which cosines are divided there."})
     task_weight: float = field(default=0.0, metadata={"help": "Weight of the task's loss, on the column `labels`."})
     lm_loss_weight: float = field(default=0.0, metadata={"help": "Weight of next-token cross-entropy, to keep the head."})
+    logit_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the difference of sorted token probabilities (ULD); needs a teacher with a head."},
+    )
     learn_projection: bool = field(
         default=False, metadata={"help": "No translator: learn a linear map to the teacher's space with the student."}
     )
@@ -65,10 +69,11 @@ class DistillationTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.remove_unused_columns:
             raise ValueError("`remove_unused_columns` must be False: the teacher's vectors are columns of the data set.")
-        for name in (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight"):
+        weights = (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight", "logit_weight")
+        for name in weights:
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
-        if not any(getattr(self, name) for name in (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight")):
+        if not any(getattr(self, name) for name in weights):
             raise ValueError("all weights of losses are 0: set `cosine_weight` or another.")
         if self.pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {self.pooling!r}.")
@@ -87,8 +92,13 @@ class DistillationTrainingArguments(TrainingArguments):
         return EncoderSettings(model=model, **{name: getattr(self, name) for name in names})
 
     @property
+    def uses_head(self) -> bool:
+        """Whether any loss looks at what a head says."""
+        return bool(self.task_weight or self.lm_loss_weight or self.logit_weight)
+
+    @property
     def distils(self) -> bool:
-        """Whether any loss looks at the teacher."""
+        """Whether any loss looks at the teacher's vectors."""
         return bool(self.gram_weight or any(getattr(self, name) for name in TRANSLATED_WEIGHTS))
 
 

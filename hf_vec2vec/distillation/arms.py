@@ -14,6 +14,7 @@ from scipy.stats import permutation_test
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from transformers import set_seed
 
 from ..alignment import fit_statistics
 from ..corpora import LabelledTexts
@@ -23,11 +24,14 @@ from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotat
 from ..modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
 from .data import LABEL, LABELS
+from .store import targets_from_store
 from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer
 
-FROZEN, TEACHER, TASK = "frozen student", "teacher", "task loss only"
+FROZEN, TEACHER, TASK, STORE = "frozen student", "teacher", "task loss only", "teacher's store only"
+LEARNED = "learned projection"
 LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
+AVERAGED = (*LOGGED, "head_accuracy", "loose_probe_accuracy")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Experiment:
         teacher_test: `(m, d_t)`, of the test texts.
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
+        store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
+        teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
     """
 
     student: str
@@ -58,6 +64,8 @@ class Experiment:
     teacher_test: Tensor
     peft_config: PeftConfig
     arguments: dict = field(default_factory=dict)
+    store: Tensor | None = None
+    teacher_lm: str | None = None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -89,10 +97,13 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         seed: of permutation, isometry and noise.
 
     Returns:
-        Arms by name: every translator; a *shuffled* teacher (its translations, each given to another text); a *random
-        isometry* of the teacher into the student's space; the *student with noise*, as far from itself as the translation
-        is; *itself*; paired Procrustes and ridge, fitted on the training texts themselves; a projection that is learned
-        with the student; the Gram loss, which needs no translation; the task loss alone.
+        Arms by name: every translator; the *store* alone (see `targets_from_store`), if there is one; a *shuffled* teacher
+        (its translations, each given to another text); a *random isometry* of the teacher into the student's space (of its
+        leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
+        control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
+        fitted on the training texts themselves; a projection that is learned with the student; the Gram loss, which needs
+        no translation; the task loss alone; universal logit distillation with the language-modelling loss, as published,
+        between language models.
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
@@ -103,20 +114,34 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     cosine = F.cosine_similarity(ours - mean, student_train - mean, dim=1).mean().clamp(0.05, 0.999)
     noise = torch.randn(student_train.shape, generator=generator) * (student_train - mean).norm(dim=1, keepdim=True)
     noise = noise / student_train.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
-    isometry = random_rotation(fit_statistics(teacher), fit_statistics(student_train), seed)
+    teacher_mean, teacher_scale = fit_statistics(teacher)
+    axes = principal_axes((teacher - teacher_mean) / teacher_scale, student_train.shape[1])
+    isometry = random_rotation(fit_statistics(axes, False), fit_statistics(student_train), seed)
+    if experiment.store is not None:
+        translated[STORE] = targets_from_store(experiment.translator, experiment.store, student_train, **ways)
     targets = translated | {
         "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
-        "random isometry": isometry(teacher),
+        "random isometry": isometry(axes),
         "student + noise": student_train + noise,
         "self": student_train,
         "paired Procrustes": paired_procrustes(teacher, student_train)(teacher),
         "paired ridge": paired_ridge(teacher, student_train)(teacher),
     }
+    logits = {"cosine_weight": 0.0, "logit_weight": 1.0, "lm_loss_weight": 1.0}
     return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
-        "learned projection": Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
+        LEARNED: Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
         "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
         TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
+        **({"sorted logits (ULD)": Arm(None, experiment.teacher_space, logits)} if experiment.teacher_lm else {}),
     }
+
+
+def principal_axes(rows: Tensor, count: int) -> Tensor:
+    """Centred rows `(n, d)` in their leading principal axes, `(n, min(count, d))`; the rows as they are if these are all."""
+    if rows.shape[1] <= count:
+        return rows
+    centred = rows - rows.mean(0)
+    return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
 
 
 def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
@@ -159,22 +184,29 @@ def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
     model, tokenizer, known = load_student(experiment.student)
     with tempfile.TemporaryDirectory() as folder:
         arguments = DistillationTrainingArguments(folder, **(known | experiment.arguments))
-    encoder = StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student))
-    return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+    return _encode(experiment, StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student)))
+
+
+def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
+    """Training and test vectors, in the precision that students are trained in."""
+    with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bool(experiment.arguments.get("bf16"))):
+        return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
 
 
 def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
-    supervised = bool(arm.arguments.get("task_weight"))
+    supervised, logits = bool(arm.arguments.get("task_weight")), bool(arm.arguments.get("logit_weight"))
+    set_seed(seed)  # a new head depends on nothing else
     model, tokenizer, known = load_student(
         experiment.student,
-        "classifier" if supervised else "encoder",
+        "classifier" if supervised else "causal_lm" if logits else "encoder",
         num_labels=len(experiment.train.descriptions) if supervised else None,
     )
-    data = Dataset.from_dict({TEXT: experiment.train.texts})
+    data, test = Dataset.from_dict({TEXT: experiment.train.texts}), None
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
     if supervised:
         data = data.add_column(LABELS, experiment.train.numbers().tolist())
+        test = Dataset.from_dict({TEXT: experiment.test.texts, LABELS: experiment.test.numbers().tolist()})
     given = {
         "teacher_spaces": [arm.space],
         "student_space": experiment.student_space,
@@ -191,9 +223,12 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
         model,
         arguments,
         translator=None if arguments.learn_projection else experiment.translator,
+        logit_teacher=load_student(experiment.teacher_lm, "causal_lm")[:2] if logits else None,
         peft_config=adapter,
         train_dataset=data,
+        eval_dataset=test,
         processing_class=tokenizer,
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
     )
 
 
@@ -202,17 +237,25 @@ def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dic
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(experiment, arm, seed, folder)
         trainer.train()
-        encoder = trainer.encoder()
-        rows = encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
+        rows = _encode(experiment, trainer.encoder())
         last = next(row for row in reversed(trainer.state.log_history) if "student_drift" in row)
-    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED}
+        # Where a head was trained, its own answers are a second judge.
+        own = {"head_accuracy": trainer.evaluate()["eval_accuracy"]} if trainer.eval_dataset else {}
+    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED} | own
 
 
 def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarray) -> dict:
-    """Classes of the test texts by a linear probe that was fitted on the training texts."""
+    """Classes of the test texts by a linear probe that was fitted on the training texts.
+
+    How strongly it is regularised suits some arms better than others: a second one, with a tenth of the penalty, tells by
+    how much.
+    """
     mean = train.mean(0)
-    predicted = linear_probe(train - mean, labels).predict((test - mean).numpy())
-    return {"predicted": predicted.tolist()}
+    probe = linear_probe(train - mean, labels)
+    predicted = probe.predict((test - mean).numpy())
+    loose = probe.set_params(logisticregression__C=10).fit((train - mean).numpy(), labels)
+    accuracy = loose.score((test - mean).numpy(), experiment.test.numbers())
+    return {"predicted": predicted.tolist(), "loose_probe_accuracy": accuracy}
 
 
 def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
@@ -239,7 +282,7 @@ def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
         row |= {"gain": _difference(right[name], right[FROZEN]), "behind": _difference(right[ours], right[name])}
         row["agreement"] = float((predicted[name] == predicted[TEACHER]).mean())
         row["shared_errors"] = float((right[name][:, wrong] == 0).mean()) if wrong.any() else None
-        row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in LOGGED}
+        row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in AVERAGED}
         rows.append(row)
     return rows
 
@@ -263,22 +306,25 @@ def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
 
 
 def arms_table(rows: list[dict]) -> str:
-    """Markdown: a line an arm; differences in points, with 95 % intervals."""
+    """Markdown: a line an arm; differences in points, with 95 % intervals and p."""
     lines = [
-        "| arm | seeds | accuracy | over frozen | ours over it | as the teacher | its errors | drift |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| arm | seeds | accuracy | over frozen | of learned | ours over it | as the teacher | its errors | drift |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    learned = next((row["gain"]["mean"] for row in rows if row["arm"] == LEARNED), 0)
     for row in rows:
-        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), _points(row["behind"]), f"{row['agreement']:.3f}"]
+        share = f"{100 * row['gain']['mean'] / learned:.0f} %" if learned > 0 else "–"
+        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), share, _points(row["behind"]), f"{row['agreement']:.3f}"]
         cells.append("–" if row["shared_errors"] is None else f"{row['shared_errors']:.3f}")
         cells.append(f"{row['student_drift']:.3f}" if "student_drift" in row else "–")
         lines.append(f"| {row['arm']} | {row['seeds']} | " + " | ".join(cells) + " |")
+    lines += [f"\n{row['arm']}, by its own head: {row['head_accuracy']:.3f}." for row in rows if "head_accuracy" in row]
     return "\n".join(lines)
 
 
 def _points(difference: dict) -> str:
     low, high = difference["interval"]
-    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] p {difference['p']:.3f}"
 
 
 __all__ = ["Arm", "Experiment", "arms_table", "compare", "make_arms", "run_arms"]

@@ -26,7 +26,9 @@ def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArgu
 
     Args:
         folder: with the adapter.
-        facts: of [`DistillationTrainer.facts`].
+        facts: of [`DistillationTrainer.facts`]; where they are known, `head` (the class that it is loaded with), `classes`
+            (of a task), `store` (number of vectors that targets were guessed from), and `perplexity_before`,
+            `perplexity_after` of a language model.
         args: of the trainer.
     """
     write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SORTED = 1024
+
 
 def cosine_loss(student: Tensor, target: Tensor) -> Tensor:
     """Mean of `1 - cosine` between matching rows, `(n, d)` each."""
@@ -67,6 +69,32 @@ def language_modelling_loss(logits: Tensor, input_ids: Tensor, mask: Tensor) -> 
     return ((each * known).sum(1) / known.sum(1).clamp_min(1)).mean()
 
 
+def universal_logit_loss(student: Tensor, teacher: Tensor, student_mask: Tensor, teacher_mask: Tensor) -> Tensor:
+    """The student's next-token probabilities, sorted by size, shall be the teacher's: vocabularies need not agree.
+
+    The sum of absolute differences at each position that both texts have; mean over a text's positions, then over texts.
+    Beyond the 1,024 largest, probabilities count as equal: sorting a vocabulary of 262,000 costs more than the student.
+
+    Args:
+        student: `(n, tokens, vocabulary)`, logits.
+        teacher: the same of another model; its tokens and its vocabulary may be others.
+        student_mask, teacher_mask: `(n, tokens)` each, 1 for tokens, 0 for padding on the right.
+
+    Source: Boizard et al., "Towards cross-tokenizer distillation: the universal logit distillation loss for LLMs", 2024.
+    """
+    length = min(student.shape[1], teacher.shape[1])
+    known = (student_mask[:, :length] * teacher_mask[:, :length]).float()
+    top = min(SORTED, max(student.shape[-1], teacher.shape[-1]))
+    ours, theirs = (_sorted_probabilities(logits[:, :length], top) for logits in (student, teacher))
+    each = (ours - theirs).abs().sum(-1)
+    return ((each * known).sum(1) / known.sum(1).clamp_min(1)).mean()
+
+
+def _sorted_probabilities(logits: Tensor, top: int) -> Tensor:
+    found = logits.float().softmax(-1).topk(min(top, logits.shape[-1]), dim=-1).values
+    return F.pad(found, (0, top - found.shape[-1]))
+
+
 def effective_rank(rows: Tensor) -> float:
     """Dimensions that centred rows `(n, d)` fill: the exponential of the entropy of their normalised singular values.
 
@@ -84,4 +112,5 @@ __all__ = [
     "gram_loss",
     "language_modelling_loss",
     "squared_error_loss",
+    "universal_logit_loss",
 ]

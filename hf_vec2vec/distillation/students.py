@@ -16,15 +16,22 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from ..bundled import BUNDLED
 from ..encoders import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
+HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}
 
 
 def load_student(
-    model: str, kind: Kind = "encoder", num_labels: int | None = None
+    model: str,
+    kind: Kind = "encoder",
+    num_labels: int | None = None,
+    *,
+    quantization_config: QuantizationConfigMixin | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
     """A student to adapt, its tokenizer, and how its vectors are made.
 
@@ -32,10 +39,11 @@ def load_student(
         model: short name of a bundled model, local folder or Hub id; a sentence-transformers folder is read as one.
         kind: without a head, with that of a language model, or with a new one for classes.
         num_labels: of a classifier.
+        quantization_config: for instance `BitsAndBytesConfig(load_in_4bit=True)`; such a student needs an adapter.
 
     Returns:
-        The model in float32, its tokenizer, and the arguments of `DistillationTrainingArguments` that its folder knows:
-        `pooling`, `normalize`, `max_length`, `mask_first_token`.
+        The model in float32 (what is quantised apart), its tokenizer, and the arguments of `DistillationTrainingArguments`
+        that its folder knows: `pooling`, `normalize`, `max_length`, `mask_first_token`.
 
     Raises:
         ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
@@ -44,13 +52,23 @@ def load_student(
     settings = folder_settings(folder)
     if settings.pop("static_folder") is not None:
         raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
-    auto = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}[kind]
     extra = {"num_labels": num_labels} if kind == "classifier" else {}
-    loaded, report = auto.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
+    loaded, report = HEADS[kind].from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        quantization_config=quantization_config,
+        **extra,
     )
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
+    for module in loaded.modules() if quantization_config is not None else ():
+        # At the first evaluation on a CPU, bitsandbytes packs weights into a form that has no gradient.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    # What adapters record as their base: a name that others can load, not a folder of this machine's cache.
+    loaded.name_or_path = loaded.config._name_or_path = BUNDLED[model].hub_id if model in BUNDLED else model
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -175,4 +193,4 @@ def _write(file: Path, content) -> None:
     file.write_text(json.dumps(content, indent=2))
 
 
-__all__ = ["StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]
+__all__ = ["HEADS", "StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +25,15 @@ from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 from .callbacks import StopOnCollapse
 from .card import student_card, write_student_card
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
-from .losses import contrastive_loss, cosine_loss, effective_rank, gram_loss, language_modelling_loss, squared_error_loss
+from .losses import (
+    contrastive_loss,
+    cosine_loss,
+    effective_rank,
+    gram_loss,
+    language_modelling_loss,
+    squared_error_loss,
+    universal_logit_loss,
+)
 from .spans import pool_spans, span_members, teacher_spans
 from .students import StudentEncoder, pooled
 
@@ -36,6 +45,7 @@ WEIGHTS = {
     "gram_loss": "gram_weight",
     "task_loss": "task_weight",
     "lm_loss": "lm_loss_weight",
+    "logit_loss": "logit_weight",
 }
 
 
@@ -53,6 +63,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             weight, which compare across spaces.
         teacher: an encoder, or one for each space, that makes vectors of the texts; default: they are in the column `label`
             (`label_SPACE` where there are several teachers).
+        logit_teacher: a causal language model and its tokenizer, for `args.logit_weight`.
         peft_config: adapter that is put on the student; default: the student is trained as it is.
         train_dataset: with the column `text`, and `label`, `labels` as needed.
         eval_dataset: the same.
@@ -70,6 +81,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         *,
         translator: Vec2VecModel | None = None,
         teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
+        logit_teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
         peft_config: PeftConfig | None = None,
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | None = None,
@@ -87,6 +99,8 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
         if args.span_words and args.distils and not self.teachers:
             raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
+        if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
+            raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
         if args.learn_projection and (translator is not None or len(spaces) > 1):
             raise ValueError(
                 "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
@@ -103,6 +117,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         set_seed(args.seed)  # new adapters depend on the seed, not on what came before
         if peft_config is not None:
             model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
+        _freeze_unused(model, args)
         if args.gradient_checkpointing:
             model.enable_input_require_grads()
         if args.learn_projection:
@@ -112,6 +127,9 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         collator = DistillationCollator(processing_class, stored, args)
         super().__init__(model=model, args=args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
         self.translator = translator and translator.to(self.args.device).eval().requires_grad_(False)
+        self.logit_teacher = logit_teacher
+        if logit_teacher is not None:
+            logit_teacher[0].to(self.args.device).eval().requires_grad_(False)
         self.can_return_loss, self.label_names, self.loss_is_scaled_for_ga = True, [], False
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -132,7 +150,13 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The weighted sum of all losses of a batch."""
         outputs = self._forward(model, inputs)
-        losses = self._distillation_losses(outputs, inputs) if self.args.distils else {}
+        losses = {}
+        if self.args.distils:
+            # Mixed precision is for the student; in bfloat16 cosines would have two or three digits.
+            with torch.autocast(self.args.device.type, enabled=False):
+                losses = self._distillation_losses(outputs, inputs)
+        if self.args.logit_weight:
+            losses["logit_loss"] = self._logit_loss(outputs.logits, inputs)
         own = {}
         if self.args.task_weight:
             own["task_loss"] = outputs.loss
@@ -151,10 +175,9 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         head = {}
         if self.args.task_weight:
             head["labels"] = inputs[LABELS]
-        elif not self.args.lm_loss_weight and self._can_skip_logits:
+        elif not (self.args.lm_loss_weight or self.args.logit_weight) and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        heads_count = self.args.task_weight or self.args.lm_loss_weight
-        with nullcontext() if heads_count else first_layers(self.student, self.args.layer):
+        with nullcontext() if self.args.uses_head else first_layers(self.student, self.args.layer):
             return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
@@ -181,6 +204,21 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
+    def _logit_loss(self, logits: Tensor, inputs: dict) -> Tensor:
+        model, tokenizer = self.logit_teacher
+        theirs = tokenizer(
+            inputs["texts"],
+            padding=True,
+            truncation=True,
+            max_length=self.args.max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(logits.device)
+        with torch.no_grad():
+            known = model(**theirs).logits
+        return universal_logit_loss(logits, known, inputs["inputs"]["attention_mask"], theirs["attention_mask"])
+
     def _rows(self, states: tuple[Tensor, ...], inputs: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Vectors of texts, or of the spans that both sides have tokens for: the student's and each teacher's."""
         mask = inputs["inputs"]["attention_mask"]
@@ -189,14 +227,14 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             if self.teachers and not teacher:
                 made = {space: encoder.encode(inputs["texts"], progress=False) for space, encoder in self.teachers.items()}
                 teacher = {space: rows.to(mask.device) for space, rows in made.items()}
-            rows = pooled(states, mask, self.args)
+            rows = pooled(states, mask, self.args).float()
             return dict.fromkeys(teacher, rows), teacher
         members, text_of = span_members(inputs["offsets"], mask, inputs["spans"])
         ours, theirs = {}, {}
         for space, encoder in self.teachers.items():
             vectors, known = teacher_spans(encoder, inputs["texts"], self.args.span_words)
             both = members.any(1) & known.to(mask.device)
-            rows = pool_spans(states[self.args.layer], members[both], text_of[both])
+            rows = pool_spans(states[self.args.layer], members[both], text_of[both]).float()
             ours[space] = F.normalize(rows, dim=1) if self.args.normalize else rows
             theirs[space] = vectors.to(mask.device)[both]
         return ours, theirs
@@ -239,6 +277,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         if isinstance(model, PeftModel):
             with model.disable_adapter():
                 before = self._pooled(batch)
+            _freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
             found["effective_rank_before"] = effective_rank(before)
             found["student_drift"] = cosine_loss(now, before).item()
         model.train(was_training)
@@ -347,6 +386,15 @@ def _dims(
         return {space: known[space] for space in spaces}
     across = args.learn_projection or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS)
     return dict.fromkeys(spaces, None if across else width)
+
+
+def _freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None:
+    """No parameter of a layer that no loss reaches is trained: those above `args.layer`, where no head is used."""
+    if args.uses_head or args.layer < 0:
+        return
+    for name, parameter in model.named_parameters():
+        if (found := re.search(r"\.(?:layers?|h)\.(\d+)\.", name)) and int(found[1]) >= args.layer:
+            parameter.requires_grad_(False)
 
 
 def _width(model: PreTrainedModel | PeftModel) -> int:
