@@ -139,7 +139,7 @@ def _write_torch(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, 
 
 
 def _write_merged(network: MergedTranslation, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
-    tensors = {"weight": network.output.weights[0].data, "bias": network.output.bias.data}
+    tensors = {"weight": network.output.weights[0].data.T.contiguous(), "bias": network.output.bias.data}
     if path.suffix == ".npz":
         with open(path, "wb") as file:
             np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
