@@ -373,8 +373,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                         model.input_adapters[source].linear.weight[start:] = 0
             if networks is not None:
                 ends = alignments[0].source, alignments[0].target
-                first = dims[ends[0]]
-                parts = slice(first, start), slice(0, first)  # each network adds to the other space's part
+                parts = slice(dims[ends[0]], start), slice(0, dims[ends[0]])  # each network adds to the other space's part
                 for name, network, part in zip(ends, networks, parts, strict=True):
                     model.input_adapters[name].copy_network(network, part)
         return model.eval()
