@@ -129,7 +129,7 @@ def worker(store: str, model: str, output: str, dtype: str, shard_rows: str) -> 
 
 
 def start(
-    folder: Path, store: Path, dtype: str, processes: int = 1, output_format: str = "npy", threads: int = 0
+    folder: Path, store: Path, dtype: str, processes: int = 1, threads: int = 0, shard_rows: int = 1 << 18
 ) -> list[dict]:
     """Run `worker` in fresh processes; what each printed."""
     command = [sys.executable]
