@@ -8,7 +8,7 @@ from conftest import make_cloud, random_rotation, top1
 from hf_vec2vec import Vec2VecModel, align, alignment_score
 from hf_vec2vec.alignment import fit_statistics, polar_factor, ridge
 from hf_vec2vec.alignment.back_translation import Moments, back_translate, partner_estimator
-from hf_vec2vec.alignment.refine import mutual_covariance, nearest_means, spectral_power
+from hf_vec2vec.alignment.refine import largest, mutual_covariance, nearest_means, spectral_power
 from hf_vec2vec.alignment.residual import fit_residual
 from hf_vec2vec.alignment.start import (
     _linear_swap_gains,
@@ -173,6 +173,17 @@ def test_mutual_covariance_with_one_neighbour_is_that_of_the_true_pairs():
     rotation = random_rotation(24, 24)
     found = mutual_covariance(a, a @ rotation, rotation, k=1)
     torch.testing.assert_close(found, a.T @ (a @ rotation), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_largest_are_exact_among_few_and_nearly_so_among_many(dim):
+    few, many = torch.randn(90, 80), torch.randn(4000, 60)
+    many = many if dim == 0 else many.T
+    assert torch.equal(largest(few, 10, dim).sort(dim).values, few.topk(10, dim=dim).values.sort(dim).values)
+    found, exact = largest(many, 10, dim), many.topk(10, dim=dim).values
+    assert torch.equal(found.amax(dim), exact.amax(dim))
+    assert (exact.mean(dim) - found.mean(dim)).mean() < 0.1 * exact.std(dim).mean()
+    assert largest(few, 200, dim).shape == few.shape
 
 
 def test_nearest_means_can_leave_out_the_row_that_a_query_was_made_from():

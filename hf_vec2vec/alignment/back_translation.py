@@ -194,7 +194,7 @@ def partner_estimator(
         moments: covariances, the space of `x` as source.
         cross: `(d_a, d_b)`, cross-covariance so far.
         features: `(d_a, r)` and `(d_b, r)`, canonical directions in which rows are compared.
-        neighbours: that a guess averages.
+        neighbours: that a guess averages; a third of them and three times as many, too.
         generator: source of randomness, on the CPU.
         simulations: synthetic partners of every row.
 
@@ -202,10 +202,12 @@ def partner_estimator(
         A function from `(m, d_b)`, centred and scaled, to posterior means `(m, d_a)`.
     """
     keys = F.normalize(x @ features[0], dim=1)
+    # Few neighbours are near and noisy, many the reverse; how to weigh them, the calibration learns.
+    counts = (max(1, neighbours // 3), neighbours, 3 * neighbours)
 
     def guess(rows: Tensor, simulated: bool) -> Tensor:
         queries = F.normalize(rows @ features[1], dim=1)
-        return torch.cat([nearest_means(queries, keys, x, neighbours, leave_one_out=simulated), rows], dim=1)
+        return torch.cat([nearest_means(queries, keys, x, counts, leave_one_out=simulated), rows], dim=1)
 
     weight = moments.source_inverse_root @ moments.source_inverse_root @ cross
     values, axes = torch.linalg.eigh(moments.target - cross.T @ weight)

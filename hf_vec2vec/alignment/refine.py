@@ -1,12 +1,13 @@
 """From a rough rotation to a good one, by mutual neighbours; and the tools that later steps share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-HUBNESS_ROWS = 4096
+HUBNESS_ROWS = 1024
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time: memory is linear in rows
 
 
@@ -25,8 +26,30 @@ class Anchors:
         return 5 * len(self) / (5 * len(self) + rows)
 
 
+def largest(values: Tensor, k: int, dim: int) -> Tensor:
+    """About the `k` largest along a dimension whose entries come in random order, in no order.
+
+    They are the largest of groups, at least 16 to each of the `k`, so that two of them seldom fall into one group. That
+    reads the matrix once, as fast as memory gives it; a search for exactly the `k` largest takes several times as long,
+    along columns most of all, and costs as much as the product that made the matrix.
+
+    Args:
+        values: `(n, m)`.
+        k: how many, at most; all, if there are fewer.
+        dim: 0 for each column, 1 for each row.
+
+    Returns:
+        `(k, m)` or `(n, k)`.
+    """
+    entries = values.shape[dim]
+    k = min(k, entries)
+    size = max(1, entries // (16 * k))
+    groups = values.narrow(dim, 0, entries // size * size).unflatten(dim, (size, -1)).amax(dim)
+    return groups.topk(k, dim=dim, sorted=False).values
+
+
 def nearest_means(
-    queries: Tensor, keys: Tensor, values: Tensor, k: int, *, leave_one_out: bool = False, hubness_k: int = 10
+    queries: Tensor, keys: Tensor, values: Tensor, k: int | Sequence[int], *, leave_one_out: bool = False, hubness_k: int = 10
 ) -> Tensor:
     """Mean of the `values` of each query's `k` nearest keys, hubs corrected.
 
@@ -37,36 +60,35 @@ def nearest_means(
         queries: `(n, d)`, norm 1, in random order.
         keys: `(m, d)`, norm 1.
         values: `(m, e)`, what is averaged.
-        k: neighbours.
+        k: neighbours; several numbers give several means, side by side.
         leave_one_out: query i was made from key i and may not find it.
         hubness_k: neighbours that tell how much of a hub a key is.
 
     Returns:
-        `(n, e)`.
+        `(n, e)`, or `(n, len(k) * e)`.
 
     Source: Conneau et al., "Word translation without parallel data", 2018, section 2.3.
     """
 
     def cosines(a: Tensor, b: Tensor, first: int) -> Tensor:
         block = a @ b.T
-        if leave_one_out:
+        if leave_one_out and first < len(b):
             block.diagonal(first)[: len(a)] = -2
         return block
 
     # A sample tells hubs as well as all queries do, and costs less than the search itself.
     sample = queries[:HUBNESS_ROWS]
-    hubness_k, k = min(hubness_k, len(sample) - leave_one_out), min(k, len(keys) - leave_one_out)
-    penalty = [
-        cosines(block, sample, BLOCK * i).topk(hubness_k, sorted=False).values.mean(1)
-        if BLOCK * i < len(sample)
-        else (block @ sample.T).topk(hubness_k, sorted=False).values.mean(1)
-        for i, block in enumerate(keys.split(BLOCK))
-    ]
-    penalty = torch.cat(penalty)
+    hubness_k = min(hubness_k, len(sample) - leave_one_out)
+    counts = [min(count, len(keys) - leave_one_out) for count in ([k] if isinstance(k, int) else k)]
+    penalty = torch.cat(
+        [largest(cosines(block, sample, BLOCK * i), hubness_k, 1).mean(1) for i, block in enumerate(keys.split(BLOCK))]
+    )
     means = []
     for i, block in enumerate(queries.split(BLOCK)):
-        nearest = cosines(block, keys, BLOCK * i).mul_(2).sub_(penalty).topk(k, sorted=False).indices
-        means.append(F.embedding_bag(nearest, values, mode="mean"))
+        nearest = cosines(block, keys, BLOCK * i).mul_(2).sub_(penalty).topk(max(counts)).indices
+        means.append(
+            torch.cat([F.embedding_bag(nearest[:, :count].contiguous(), values, mode="mean") for count in counts], dim=1)
+        )
     return torch.cat(means)
 
 
@@ -94,11 +116,10 @@ def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, 
         `(d_a, d_b)`.
     """
     cosines = F.normalize(source @ rotation, dim=1) @ target.T
-    source_hubness = cosines.topk(min(hubness_k, len(target)), dim=1, sorted=False).values.mean(1)
-    target_hubness = cosines.topk(min(hubness_k, len(source)), dim=0, sorted=False).values.mean(0)
+    source_hubness, target_hubness = (largest(cosines, hubness_k, dim).mean(dim) for dim in (1, 0))
     csls = cosines.mul_(2).sub_(source_hubness[:, None]).sub_(target_hubness)
     similarity, nearest = csls.topk(min(k, len(target)), dim=1, sorted=False)
-    least = csls.topk(min(k, len(source)), dim=0, sorted=False).values.amin(0)
+    least = largest(csls, k, 0).amin(0)
     mutual = (similarity >= least[nearest]).to(target.dtype)
     return source.T @ F.embedding_bag(nearest, target, per_sample_weights=mutual, mode="sum")
 
