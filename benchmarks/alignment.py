@@ -133,7 +133,7 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
             "control: shuffled coordinates": lambda: shuffled_coordinates(y, generator),
             "control: random strings": lambda: vectors(load_embeddings(args.random_strings), "random").float()[:n],
         }[method]()
-        extra["report"] = align(x, y, seed=seed, epochs=0, progress=False).report.to_dict()
+        extra["report"] = align(x, y, seed=seed, hidden_dim=0, progress=False).report.to_dict()
     elif method.startswith("ours"):
         count = int(method.split()[1]) if "pairs" in method else 0
         known = (a[:count], b[:count]) if count else None

@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedConfig
 
-FORMAT = 1  # raise it when older code would read a checkpoint wrong
+FORMAT = 2  # 2: `activation`; raise it when older code would read a checkpoint wrong
 WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
 OF_TRANSFORMERS = {"auto_map", "custom_pipelines", "model_type", "name_or_path", "num_labels"}
 OF_TRANSFORMERS |= {"output_attentions", "quantization_config", "torch_dtype", "use_cache"}
@@ -38,6 +38,9 @@ class Vec2VecConfig(PreTrainedConfig):
             Dropout after each hidden layer, between 0 and 1.
         norm (`str`, *optional*, defaults to `"layer"`):
             Normalisation of hidden layers, `"layer"` or `"batch"`. Take `"layer"` for training in several processes.
+        activation (`str`, *optional*, defaults to `"silu"`):
+            Of hidden layers. `"softmax"`: units are prototypes that compete for a row, without normalisation; what the
+            layer adds is a weighted mean of what it has stored for each. Alignments bring such layers.
         residual (`str`, *optional*, defaults to `"linear"`):
             `"linear"`: every part is a linear map plus an MLP whose last layer starts at zero, so a fresh model is linear
             and can start from an alignment. `"zero_pad"`: the published network, whose layers add their zero-padded input.
@@ -49,7 +52,7 @@ class Vec2VecConfig(PreTrainedConfig):
             How the vectors of each space must be made: the fields of [`EncoderSettings`], or `None` where that is not known.
         weights_sha256 (`str`, *optional*):
             Hash of the weights in a checkpoint, written and compared by the model. `None` once they are loaded.
-        format_version (`int`, *optional*, defaults to 1):
+        format_version (`int`, *optional*, defaults to 2):
             Of the checkpoint. One that is newer than this code is refused.
 
     Example:
@@ -69,6 +72,7 @@ class Vec2VecConfig(PreTrainedConfig):
     backbone_layers: int = 1
     dropout: float | int = 0.0
     norm: Literal["layer", "batch"] = "layer"
+    activation: Literal["silu", "softmax"] = "silu"
     residual: Literal["linear", "zero_pad"] = "linear"
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2

@@ -73,14 +73,21 @@ class ZeroLinear(nn.Linear):
     """Last layer of a residual MLP: starts at zero."""
 
 
+class Competition(nn.Module):
+    """Softmax over the units of a layer, times the root of their number, so that rows are as long whatever the width."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.softmax(-1) * rows.shape[-1] ** 0.5
+
+
 class Block(nn.Sequential):
-    """One hidden layer: linear, norm, SiLU, dropout."""
+    """One hidden layer: linear, norm, SiLU, dropout; or linear, softmax, dropout."""
 
     def __init__(self, config: Vec2VecConfig, in_dim: int):
+        width = config.hidden_dim
         norm = nn.LayerNorm if config.norm == "layer" else nn.BatchNorm1d
-        super().__init__(
-            nn.Linear(in_dim, config.hidden_dim), norm(config.hidden_dim), nn.SiLU(), nn.Dropout(config.dropout)
-        )
+        units = [Competition()] if config.activation == "softmax" else [norm(width), nn.SiLU()]
+        super().__init__(nn.Linear(in_dim, width), *units, nn.Dropout(config.dropout))
 
 
 class LinearPlusMLP(nn.Module):
@@ -105,8 +112,8 @@ class LinearPlusMLP(nn.Module):
         widths = [[tuple(p.shape) for p in network.hidden.parameters()] for network in (self, other)]
         if widths[0] != widths[1]:
             raise ValueError(
-                "`hidden_dim`, `adapter_layers` or `norm` differ from those of the alignment's networks. Leave them out, or "
-                "align with `hidden_dim=0` to start from linear maps."
+                "`hidden_dim`, `adapter_layers` or `activation` differ from those of the alignment's networks. Leave them "
+                "out, or align with `hidden_dim=0` to start from linear maps."
             )
         self.hidden.load_state_dict(other.hidden.state_dict())
         self.output.weight[part], self.output.bias[part] = other.output.weight, other.output.bias
@@ -313,8 +320,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         With F the map a → b and G the map b → a, latents are pairs (a-part, b-part): A_a = [I; F], A_b = [G; I], and B_a,
         B_b read their part. So F and G need not be transposes of each other, reconstruction is exact, and a text and its
         counterpart have like latents. With more spaces the latent holds a part for each; maps that were not given are
-        composed along the alignments that were. The networks that an alignment adds to its linear maps become the hidden
-        layers of the input adapters; with more than two spaces they are left out.
+        composed along the alignments that were. An alignment's networks take the place of its linear maps, their hidden
+        layers become those of the input adapters; with more than two spaces they are left out.
 
         Args:
             alignments ([`~hf_vec2vec.alignment.Alignment`] or a list of them): maps between pairs of spaces. Together
@@ -345,10 +352,13 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                         "same rows of a space."
                     )
         dims = {name: len(mean) for name, (mean, _) in statistics.items()}
-        maps = _compose(maps, dims)
         networks = alignments[0].residuals if len(alignments) == 1 else None
         if networks is not None:
-            config_kwargs = {"hidden_dim": networks[0].output.in_features, "adapter_layers": 1} | config_kwargs
+            width = networks[0].output.in_features
+            config_kwargs = {"hidden_dim": width, "adapter_layers": 1, "activation": "softmax"} | config_kwargs
+            ends = alignments[0].source, alignments[0].target
+            maps |= {ways: network.linear.weight.T for ways, network in zip((ends, ends[::-1]), networks, strict=True)}
+        maps = _compose(maps, dims)
         model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs))
         if model.config.residual != "linear":
             raise ValueError("`residual` must be 'linear' to start from an alignment, got 'zero_pad'.")
@@ -372,7 +382,6 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                     for source in dims:
                         model.input_adapters[source].linear.weight[start:] = 0
             if networks is not None:
-                ends = alignments[0].source, alignments[0].target
                 parts = slice(dims[ends[0]], start), slice(0, dims[ends[0]])  # each network adds to the other space's part
                 for name, network, part in zip(ends, networks, parts, strict=True):
                     model.input_adapters[name].copy_network(network, part)

@@ -253,13 +253,34 @@ def test_possible_covariances_have_no_correlation_above_one():
 def test_residual_learns_what_a_linear_map_cannot():
     x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
     truth = x + 2 * x.roll(1, dims=1).abs()
+    truth = truth - truth.mean(0)
     weight = ridge(x, truth, 0.0)
-    generator = torch.Generator().manual_seed(0)
-    network = fit_residual(x, truth, weight, hidden_dim=32, epochs=0, generator=generator)
-    torch.testing.assert_close(network(x), x @ weight)
-    network = fit_residual(x, truth, weight, hidden_dim=32, epochs=30, trust=1.0, generator=generator)
+    more = {"hidden_dim": 200, "sharpness": 6.0, "trust": 1.0}
+    network = fit_residual(x, truth, weight, torch.eye(8), generator=torch.Generator().manual_seed(0), **more)
+    fresh = torch.randn(500, 8, generator=torch.Generator().manual_seed(1))
+    expected = fresh + 2 * fresh.roll(1, dims=1).abs() - 2 * (2 / torch.pi) ** 0.5
     cosine = torch.nn.functional.cosine_similarity
-    assert cosine(network(x), truth).mean() > cosine(x @ weight, truth).mean() + 0.05
+    assert cosine(network(fresh), expected).mean() > cosine(fresh @ weight, expected).mean() + 0.05
+    lengths = [rows.square().sum(1).mean().sqrt() for rows in (network(x), x @ weight)]
+    torch.testing.assert_close(*lengths, rtol=1e-3, atol=0)
+
+
+def test_residual_that_trusts_the_linear_map_alone_is_that_map():
+    x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(0)
+    network = fit_residual(x, torch.randn(2000, 6), weight, torch.eye(8), hidden_dim=50, trust=0.0, generator=generator)
+    assert torch.nn.functional.cosine_similarity(network(x), x @ weight).mean() > 0.97
+
+
+def test_no_prototype_is_a_row():
+    """What is published holds averages of rows, also of rows that lie alone."""
+    x = torch.nn.functional.normalize(torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), dim=1)
+    generator = torch.Generator().manual_seed(0)
+    network = fit_residual(x, x, torch.eye(64), torch.eye(64), hidden_dim=300, generator=generator)
+    keys = torch.nn.functional.normalize(network.hidden[0][0].weight, dim=1)
+    assert len(keys) == 30
+    assert (keys @ x.T).max() < 0.9
 
 
 def test_model_equals_the_alignment_with_its_networks(alignment, rotated_spaces):
@@ -298,7 +319,7 @@ def test_verdict_on_a_gaussian_of_the_same_covariance_is_not_aligned(rotated_spa
     draws = torch.randn(2000, 24, generator=torch.Generator().manual_seed(seed))
     values, axes = torch.linalg.eigh(torch.cov(b.T))
     gaussian = b.mean(0) + torch.cat([torch.zeros(2000, 8), draws], 1) * values.clamp_min(0).sqrt() @ axes.T
-    found = align(a, gaussian, seed=seed, **QUICK | {"epochs": 0})
+    found = align(a, gaussian, seed=seed, **QUICK | {"hidden_dim": 0})
     assert found.report.verdict == "not aligned", found.report
     with pytest.raises(ValueError, match="not aligned.*`anchors`"):
         Vec2VecModel.from_alignment(found)
@@ -309,7 +330,7 @@ def test_anchors_align_what_has_no_shape():
     generator = torch.Generator().manual_seed(0)
     rows, rotation = torch.randn(3, 1000, 24, generator=generator), random_rotation(24, 24)
     pairs = rows[2, :200], rows[2, :200] @ rotation
-    quick = QUICK | {"num_starts": 2, "steps": 5, "epochs": 0}
+    quick = QUICK | {"num_starts": 2, "steps": 5, "hidden_dim": 0}
     cosines = []
     for anchors in (None, pairs):
         found = align(rows[0], rows[1] @ rotation, anchors=anchors, seed=0, **quick)
@@ -348,7 +369,9 @@ def test_a_direction_that_drowns_the_others_is_pointed_out():
     rows = make_cloud(500)
     rows[:, 3] *= 50
     with pytest.warns(UserWarning, match=r"`source`: one direction holds .*`standardize`"):
-        align(rows @ random_rotation(24, 24), make_cloud(500, seed=1), **QUICK | {"num_starts": 1, "steps": 1, "epochs": 0})
+        align(
+            rows @ random_rotation(24, 24), make_cloud(500, seed=1), **QUICK | {"num_starts": 1, "steps": 1, "hidden_dim": 0}
+        )
 
 
 @pytest.mark.parametrize(

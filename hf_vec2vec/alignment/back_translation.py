@@ -38,6 +38,7 @@ class BackTranslation:
         target: rows `(m + n, d_b)`, in the same way.
         source_estimates: `(m + n, d_a)`, estimated partners of `target`.
         target_estimates: `(n + m, d_b)`, estimated partners of `source`.
+        features: `(d_a, r)` and `(d_b, r)`, directions in which rows of the one space are compared with rows of the other.
         agreement: cosine between the corrections that the two directions ask for in the first round. They look at other
             rows in another space; noise agrees by chance only.
     """
@@ -47,6 +48,7 @@ class BackTranslation:
     target: Tensor
     source_estimates: Tensor
     target_estimates: Tensor
+    features: tuple[Tensor, Tensor]
     agreement: float
 
 
@@ -141,7 +143,7 @@ def back_translate(
         progress()
     # Estimated partners of the one side's rows are rows that the other side has not: twice as much to learn from.
     x, y = torch.cat([x, as_long_as(x_of_y, x)]), torch.cat([y, as_long_as(y_of_x, y)])
-    return BackTranslation(maps, x, y, partners_of_y(y), partners_of_x(x), agreement)
+    return BackTranslation(maps, x, y, partners_of_y(y), partners_of_x(x), features, agreement)
 
 
 def as_long_as(rows: Tensor, real: Tensor) -> Tensor:

@@ -49,7 +49,13 @@ def largest(values: Tensor, k: int, dim: int) -> Tensor:
 
 
 def nearest_means(
-    queries: Tensor, keys: Tensor, values: Tensor, k: int | Sequence[int], *, leave_one_out: bool = False, hubness_k: int = 10
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    k: int | Sequence[int],
+    *,
+    leave_one_out: bool = False,
+    hubness_k: int = 10,
 ) -> Tensor:
     """Mean of the `values` of each query's `k` nearest keys, hubs corrected.
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..alignment import Statistics, fit_statistics, polar_factor, ridge
-from ..alignment.residual import fit_residual
+from ..configuration_vec2vec import Vec2VecConfig
+from ..modeling_vec2vec import LinearPlusMLP
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
@@ -63,8 +65,25 @@ def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs:
     (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
     x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
     generator = torch.Generator().manual_seed(seed)
-    weight = ridge(x, y, 0.03)
-    network = fit_residual(x, y, weight, hidden_dim=hidden_dim, epochs=epochs, trust=1.0, generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = Vec2VecConfig(embedding_dims={"a": x.shape[1], "b": y.shape[1]}, hidden_dim=hidden_dim)
+        network = LinearPlusMLP(config, x.shape[1], y.shape[1], 1)
+    network.to(x.device).linear.weight = nn.Parameter(ridge(x, y, 0.03).T.contiguous(), requires_grad=False)
+    nn.init.zeros_(network.output.weight)
+    nn.init.zeros_(network.output.bias)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=5e-4, weight_decay=0.01)
+    batch = 256
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=epochs * -(-len(x) // batch))
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x), generator=generator).to(x.device).split(batch):
+            loss = 1 - F.cosine_similarity(network(x[rows]), y[rows]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval().requires_grad_(False)
     return lambda rows: network((rows - a_mean) / a_scale) * b_scale + b_mean
 
 
