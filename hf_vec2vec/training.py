@@ -245,8 +245,6 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
         if args.architecture == "paper":
             raise ValueError("`architecture` 'paper' starts at random: pass --init random, too.")
         (source, x), (target, y) = training.spaces.items()
-        # The alignment's networks become the hidden layer of the adapters: with none or several it stays linear.
-        width = {"hidden_dim": config.hidden_dim if config.adapter_layers == 1 else 0}
         alignment = align(
             x,
             y,
@@ -255,8 +253,9 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
             standardize=standardize,
             num_starts=args.align_starts,
             steps=args.align_steps,
+            # The alignment's networks become the hidden layer of the adapters: with none or several it stays linear.
+            hidden_dim=config.hidden_dim if config.adapter_layers == 1 else 0,
             seed=seed,
-            **({} if args.hidden_dim is None and config.adapter_layers == 1 else width),
         )
         print(f"Alignment: {alignment.report}")
         kwargs = args.config_kwargs() | {"allow_not_aligned": args.allow_not_aligned}

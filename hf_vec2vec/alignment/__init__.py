@@ -94,7 +94,7 @@ def align(
     steps: int = 20,
     back_translation_rounds: int = 2,
     neighbours: int = 15,
-    hidden_dim: int = 2048,
+    hidden_dim: int = 1024,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,

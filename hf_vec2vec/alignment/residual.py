@@ -19,8 +19,8 @@ def fit_residual(
     *,
     hidden_dim: int,
     sharpness: float = 11.0,
-    trust: float = 0.65,
-    penalty: float = 0.001,
+    trust: float = 0.7,
+    penalty: float = 0.003,
     anchors: Anchors | None = None,
     generator: torch.Generator,
 ) -> LinearPlusMLP:
