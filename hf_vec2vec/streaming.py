@@ -257,9 +257,9 @@ class _SpaceStream:
             found = place["pass"] == number and first > 0
             for index, table in enumerate(self.stream.iter(self.buffer_rows), start=first):
                 rows = vectors(table, f"{self.name}, rows from {index * self.buffer_rows:,} of a pass", self.dim)
-                rows = rows[~is_held_out(rows, self.held_out)] if self.held_out else rows
-                generator = np.random.default_rng([*self.seed, number, index])
-                rows = rows[torch.from_numpy(generator.permutation(len(rows)))[self.part]]
+                kept = (~is_held_out(rows, self.held_out)).nonzero().flatten()
+                order = np.random.default_rng([*self.seed, number, index]).permutation(len(kept))[self.part]
+                rows = rows[kept[torch.from_numpy(order)]]
                 if len(rows):
                     found = True
                     yield {"pass": number, "buffer": index, "stream": state}, rows
@@ -284,21 +284,26 @@ def _head(stream: IterableDataset, name: str) -> pa.Table:
 
 
 def _sample(stream: IterableDataset, name: str, rows: int, generator: np.random.Generator) -> pa.Table:
-    """`rows` rows, or all there are, in a random order: alike many of each of some shards, then of further ones.
+    """`rows` rows, or all there are, in a random order: from the beginnings of up to 64 shards, or of more that are short.
 
-    Only the columns with vectors and texts are kept.
+    Only the columns with vectors and texts are kept, and one shard at a time is open.
     """
-    waiting = generator.permutation(stream.num_shards).tolist()
-    block = -(-rows // min(len(waiting), SAMPLED_SHARDS))
-    readers, tables, found = [], [], 0
-    while found < rows and (waiting or readers):
-        while waiting and len(readers) < SAMPLED_SHARDS:
-            shard = stream.shard(stream.num_shards, waiting.pop())
-            readers.append(shard.with_format("arrow").iter(block))
-        drawn = [(reader, next(reader, None)) for reader in readers]
-        readers = [reader for reader, table in drawn if table is not None]
-        tables += [_vectors_and_texts(table, name) for _, table in drawn if table is not None]
-        found = sum(map(len, tables))
+    shards, taken, tables, found = generator.permutation(stream.num_shards).tolist(), 0, [], 0
+    while shards and found < rows:
+        block, longer = -(-(rows - found) // min(len(shards), SAMPLED_SHARDS)), []
+        for shard in shards:
+            if found >= rows:
+                break
+            head = next(stream.shard(stream.num_shards, shard).with_format("arrow").iter(taken + block), None)
+            if head is None or len(head) <= taken:
+                continue
+            table = _vectors_and_texts(head, name)
+            # A copy: a slice would keep all that was read with it.
+            tables.append(table.take(np.arange(taken, len(table))))
+            found += len(table) - taken
+            if len(table) == taken + block:
+                longer.append(shard)
+        shards, taken = longer, taken + block
     table = pa.concat_tables(tables)
     return table.take(generator.permutation(len(table))[:rows])
 

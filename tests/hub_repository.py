@@ -5,6 +5,16 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+LARGE = (".safetensors", ".bin", ".pt", ".pth", ".npy", ".parquet", ".arrow")  # go through LFS
+
+
+class Refusal(Exception):
+    """An error that the client is told: status, code in `X-Error-Code`, words."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, body: dict | None = None):
+        super().__init__(message)
+        self.status, self.message, self.code, self.body = status, message, code, body or {"error": message}
+
 
 @dataclass
 class Commit:

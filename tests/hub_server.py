@@ -9,7 +9,6 @@ LFS, commits, listings, downloads with ranges. Contents lie on disk under their 
 `hub.fail` makes requests go wrong, as networks and servers do.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -21,18 +20,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_cards import card_errors, metadata
-from hub_repository import Commit, Repository
-
-LARGE = (".safetensors", ".bin", ".pt", ".pth", ".npy", ".parquet", ".arrow")  # go through LFS
-SAFE_PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))(?!/)[^\0\\]+")
-
-
-class Refusal(Exception):
-    """An error that the client is told: status, code in `X-Error-Code`, words."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, body: dict | None = None):
-        super().__init__(message)
-        self.status, self.message, self.code, self.body = status, message, code, body or {"error": message}
+from hub_contents import Contents
+from hub_repository import LARGE, Commit, Refusal, Repository
+from hub_uploads import Uploads
 
 
 class Hub(ThreadingHTTPServer):
@@ -106,7 +96,7 @@ class Hub(ThreadingHTTPServer):
         return titles
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Contents, Uploads, BaseHTTPRequestHandler):
     """One request: find the route, check the token, answer."""
 
     protocol_version = "HTTP/1.1"
@@ -276,205 +266,6 @@ class Handler(BaseHTTPRequestHandler):
         }
         found = {"tags": card.get("tags") or [], "library_name": card.get("library_name")}
         self.send(about | known | found)
-
-    # -- what a repository holds
-
-    def entries(self, commit: Commit, folder: str, recursive: bool) -> list[dict]:
-        prefix, found = f"{folder}/" if folder else "", {}
-        for path, (oid, size, large) in sorted(commit.files.items()):
-            if path.startswith(prefix):
-                inner = path[len(prefix) :].split("/")
-                for depth in range(1, len(inner) if recursive else min(len(inner), 2)):
-                    name = prefix + "/".join(inner[:depth])
-                    found[name] = {
-                        "type": "directory",
-                        "path": name,
-                        "size": 0,
-                        "oid": hashlib.sha1(name.encode()).hexdigest(),
-                    }
-                if recursive or len(inner) == 1:
-                    found[path] = self.entry(path, oid, size, large)
-        return list(found.values())
-
-    def entry(self, path: str, oid: str, size: int, large: bool) -> dict:
-        entry = {"type": "file", "path": path, "size": size, "oid": self.git_oid(oid, large)}
-        return entry | ({"lfs": {"oid": oid, "size": size, "pointerSize": 134}} if large else {})
-
-    def git_oid(self, oid: str, large: bool) -> str:
-        content = oid.encode() if large else (self.server.contents / oid).read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-    def tree(self, repo: str, revision: str, folder: str | None = None) -> None:
-        commit = self.commit_at(self.repository(repo), revision)
-        entries = self.entries(commit, folder or "", self.query.get("recursive", [""])[0].lower() == "true")
-        if folder and not entries:
-            raise Refusal(404, f"{folder} does not exist", "EntryNotFound")
-        self.send(entries)
-
-    def paths_info(self, repo: str, revision: str) -> None:
-        commit, body = self.commit_at(self.repository(repo), revision), self.body()
-        paths = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
-        self.send([self.entry(path, *commit.files[path]) for path in paths if path in commit.files])
-
-    def commits(self, repo: str, revision: str) -> None:
-        repository, listed = self.repository(repo), []
-        commit = self.commit_at(repository, revision)
-        while commit:
-            author = [{"user": commit.author}]
-            item = {"id": commit.oid, "title": commit.title, "message": commit.message, "authors": author}
-            listed.append(item | {"date": commit.date})
-            commit = repository.commits.get(commit.parent)
-        self.send(listed)
-
-    def references(self, repo: str) -> None:
-        kinds = {"branches": "refs/heads/", "tags": "refs/tags/", "pullRequests": "refs/pr/", "converts": "refs/convert/"}
-        refs = self.repository(repo).refs.items()
-        self.send(
-            {
-                kind: [{"name": ref.removeprefix(prefix), "ref": ref, "targetCommit": oid} for ref, oid in refs
-                       if ref.startswith(prefix)]
-                for kind, prefix in kinds.items()
-            }
-        )  # fmt: skip
-
-    def branch(self, repo: str, name: str) -> None:
-        self.reference(repo, f"refs/heads/{name}", self.json().get("startingPoint") if self.command == "POST" else None)
-
-    def tag(self, repo: str, name: str) -> None:
-        asked = self.json()
-        self.reference(repo, f"refs/tags/{asked.get('tag', name)}", name)
-
-    def reference(self, repo: str, ref: str, start: str | None) -> None:
-        repository = self.repository(repo, write=True)
-        if self.command == "DELETE":
-            if repository.refs.pop(ref, None) is None:
-                raise Refusal(404, f"{ref} does not exist", "RevisionNotFound")
-        elif ref in repository.refs:
-            raise Refusal(409, f"Reference already exists: {ref}")
-        else:
-            repository.refs[ref] = self.commit_at(repository, start).oid
-        self.send({})
-
-    def resolve(self, repo: str, revision: str, path: str) -> None:
-        commit = self.commit_at(self.repository(repo), revision)
-        if path not in commit.files:
-            raise Refusal(404, "Entry not found", "EntryNotFound")
-        oid, size, large = commit.files[path]
-        etag = f'"{oid if large else self.git_oid(oid, large)}"'
-        headers = {"X-Repo-Commit": commit.oid}
-        if not large:
-            return self.content(oid, **headers, ETag=etag)
-        # Large files lie with another host, which gets no token: the address is signed.
-        signature = secrets.token_hex(8)
-        self.server.signatures.add(f"{oid}:{signature}")
-        place = f"{self.server.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}?signature={signature}"
-        headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(size), "Location": place}
-        return self.send(b"", 302, **headers)
-
-    def cdn(self, oid: str) -> None:
-        if f"{oid}:{self.query.get('signature', [''])[0]}" not in self.server.signatures or "Authorization" in self.headers:
-            raise Refusal(403, "the address is not signed, or a token came with it")
-        self.content(oid, ETag=f'"{oid[:32]}"')
-
-    def content(self, oid: str, **headers: str) -> None:
-        content = (self.server.contents / oid).read_bytes()
-        headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-        if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            start, end = int(wanted[1]), min(int(wanted[2] or len(content) - 1), len(content) - 1)
-            if start >= len(content):
-                return self.send(b"", 416, **{"Content-Range": f"bytes */{len(content)}"})
-            headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
-            return self.send(content[start : end + 1], 206, **headers)
-        return self.send(content, **headers)
-
-    # -- uploads
-
-    def preupload(self, repo: str, revision: str) -> None:
-        repository = self.repository(repo, write=True)
-        commit = self.commit_at(repository, revision)
-        files = []
-        for file in self.json()["files"]:
-            large = file["path"].endswith(LARGE) or file["size"] > 10_000_000
-            known = commit.files.get(file["path"])
-            oid = known and (known[0] if known[2] else self.git_oid(known[0], False))
-            mode = "lfs" if large else "regular"
-            files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-        self.send({"files": files, "commitOid": commit.oid})
-
-    def lfs_batch(self, repo: str) -> None:
-        self.repository(repo, write=True)
-        objects = []
-        for asked in self.json()["objects"]:
-            if not (self.server.contents / asked["oid"]).exists():
-                signature = secrets.token_hex(8)
-                self.server.signatures.add(f"{asked['oid']}:{signature}")
-                upload = {"href": f"{self.server.url}/lfs/{asked['oid']}?signature={signature}"}
-                if self.server.part_size and asked["size"] > self.server.part_size:
-                    count = -(-asked["size"] // self.server.part_size)
-                    parts = {str(i): f"{upload['href']}&part={i}" for i in range(1, count + 1)}
-                    upload["header"] = {"chunk_size": str(self.server.part_size), **parts}
-                verify = {"href": f"{self.server.url}/{repo}.git/info/lfs/verify"}
-                asked = asked | {"authenticated": True, "actions": {"upload": upload, "verify": verify}}
-            objects.append(asked)
-        self.send({"transfer": "basic", "objects": objects})
-
-    def lfs_upload(self, oid: str) -> None:
-        if f"{oid}:{self.query.get('signature', [''])[0]}" not in self.server.signatures:
-            raise Refusal(403, "the upload was not signed")
-        content = self.body()
-        if part := self.query.get("part"):
-            etag = self.server.store(content)
-            return self.send({}, ETag=f'"{part[0]}-{etag}"')
-        if self.command == "POST":  # the parts, by what each upload was answered with
-            sent = [part["etag"].strip('"').split("-") for part in json.loads(content)["parts"]]
-            content = b"".join(
-                (self.server.contents / etag).read_bytes() for _, etag in sorted(sent, key=lambda s: int(s[0]))
-            )
-        if hashlib.sha256(content).hexdigest() != oid:
-            raise Refusal(400, "the content is not what its hash says")
-        self.server.store(content)
-        return self.send({})
-
-    def lfs_verify(self, repo: str) -> None:
-        self.repository(repo, write=True)
-        asked = self.json()
-        stored = self.server.contents / asked["oid"]
-        if not stored.exists() or stored.stat().st_size != asked["size"]:
-            raise Refusal(404, "the object was not uploaded")
-        self.send({})
-
-    def commit(self, repo: str, revision: str) -> None:
-        repository = self.repository(repo, write=True)
-        before = self.commit_at(repository, revision)
-        lines = [json.loads(line) for line in self.body().splitlines()]
-        header, files = lines[0]["value"], dict(before.files)
-        if header.get("parentCommit") not in (None, before.oid):
-            raise Refusal(412, "A commit has happened since. Please refresh and try again.")
-        for line in lines[1:]:
-            kind, value = line["key"], line["value"]
-            if not SAFE_PATH.fullmatch(value["path"]):
-                raise Refusal(400, f"invalid path {value['path']!r}")
-            if kind == "file":
-                content = base64.b64decode(value["content"])
-                files[value["path"]] = (self.server.store(content), len(content), False)
-            elif kind == "lfsFile":
-                stored = self.server.contents / value["oid"]
-                if not stored.exists():
-                    raise Refusal(400, f"LFS object {value['oid']} was not uploaded")
-                files[value["path"]] = (value["oid"], stored.stat().st_size, True)
-            elif kind == "deletedFile":
-                files.pop(value["path"])
-            elif kind == "deletedFolder":
-                files = {p: f for p, f in files.items() if not p.startswith(value["path"].rstrip("/") + "/")}
-        ref = next((r for r in (f"refs/heads/{revision}", revision) if r in repository.refs), None)
-        answer = {"success": True}
-        if self.query.get("create_pr"):
-            number = 1 + sum(r.startswith("refs/pr/") for r in repository.refs)
-            ref, answer["pullRequestUrl"] = f"refs/pr/{number}", f"{self.server.url}/{repo}/discussions/{number}"
-        if ref is None:
-            raise Refusal(400, f"{revision} is no branch")
-        made = repository.add(ref, before, header["summary"], header.get("description", ""), self.namespace(), files)
-        self.send(answer | {"commitOid": made.oid, "commitUrl": f"{self.server.url}/{repo}/commit/{made.oid}"})
 
 
 REPO, REVISION = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"

@@ -145,6 +145,26 @@ def test_a_sample_comes_from_everywhere_and_reads_no_more_than_it_needs(tmp_path
     assert len(data.sample(1000, seed=1).spaces["a"]) == 130
 
 
+def test_a_sample_takes_more_of_long_shards_and_holds_one_at_a_time(tmp_path, monkeypatch):
+    """All at once they held a block each: of a store of many shards more than the sample itself."""
+    data = pair("x.npy", tmp_path, monkeypatch)  # shards of 40, 40, 40 and 10 rows
+    opened = []
+    blocks = __import__("hf_vec2vec.stream_files", fromlist=["_blocks"])._blocks
+
+    def counted(*args):
+        opened.append(args)
+        try:
+            assert len(opened) == 1
+            yield from blocks(*args)
+        finally:
+            opened.pop()
+
+    monkeypatch.setattr("hf_vec2vec.stream_files._blocks", counted)
+    rows = data.sample(100, seed=1).spaces["a"][:, 0]
+    assert len(rows) == len(rows.unique()) == 100
+    assert [int(((rows - 1) // 40 == shard).sum()) for shard in range(4)] == [30, 30, 30, 10]
+
+
 def test_shared_texts_are_refused_on_the_sample(tmp_path):
     texts = [f"text {i}" for i in range(60)]
     folders = {"a": texts, "b": [f"other {t}" for t in texts[:-1]] + ["text 7"]}

@@ -2,12 +2,30 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 WAIT = 0.2  # seconds between two looks at whether the other side is still there
 DEPTH = 2  # items that may wait; memory is a multiple of it
 IN_FLIGHT = DEPTH + 2  # and one that is being made, one that is being used: so many buffers, used in turn, are enough
+
+
+class Room:
+    """Memory for blocks, used in turn. Fresh memory costs as much as multiplying, and the holes that it leaves add up."""
+
+    def __init__(self):
+        self.pieces = deque(torch.empty(0, dtype=torch.uint8) for _ in range(IN_FLIGHT))
+
+    def take(self, rows: int, dim: int, dtype: torch.dtype) -> Tensor:
+        """A block `(rows, dim)` of what stood there before, to be used until `IN_FLIGHT` more have been taken."""
+        size, piece = rows * dim * dtype.itemsize, self.pieces.popleft()
+        piece = piece if len(piece) >= size else torch.empty(size, dtype=torch.uint8)
+        self.pieces.append(piece)
+        return piece[:size].view(dtype).view(rows, dim)
 
 
 class _End:

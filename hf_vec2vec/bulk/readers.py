@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from .columns import Block, table_block, vector_dimension, vector_field
-from .pipeline import IN_FLIGHT
+from .pipeline import Room
 
 FLOATS = {"<f4": torch.float32, "<f8": torch.float64, "<f2": torch.float16}  # numpy's names
 SAFETENSORS_FLOATS = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -36,8 +36,8 @@ class VectorFile:
         path: where it is.
         rows: how many it holds.
         dim: of its vectors; 0 if it has no rows.
-        read: `(start, stop, batch_size, others)` to blocks of `batch_size` rows, the last one shorter; `others` asks for the
-            columns beside the vectors.
+        read: `(start, stop, batch_size, others, room)` to blocks of `batch_size` rows, the last one shorter; `others` asks
+            for the columns beside the vectors, and `room` is where vectors may be put.
         cuts: first row of every piece that can be read by itself; `None` where every row can.
         schema: of all columns; `None` where the format holds vectors alone.
         column: with the vectors.
@@ -46,7 +46,7 @@ class VectorFile:
     path: Path
     rows: int
     dim: int
-    read: Callable[[int, int, int, bool], Iterator[Block]]
+    read: Callable[[int, int, int, bool, Room], Iterator[Block]]
     cuts: list[int] | None = None
     schema: pa.Schema | None = None
     column: str | None = None
@@ -148,13 +148,11 @@ def _raw(path: Path, shape: list[int], dtype: torch.dtype, offset: int, size: in
     if found < rows * width or (size is not None and found != rows * width):
         raise ValueError(f"it should hold {rows:,} rows of {dim} values, but holds {found / max(width, 1):,.1f}.")
 
-    def read(start: int, stop: int, batch_size: int, others: bool) -> Iterator[Block]:
+    def read(start: int, stop: int, batch_size: int, others: bool, room: Room) -> Iterator[Block]:
         with open(path, "rb", buffering=0) as file:
             file.seek(offset + start * width)
-            # In turn, for fresh memory costs more than reading into it.
-            buffers = [torch.empty(min(batch_size, stop - start), dim, dtype=dtype) for _ in range(IN_FLIGHT)]
-            for turn, first in enumerate(range(start, stop, batch_size)):
-                block = buffers[turn % IN_FLIGHT][: stop - first]
+            for first in range(start, stop, batch_size):
+                block = room.take(min(batch_size, stop - first), dim, dtype)
                 view = memoryview(block.view(torch.uint8).numpy()).cast("B")
                 while len(view):
                     if not (got := file.readinto(view)):
@@ -221,7 +219,7 @@ def _open_parquet(path: Path, column: str | None) -> VectorFile:
             dim = _first_dimension(file.iter_batches(batch_size=1, columns=[name]), name)
     cuts = np.cumsum([0, *sizes]).tolist()
 
-    def read(start: int, stop: int, batch_size: int, others: bool) -> Iterator[Block]:
+    def read(start: int, stop: int, batch_size: int, others: bool, room: Room) -> Iterator[Block]:
         groups = range(bisect_right(cuts, start) - 1, bisect_right(cuts, stop - 1))
         columns = None if others else [name]
         with opened() as file:
@@ -260,7 +258,7 @@ def _open_arrow(path: Path, column: str | None) -> VectorFile:
     if cuts[-1] and not dim:
         dim = _first_dimension(batches(), name)
 
-    def read(start: int, stop: int, batch_size: int, others: bool) -> Iterator[Block]:
+    def read(start: int, stop: int, batch_size: int, others: bool, room: Room) -> Iterator[Block]:
         first, last = bisect_right(cuts, start) - 1, bisect_right(cuts, stop - 1)
         yield from _tabular(path, islice(batches(first), last - first), name, dim, start, batch_size, others)
 

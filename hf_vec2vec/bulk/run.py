@@ -18,7 +18,7 @@ from .columns import Block
 from .dtypes import DTYPES, Values, convert
 from .finish import dataset_files
 from .manifest import Manifest, locked, same_job
-from .pipeline import IN_FLIGHT, read_ahead, write_behind
+from .pipeline import Room, read_ahead, write_behind
 from .processes import Processes
 from .readers import VectorFile
 from .streams import VectorStream
@@ -102,7 +102,7 @@ class Run:
     progress: bool
     summary: Summary = field(default_factory=Summary)
     warned: bool = False
-    buffers: list[Tensor] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
 
     def into_folder(self, output: Path, job: dict, overwrite: bool, verify: bool) -> Summary:
         """A folder of shards."""
@@ -191,12 +191,12 @@ class Run:
 
     def _blocks(self, parts: list[tuple]) -> Iterator[tuple[Part, Block | None]]:
         """Blocks of all parts; behind each part, `None`."""
-        others = self.layout.columns is not None
+        others, room = self.layout.columns is not None, Room()
         for part, piece, *where in parts:
             if isinstance(piece, VectorStream):
                 yield from self._blocks_of_stream(piece, *where)
                 continue
-            for block in piece.read(*where, self.batch_size, others):
+            for block in piece.read(*where, self.batch_size, others, room):
                 yield part, block
             yield part, None
 
@@ -216,14 +216,6 @@ class Run:
                 return
             part.state, part.next_row = reader.state, reader.row
             yield part, None
-
-    def _values(self, rows: int) -> Values:
-        """Room for a block. Buffers are used in turn, for fresh memory costs as much as multiplying."""
-        if not self.buffers:
-            shape, dtype = (self.batch_size, self.layout.dim), DTYPES[self.layout.dtype]
-            self.buffers = [torch.empty(shape, dtype=dtype) for _ in range(IN_FLIGHT)]
-        self.buffers.append(buffer := self.buffers.pop(0))
-        return Values(buffer[:rows], torch.empty(rows) if self.layout.dtype == "int8" else None)
 
     def _multiply(self, rows: Tensor, out: Tensor) -> Tensor:
         """A linear translation into the memory that will be written: by NumPy, which measured faster than `addmm` here."""
@@ -249,7 +241,8 @@ class Run:
         if not self.warned and len(rows):
             self.warned = True
             self.warn(rows)
-        values = self._values(len(rows))
+        scales = torch.empty(len(rows)) if self.layout.dtype == "int8" else None
+        values = Values(self.room.take(len(rows), self.layout.dim, DTYPES[self.layout.dtype]), scales)
         on_cpu = rows.device.type == "cpu"
         direct = self.network.linear and self.layout.dtype == "float32" and on_cpu
         step = CPU_ROWS if on_cpu and not direct else self.batch_size
