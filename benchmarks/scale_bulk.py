@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -34,9 +35,9 @@ def linear_translator() -> Vec2VecModel:
 
 
 def residual_translator() -> Vec2VecModel:
-    """A translator as `align` makes it by default: a linear map and a network of one hidden layer each way."""
+    """A translator as `align` makes it by default: a linear map and a layer of prototypes each way."""
     torch.manual_seed(0)
-    config = Vec2VecConfig(embedding_dims={"a": SOURCE, "b": TARGET}, hidden_dim=HIDDEN)
+    config = Vec2VecConfig(embedding_dims={"a": SOURCE, "b": TARGET}, hidden_dim=HIDDEN, activation="softmax")
     networks = LinearPlusMLP(config, SOURCE, TARGET, 1), LinearPlusMLP(config, TARGET, SOURCE, 1)
     for network in networks:
         torch.nn.init.normal_(network.output.weight, std=0.01)
@@ -125,7 +126,8 @@ def worker(store: str, model: str, output: str, dtype: str, shard_rows: str) -> 
     done = translate_store(translator, store, output, **ENDS, **more, progress=False)
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-    print("DONE", json.dumps({"rows": done.rows, "seconds": done.seconds, "peak": peak}), flush=True)
+    found = json.dumps({"rows": done.rows, "seconds": done.seconds, "peak": peak})
+    os.write(1, f"DONE {found}\n".encode())  # at once: another process writes to the same pipe
 
 
 def start(
@@ -142,7 +144,7 @@ def start(
     shutil.rmtree(folder / "out", ignore_errors=True)
     if done.returncode:
         raise RuntimeError(f"{command} failed: {done.stderr[-2000:]}")
-    return [json.loads(line.split("DONE", 1)[1]) for line in done.stdout.splitlines() if "DONE" in line]
+    return [json.loads(found) for found in re.findall(r"DONE (\{.*?\})", done.stdout)]
 
 
 def memory(folder: Path, quick: bool) -> dict:

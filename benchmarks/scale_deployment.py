@@ -55,7 +55,7 @@ def translator(hidden_dim: int) -> Vec2VecModel:
     there, back = torch.linalg.qr(torch.randn(new, new))[0][:old], torch.linalg.qr(torch.randn(new, new))[0][:, :old]
     networks = None
     if hidden_dim:
-        config = Vec2VecConfig(embedding_dims=DIMS, hidden_dim=hidden_dim)
+        config = Vec2VecConfig(embedding_dims=DIMS, hidden_dim=hidden_dim, activation="softmax")
         networks = LinearPlusMLP(config, old, new, 1), LinearPlusMLP(config, new, old, 1)
         for network, weight in zip(networks, (there, back), strict=True):
             network.requires_grad_(False).linear.weight.copy_(weight.T)
