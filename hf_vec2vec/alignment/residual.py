@@ -8,6 +8,7 @@ from ..configuration_vec2vec import Vec2VecConfig
 from ..modeling_vec2vec import LinearPlusMLP
 from .refine import Anchors, nearest_means, ridge
 
+LENGTH_SHARE = 20  # fitted rows come out longer than new ones
 AVERAGED = 10  # rows that make a prototype: one of a single row would carry that row into the published weights
 
 
@@ -32,7 +33,7 @@ def fit_residual(
     one ridge regression.
 
     Args:
-        rows: `(n, d_a)`, centred and scaled.
+        rows: `(n, d_a)`, centred and scaled, real ones first: one in `LENGTH_SHARE` is not fitted and tells lengths.
         estimates: `(n, d_b)`, of their partners: `BackTranslation.target_estimates`.
         weight: `(d_a, d_b)`, a linear map that keeps rows apart.
         features: `(d_a, r)`, directions in which rows are compared with prototypes.
@@ -50,6 +51,7 @@ def fit_residual(
     Source: a layer of normalised radial units (Moody and Darken, "Fast learning in networks of locally-tuned processing
     units", 1989), which is attention with learned keys and values.
     """
+    measured, rows, estimates = rows[: len(rows) // LENGTH_SHARE], *(r[len(r) // LENGTH_SHARE :] for r in (rows, estimates))
     outputs = trust * F.normalize(estimates, dim=1) + (1 - trust) * F.normalize(rows @ weight, dim=1)
     if anchors is not None:
         rows = torch.cat([rows, anchors.source.repeat(5, 1)])
@@ -74,7 +76,7 @@ def fit_residual(
     network.output.bias.copy_(-usual @ solved[:width])
     network.linear.weight.copy_(solved[width:].T * scale)
     # Cosines do not see lengths: give rows as long as the linear map does, which has the real length.
-    length = ((rows @ weight).square().sum() / network(rows).square().sum()).sqrt()
+    length = ((measured @ weight).square().sum() / network(measured).square().sum()).sqrt()
     for parameter in (network.linear.weight, network.output.weight, network.output.bias):
         parameter.mul_(length)
     return network
