@@ -58,7 +58,7 @@ def translate_store(
     output_format: str | None = None,
     dtype: str = "float32",
     shard_rows: int = 1 << 18,
-    batch_size: int = 8192,
+    batch_size: int = 2048,
     column: str | None = None,
     invalid_rows: InvalidRows = "stop",
     overwrite: bool = False,

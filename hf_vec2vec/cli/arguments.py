@@ -191,6 +191,6 @@ class TranslateArguments:
         },
     )
     cache_dir: str | None = field(default=None, metadata={"help": "Where embeddings of `texts` are cached."})
-    batch_size: int = field(default=8192, metadata={"help": "Rows at a time."})
+    batch_size: int = field(default=2048, metadata={"help": "Rows at a time; a GPU likes more."})
     verify: bool = field(default=False, metadata={"help": "Compare checksums of shards that are there; mend damaged ones."})
     overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists, once the new one is complete."})
