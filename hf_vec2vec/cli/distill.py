@@ -229,12 +229,11 @@ def _check(args, training_args, translator, teacher_space, student_space, task) 
     teacher = embed(part.texts, recorded_encoder(translator.config, teacher_space))
     model, tokenizer, _ = load_student(args.student)
     encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
-    rows, mean = vectors(teacher, "teacher"), translator.normalizers[student_space].mean
+    rows = vectors(teacher, "teacher")
     report = transfer_report(
         rows,
         translator.translate(rows, source=teacher_space, target=student_space),
         encoder.encode(part.texts, progress=True),
-        mean,
         part.numbers(),
         seed=training_args.seed,
     )
