@@ -27,7 +27,7 @@ what the teacher would have said of them is guessed from the store:
 
 The tasks' training texts and other sentences, but for what the tasks are judged on, are split into two halves; the teacher
 embeds the one, the student the other, and the translator sees nothing else. It is a plain rotation: back-translation shrinks
-what the two spaces agree little about, which is where a teacher knows more. Then, for every task, a check on labelled texts and
+what the two spaces agree little about, which is where a teacher knows more. Then, for every task, a check on labels and
 the arms of the experiment over seeds; and the student itself. A second translator, which saw some pairs, is an arm, too.
 """
 
