@@ -14,6 +14,7 @@ from ..corpora import LabelledTexts
 from ..data import TEXT, load_embeddings, load_texts, to_dataset, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.arms import Experiment, arms_table, run_arms
+from ..distillation.card import teacher_name
 from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
 from ..distillation.store import targets_from_store
@@ -167,7 +168,12 @@ def _train(
     held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
     data = data.select(range(len(data) - len(held_out)))
     facts = {"student": args.student, "head": HEADS[args.student_head].__name__, "classes": task.labels if classes else None}
-    facts |= {"translator": args.translator, "teacher": teacher_space, "texts": len(data), "store": guessed}
+    facts |= {
+        "translator": args.translator,
+        "teacher": teacher_name(translator, teacher_space),
+        "texts": len(data),
+        "store": guessed,
+    }
     if held_out:
         facts["perplexity_before"] = perplexity(model, tokenizer, held_out, training_args.max_length)
     trainer = DistillationTrainer(

@@ -23,7 +23,7 @@ from ..modeling_vec2vec import Vec2VecModel
 from ..publishing import PublishesItself
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .card import student_card, write_student_card
+from .card import student_card, teacher_name, write_student_card
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
 from .losses import (
     contrastive_loss,
@@ -343,7 +343,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             "student": self.student.config._name_or_path,
             "adapter": isinstance(self.student, PeftModel),
             "translator": self.translator and self.translator.config.name_or_path,
-            "teacher": ", ".join(spaces),
+            "teacher": ", ".join(teacher_name(self.translator, space) for space in spaces),
             "texts": len(self.train_dataset) if self.train_dataset else 0,
             "steps": self.state.global_step,
             "log": [row for row in self.state.log_history if "loss" in row],
