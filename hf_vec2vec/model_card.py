@@ -97,11 +97,12 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
 
 def surroundings() -> dict:
     """Versions and hardware, for the card."""
+    threads = torch.get_num_threads()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     versions = {"hf_vec2vec": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
     return {
         "versions": versions | {"Python": platform.python_version()},
-        "hardware": ", ".join(gpus) or f"{torch.get_num_threads()} threads of a {platform.machine()} CPU",
+        "hardware": ", ".join(gpus) or f"{threads} thread{'s' * (threads > 1)} of a CPU ({platform.machine()})",
     }
 
 

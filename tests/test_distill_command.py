@@ -42,6 +42,8 @@ def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders,
     assert "80 texts without labels, 3 updates" in card
     assert "AutoModel.from_pretrained" in card
     assert "moved by" in card
+    assert "of a teacher, `./llama`. A translator (`./translator`)" in card
+    assert "mean pooling of the last layer" in card
     before = TextEncoder(folders["bert"]).encode(TEXTS[:8], progress=False)
     after = torch.from_numpy(SentenceTransformer(str(export), device="cpu").encode(TEXTS[:8]))
     assert 1e-6 < (after - before).abs().max() < 1
@@ -67,7 +69,9 @@ def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
     assert run(project, folders, *words) == 0
     log = json.loads((project / "student" / "distillation.json").read_text())["log"]
     assert log[-1]["cosine_loss"] > 0
-    assert "the nearest of 80 vectors" in (project / "student" / "README.md").read_text()
+    card = (project / "student" / "README.md").read_text()
+    assert "the nearest of 80 vectors" in card
+    assert "of a teacher, `./llama`" in card
     arms = ["--task", project / "task.jsonl", "--vectors", store, "--arms", "teacher's store only", "--seeds", 1]
     assert run(project, folders, *arms, "--output_dir", project / "arms") == 0
     assert len(list((project / "arms" / "runs").iterdir())) == 1

@@ -111,6 +111,36 @@ def test_a_translation_that_says_what_the_student_says_gives_no_gradient(folders
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"mse_weight": 1.0, "gram_weight": 1.0}, {"translator": None, "learn_projection": True}],
+    ids=["translator", "learned projection"],
+)
+def test_where_the_teachers_mean_lies_changes_nothing(folders, tmp_path, options):
+    """A translator that learned on other texts misses by about the same vector everywhere."""
+    rows = TextEncoder(folders["bert"]).encode(TEXTS, progress=False)
+    stored = [to_dataset(rows + shift, TEXTS).rename_column("embedding", "label") for shift in (0, 2 * torch.ones(6))]
+    runs = [make_trainer(folders, tmp_path / str(i), teacher=None, data=data, **options) for i, data in enumerate(stored)]
+    for trainer in runs:
+        trainer.train()
+    for name, p in adapter(runs[0]).items():
+        torch.testing.assert_close(p, adapter(runs[1])[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_means_are_of_the_training_texts_and_of_the_student_before_training(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.distillation.trainer.CENTRED_ON", 16)
+    trainer = make_trainer(folders, tmp_path)
+    student = trainer._normalized(TextEncoder(folders["llama"]).encode(TEXTS[::2], progress=False), "llama")
+    teacher = TextEncoder(folders["bert"]).encode(TEXTS[::2], progress=False)
+    target = trainer._normalized(trainer.translator.translate(teacher, source="bert", target="llama"), "llama")
+    ours, theirs, own = trainer.centres["bert"]
+    trainer.train()
+    torch.testing.assert_close(ours, student.mean(0))
+    torch.testing.assert_close(theirs, target.mean(0))
+    torch.testing.assert_close(own, trainer._normalized(teacher, "bert").mean(0))
+    assert all(a is b for a, b in zip(trainer.centres["bert"], (ours, theirs, own), strict=True))
+
+
+@pytest.mark.parametrize(
     "weights", [{}, {"mse_weight": 1.0, "lm_loss_weight": 0.5, "kind": "causal_lm"}], ids=["cosine", "lm"]
 )
 def test_accumulated_batches_equal_a_large_one(folders, tmp_path, weights):
@@ -194,10 +224,11 @@ def test_losses_keep_their_precision_where_the_student_runs_in_bfloat16(folders,
 
     def watch(rows, targets, space):
         seen["dtypes"] = rows.dtype, targets.dtype
-        seen["rows"], seen["targets"] = in_one_space(rows, targets, space)
-        return seen["rows"], seen["targets"]
+        found = compared(rows, targets, space)
+        seen["targets"] = found[1]
+        return found
 
-    in_one_space, trainer._in_one_space = trainer._in_one_space, watch
+    compared, trainer._compared = trainer._compared, watch
     with torch.no_grad(), trainer.compute_loss_context_manager():
         trainer.compute_loss(trainer.model, batch)
     teacher = batch["teacher"]["bert"]

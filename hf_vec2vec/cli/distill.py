@@ -14,6 +14,7 @@ from ..corpora import LabelledTexts
 from ..data import TEXT, load_embeddings, load_texts, to_dataset, vectors
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.arms import Experiment, arms_table, run_arms
+from ..distillation.card import teacher_name
 from ..distillation.data import LABEL, LABELS
 from ..distillation.gate import transfer_report
 from ..distillation.store import targets_from_store
@@ -167,7 +168,12 @@ def _train(
     held_out = data[-HELD_OUT:][TEXT] if args.student_head == "causal_lm" and len(data) > 2 * HELD_OUT else []
     data = data.select(range(len(data) - len(held_out)))
     facts = {"student": args.student, "head": HEADS[args.student_head].__name__, "classes": task.labels if classes else None}
-    facts |= {"translator": args.translator, "teacher": teacher_space, "texts": len(data), "store": guessed}
+    facts |= {
+        "translator": args.translator,
+        "teacher": teacher_name(translator, teacher_space),
+        "texts": len(data),
+        "store": guessed,
+    }
     if held_out:
         facts["perplexity_before"] = perplexity(model, tokenizer, held_out, training_args.max_length)
     trainer = DistillationTrainer(
@@ -229,12 +235,11 @@ def _check(args, training_args, translator, teacher_space, student_space, task) 
     teacher = embed(part.texts, recorded_encoder(translator.config, teacher_space))
     model, tokenizer, _ = load_student(args.student)
     encoder = StudentEncoder(model, tokenizer, training_args.encoder_settings(args.student))
-    rows, mean = vectors(teacher, "teacher"), translator.normalizers[student_space].mean
+    rows = vectors(teacher, "teacher")
     report = transfer_report(
         rows,
         translator.translate(rows, source=teacher_space, target=student_space),
         encoder.encode(part.texts, progress=True),
-        mean,
         part.numbers(),
         seed=training_args.seed,
     )

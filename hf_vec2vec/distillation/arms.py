@@ -111,7 +111,7 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     translated = {name: model.translate(teacher, **ways) for name, model in experiment.translators.items()}
     ours = next(iter(translated.values()))
     mean = student_train.mean(0)
-    cosine = F.cosine_similarity(ours - mean, student_train - mean, dim=1).mean().clamp(0.05, 0.999)
+    cosine = F.cosine_similarity(ours - ours.mean(0), student_train - mean, dim=1).mean().clamp(0.05, 0.999)
     noise = torch.randn(student_train.shape, generator=generator) * (student_train - mean).norm(dim=1, keepdim=True)
     noise = noise / student_train.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
     teacher_mean, teacher_scale = fit_statistics(teacher)

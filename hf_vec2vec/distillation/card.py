@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ..bundled import BUNDLED
 from ..model_card import HUB_ID, harmless, write_whole
+from ..modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "student_card.md"
@@ -66,6 +67,12 @@ def student_card(facts: dict, args: DistillationTrainingArguments, *, name: str)
     )
 
 
+def teacher_name(translator: Vec2VecModel | None, space: str) -> str:
+    """The model that a space's vectors are recorded to be of, else the name of the space."""
+    made = translator and (translator.config.encoders or {}).get(space)
+    return _named(made["model"]) if made else space
+
+
 def _named(model: str) -> str:
     """The Hub id of a bundled model; of a folder the last part, for the rest is of this machine."""
     if model in BUNDLED:
@@ -73,4 +80,4 @@ def _named(model: str) -> str:
     return model if HUB_ID.fullmatch(model) and not Path(model).is_dir() else f"./{Path(model).resolve().name}"
 
 
-__all__ = ["student_card", "write_student_card"]
+__all__ = ["student_card", "teacher_name", "write_student_card"]

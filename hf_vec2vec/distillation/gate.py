@@ -67,9 +67,9 @@ class TransferReport:
 
 
 def transfer_report(
-    teacher: Tensor, translated: Tensor, student: Tensor, mean: Tensor, labels: np.ndarray, *, seed: int = 0
+    teacher: Tensor, translated: Tensor, student: Tensor, labels: np.ndarray, *, seed: int = 0
 ) -> TransferReport:
-    """Probes, by cross-validation in five folds, on vectors of the same labelled texts.
+    """Probes, by cross-validation in five folds, on vectors of the same labelled texts, each kind less its own mean.
 
     A random isometry of the teacher shows what a probe reads off any faithful copy of it: where it does as well as the
     translation, the target's *place* helps the student to get there, not its content.
@@ -78,7 +78,6 @@ def transfer_report(
         teacher: `(n, d_t)`.
         translated: `(n, d_s)`, the same texts, translated into the student's space.
         student: `(n, d_s)`, by the student as it is.
-        mean: `(d_s,)`, of the student's space.
         labels: `(n,)`, classes.
         seed: of folds, noise, isometry and bootstrap.
 
@@ -93,16 +92,17 @@ def transfer_report(
         sizes = dict(zip(classes.tolist(), counts.tolist(), strict=True))
         raise ValueError(f"`labels` have {sizes} texts a class; two classes of {FOLDS} are needed at least.")
     generator = torch.Generator().manual_seed(seed)
-    centred = F.normalize(student - mean, dim=1)
-    cosine = F.cosine_similarity(centred, translated - mean, dim=1).mean().clamp(0.05, 0.999)
+    teacher, translated, student = (rows - rows.mean(0) for rows in (teacher, translated, student))
+    centred = F.normalize(student, dim=1)
+    cosine = F.cosine_similarity(centred, translated, dim=1).mean().clamp(0.05, 0.999)
     noise = F.normalize(torch.randn(student.shape, generator=generator), dim=1)
     square = torch.randn(teacher.shape[1], teacher.shape[1], generator=generator)
     vectors = {
-        "teacher": teacher - teacher.mean(0),
-        "translated teacher": translated - mean,
-        "student": student - mean,
+        "teacher": teacher,
+        "translated teacher": translated,
+        "student": student,
         "student + noise": centred + noise * (1 / cosine.square() - 1).sqrt(),
-        "random isometry of the teacher": (teacher - teacher.mean(0)) @ torch.linalg.qr(square)[0],
+        "random isometry of the teacher": teacher @ torch.linalg.qr(square)[0],
     }
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     neighbours = make_pipeline(Normalizer(), KNeighborsClassifier(NEIGHBOURS))

@@ -21,9 +21,9 @@ from ..energy import RunCost
 from ..model_card import surroundings
 from ..modeling_vec2vec import Vec2VecModel
 from ..publishing import PublishesItself
-from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
+from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .card import student_card, write_student_card
+from .card import student_card, teacher_name, write_student_card
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
 from .losses import (
     contrastive_loss,
@@ -34,10 +34,12 @@ from .losses import (
     squared_error_loss,
     universal_logit_loss,
 )
+from .spaces import student_and_teachers, teacher_dims
 from .spans import pool_spans, span_members, teacher_spans
 from .students import StudentEncoder, pooled
 
 PROJECTION = "distillation_projection"
+CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length
 WEIGHTS = {
     "cosine_loss": "cosine_weight",
     "mse_loss": "mse_weight",
@@ -53,7 +55,9 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     """Moves a student's vectors towards a teacher's, translated into the student's own space.
 
     The target of a text is `translator.translate(teacher_vector)` in the space of the student *before* training. Distances
-    are taken in that space's normalised coordinates. Task and language-modelling losses can be added.
+    are taken in that space's normalised coordinates, each side less its own mean over the training texts (1,024 at most),
+    the student's as it was before training: a translator that learned on other texts is off by about the same vector
+    everywhere, and needs no pairs to be rid of it. Task and language-modelling losses can be added.
 
     Args:
         model: the student: an encoder, a language model or a classifier of transformers (see `load_student`).
@@ -95,7 +99,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         if args.span_words and not processing_class.is_fast:
             raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
         width = _width(model)
-        spaces, self.student_space = _spaces(translator, teacher, args, width)
+        spaces, self.student_space = student_and_teachers(translator, teacher, args, width)
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
         if args.span_words and args.distils and not self.teachers:
             raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
@@ -105,7 +109,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             raise ValueError(
                 "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
             )
-        dims = _dims(translator, spaces, self.student_space, width, args)
+        dims = teacher_dims(translator, spaces, self.student_space, width, args)
         live = args.span_words > 0 or not args.cache_teacher
         stored = spaces if args.distils and not (self.teachers and live) else []
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
@@ -134,6 +138,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._last_batch = None
+        self.centres = self._centres()
         self.record = {}  # what the card should say of this run that the trainer cannot know
         self.add_callback(StopOnCollapse(args.collapse_threshold))
 
@@ -186,20 +191,17 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     def _distillation_losses(self, outputs, inputs: dict) -> dict[str, Tensor]:
         """The losses that look at a teacher, each the mean over teachers."""
         args, found = self.args, {}
-        rows, teacher = self._rows(outputs.hidden_states, inputs)
-        for space, theirs in teacher.items():
-            ours, target = self._in_one_space(rows[space], theirs, space)
-            losses = {}
+        for space, sides in self._sides(outputs.hidden_states, inputs).items():
+            ours, target, own = (side - centre for side, centre in zip(sides, self.centres[space], strict=True))
+            losses = {"gram_loss": gram_loss(ours, own)} if args.gram_weight else {}
+            if args.learn_projection:
+                ours = getattr(self.student, PROJECTION)(ours)
             if args.cosine_weight:
                 losses["cosine_loss"] = cosine_loss(ours, target)
             if args.mse_weight:
                 losses["mse_loss"] = squared_error_loss(ours, target)
             if args.contrastive_weight:
                 losses["contrastive_loss"] = contrastive_loss(ours, target, args.contrastive_temperature)
-            if args.gram_weight:
-                losses["gram_loss"] = gram_loss(
-                    self._normalized(rows[space], self.student_space), self._normalized(theirs, space)
-                )
             for name, value in losses.items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
@@ -239,17 +241,41 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             theirs[space] = vectors.to(mask.device)[both]
         return ours, theirs
 
-    def _in_one_space(self, ours: Tensor, theirs: Tensor, space: str) -> tuple[Tensor, Tensor]:
-        """Student rows `(n, d_s)` and teacher rows `(n, d_t)` where they can be compared."""
-        if self.args.learn_projection:
-            return getattr(self.student, PROJECTION)(ours), theirs
-        if self.translator is not None and space != self.student_space:
-            theirs = self.translator.translate(theirs, source=space, target=self.student_space)
-        return self._normalized(ours, self.student_space), self._normalized(theirs, self.student_space)
+    def _sides(self, states: tuple[Tensor, ...], inputs: dict) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """What `_compared` gives, for every teacher."""
+        ours, teacher = self._rows(states, inputs)
+        return {space: self._compared(ours[space], theirs, space) for space, theirs in teacher.items()}
+
+    def _compared(self, ours: Tensor, theirs: Tensor, space: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Student rows `(n, d_s)`, what they shall be, and the teacher's own rows `(n, d_t)`, all normalised."""
+        target, student = theirs, self.student_space
+        if self.translator is not None and space != student:
+            target = self.translator.translate(theirs, source=space, target=student)
+        return self._normalized(ours, student), self._normalized(target, student), self._normalized(theirs, space)
 
     def _normalized(self, rows: Tensor, space: str) -> Tensor:
         """Centred and scaled as the translator does it."""
         return rows if self.translator is None else self.translator.normalizers[space](rows)
+
+    @torch.no_grad()
+    def _centres(self) -> dict[str, tuple[Tensor, ...]]:
+        """For every teacher the means of what `_compared` gives, over evenly spaced rows of the training data."""
+        data = self.train_dataset if self.train_dataset is not None else self.eval_dataset
+        if data is None or not self.args.distils:
+            return {}
+        rows = range(0, len(data), -(-len(data) // CENTRED_ON))
+        found: dict[str, list[tuple[Tensor, ...]]] = {}
+        was_training = self.model.training
+        self.model.eval()
+        for start in range(0, len(rows), self.args.eval_batch_size):
+            picked = rows[start : start + self.args.eval_batch_size]
+            inputs = self._prepare_inputs(self.data_collator([data[i] for i in picked]))
+            with self.compute_loss_context_manager():
+                states = self._forward(self.model, inputs).hidden_states
+            for space, sides in self._sides(states, inputs).items():
+                found.setdefault(space, []).append(sides)
+        self.model.train(was_training)
+        return {space: tuple(torch.cat(side).mean(0) for side in zip(*parts, strict=True)) for space, parts in found.items()}
 
     def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:
         """Norm of the gradient of what looks at the teacher by that of the others, over all trained parameters."""
@@ -317,7 +343,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             "student": self.student.config._name_or_path,
             "adapter": isinstance(self.student, PeftModel),
             "translator": self.translator and self.translator.config.name_or_path,
-            "teacher": ", ".join(spaces),
+            "teacher": ", ".join(teacher_name(self.translator, space) for space in spaces),
             "texts": len(self.train_dataset) if self.train_dataset else 0,
             "steps": self.state.global_step,
             "log": [row for row in self.state.log_history if "loss" in row],
@@ -337,55 +363,6 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         file = Path(resume_from_checkpoint) / f"{PROJECTION}.safetensors"
         if file.exists():
             getattr(self.student, PROJECTION).load_state_dict(load_file(file))
-
-
-def _spaces(
-    translator: Vec2VecModel | None,
-    teacher: TextEncoder | Mapping[str, TextEncoder] | None,
-    args: DistillationTrainingArguments,
-    width: int,
-) -> tuple[list[str], str]:
-    """Names of the teachers' spaces and of the student's, whose vectors have `width` dimensions."""
-    dims = translator.config.embedding_dims if translator else {}
-    known, student = list(dims), args.student_space
-    given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else [])
-    if student is None:
-        may_be = [space for space, dim in dims.items() if dim == width and space not in given]
-        if dims and len(may_be) != 1:
-            raise ValueError(
-                f"`student_space` must be given: the student has {width} dimensions, the translator's spaces {dims}."
-            )
-        student = may_be[0] if dims else "student"
-    if not given:
-        given = [space for space in known if space != student] or ["teacher"]
-        if len(given) > 1:
-            raise ValueError(f"`teacher_spaces` must be given: one or more of {given}.")
-    if isinstance(teacher, Mapping) and set(teacher) != set(given):
-        raise ValueError(f"`teacher` has encoders for {sorted(teacher)}, but `teacher_spaces` are {given}.")
-    if isinstance(teacher, TextEncoder) and len(given) > 1:
-        raise ValueError(f"`teacher` is one encoder, but `teacher_spaces` are {given}: pass a dictionary of encoders.")
-    unknown = [name for name in [*given, student] if translator and name not in known]
-    if unknown:
-        raise ValueError(
-            f"`teacher_spaces` are {given} and `student_space` is {student!r}, but the translator knows {known} only."
-        )
-    return given, student
-
-
-def _dims(
-    translator: Vec2VecModel | None, spaces: list[str], student_space: str, width: int, args: DistillationTrainingArguments
-) -> dict[str, int | None]:
-    """Dimension that each teacher's vectors must have, `None` where any will do."""
-    if translator is not None:
-        known = translator.config.embedding_dims
-        if known[student_space] != width:
-            raise ValueError(
-                f"`translator` knows {student_space!r} with {known[student_space]} dimensions, but the student's vectors "
-                f"have {width}."
-            )
-        return {space: known[space] for space in spaces}
-    across = args.learn_projection or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS)
-    return dict.fromkeys(spaces, None if across else width)
 
 
 def _freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None:

@@ -1,0 +1,59 @@
+"""Which spaces a student and its teachers live in, and whether a translator knows them."""
+
+from collections.abc import Mapping
+
+from ..encoders import TextEncoder
+from ..modeling_vec2vec import Vec2VecModel
+from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
+
+
+def student_and_teachers(
+    translator: Vec2VecModel | None,
+    teacher: TextEncoder | Mapping[str, TextEncoder] | None,
+    args: DistillationTrainingArguments,
+    width: int,
+) -> tuple[list[str], str]:
+    """Names of the teachers' spaces and of the student's, whose vectors have `width` dimensions."""
+    dims = translator.config.embedding_dims if translator else {}
+    known, student = list(dims), args.student_space
+    given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else [])
+    if student is None:
+        may_be = [space for space, dim in dims.items() if dim == width and space not in given]
+        if dims and len(may_be) != 1:
+            raise ValueError(
+                f"`student_space` must be given: the student has {width} dimensions, the translator's spaces {dims}."
+            )
+        student = may_be[0] if dims else "student"
+    if not given:
+        given = [space for space in known if space != student] or ["teacher"]
+        if len(given) > 1:
+            raise ValueError(f"`teacher_spaces` must be given: one or more of {given}.")
+    if isinstance(teacher, Mapping) and set(teacher) != set(given):
+        raise ValueError(f"`teacher` has encoders for {sorted(teacher)}, but `teacher_spaces` are {given}.")
+    if isinstance(teacher, TextEncoder) and len(given) > 1:
+        raise ValueError(f"`teacher` is one encoder, but `teacher_spaces` are {given}: pass a dictionary of encoders.")
+    unknown = [name for name in [*given, student] if translator and name not in known]
+    if unknown:
+        raise ValueError(
+            f"`teacher_spaces` are {given} and `student_space` is {student!r}, but the translator knows {known} only."
+        )
+    return given, student
+
+
+def teacher_dims(
+    translator: Vec2VecModel | None, spaces: list[str], student_space: str, width: int, args: DistillationTrainingArguments
+) -> dict[str, int | None]:
+    """Dimension that each teacher's vectors must have, `None` where any will do."""
+    if translator is not None:
+        known = translator.config.embedding_dims
+        if known[student_space] != width:
+            raise ValueError(
+                f"`translator` knows {student_space!r} with {known[student_space]} dimensions, but the student's vectors "
+                f"have {width}."
+            )
+        return {space: known[space] for space in spaces}
+    across = args.learn_projection or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS)
+    return dict.fromkeys(spaces, None if across else width)
+
+
+__all__ = ["student_and_teachers", "teacher_dims"]
