@@ -78,8 +78,8 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines() if args.texts else corpus()
     tasks = {name: load_task(name) for name in args.tasks}
-    known = {split: [t for task in tasks.values() for c in task.columns for t in task.splits[split][c]] for split in SPLITS}
-    judged = {part for text in known["validation"] for part in (text, *split(text))}
+    known = {part: [t for task in tasks.values() for c in task.columns for t in task.splits[part][c]] for part in SPLITS}
+    judged = {piece for text in known["validation"] for piece in (text, *split(text))}
     texts = [text for text in dict.fromkeys([*known["train"], *texts]) if text not in judged]
     if args.teacher_vectors:
         texts = texts[: args.rows]
