@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 OTHER = torch.device("meta")
 COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # may cross from device to device
+# Which add in another order each time, on a GPU: the same seed would give another alignment.
+UNREPEATABLE = {torch.ops.aten.index_add.default, torch.ops.aten.index_add_.default, torch.ops.aten.scatter_add_.default}
 INDEXING = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default}  # take their indices from the CPU, too
 
 
@@ -67,6 +69,8 @@ def on_other_device(func, args: tuple, kwargs: dict):
     allowed = func in COPIES or (func in INDEXING and isinstance(args[0], Elsewhere))
     if there and not allowed and any(tensor.ndim for tensor in here):
         raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found two.")
+    if there and func in UNREPEATABLE:
+        raise RuntimeError(f"{func}: not repeatable on a GPU.")
     if goes_there and kwargs.get("generator") is not None:
         raise RuntimeError(f"{func}: expected a generator of the other device, but found one of the CPU.")
     if asked is not None:

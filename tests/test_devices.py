@@ -28,6 +28,8 @@ def test_the_device_refuses_what_a_gpu_refuses(device):
         there + torch.ones(3)
     with pytest.raises(RuntimeError, match="generator"):
         torch.randn(3, device=device, generator=torch.Generator())
+    with pytest.raises(RuntimeError, match="not repeatable"):
+        there.index_add_(0, torch.zeros(3, dtype=torch.long).to(device), there)
     with pytest.raises(RuntimeError):
         there.numpy()
 

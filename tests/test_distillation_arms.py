@@ -53,6 +53,12 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 4  # the head, and what the trained head says
 
 
+def test_arms_shorter_than_a_logging_interval_are_judged_too(experiment, tmp_path):
+    seldom = replace(experiment, arguments=experiment.arguments | {"logging_steps": 100})
+    rows = run_arms(seldom, 1, tmp_path, arms=["self"])
+    assert rows[-1]["student_drift"] < 0.1
+
+
 def test_language_models_are_compared_by_their_logits_too(experiment, tmp_path):
     both = replace(experiment, teacher_lm=experiment.student)
     rows = run_arms(both, 1, tmp_path, arms=["ours", "sorted logits (ULD)"])

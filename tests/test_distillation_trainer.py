@@ -129,8 +129,10 @@ def test_where_the_teachers_mean_lies_changes_nothing(folders, tmp_path, options
 def test_means_are_of_the_training_texts_and_of_the_student_before_training(folders, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_vec2vec.distillation.trainer.CENTRED_ON", 16)
     trainer = make_trainer(folders, tmp_path)
-    student = trainer._normalized(TextEncoder(folders["llama"]).encode(TEXTS[::2], progress=False), "llama")
-    teacher = TextEncoder(folders["bert"]).encode(TEXTS[::2], progress=False)
+    device = trainer.args.device
+    student = TextEncoder(folders["llama"]).encode(TEXTS[::2], progress=False).to(device)
+    student = trainer._normalized(student, "llama")
+    teacher = TextEncoder(folders["bert"]).encode(TEXTS[::2], progress=False).to(device)
     target = trainer._normalized(trainer.translator.translate(teacher, source="bert", target="llama"), "llama")
     ours, theirs, own = trainer.centres["bert"]
     trainer.train()

@@ -30,8 +30,7 @@ from .trainer import DistillationTrainer
 
 FROZEN, TEACHER, TASK, STORE = "frozen student", "teacher", "task loss only", "teacher's store only"
 LEARNED = "learned projection"
-LOGGED = ("student_drift", "effective_rank", "effective_rank_before")
-AVERAGED = (*LOGGED, "head_accuracy", "loose_probe_accuracy")
+AVERAGED = ("student_drift", "effective_rank", "effective_rank_before", "head_accuracy", "loose_probe_accuracy")
 
 
 @dataclass(frozen=True)
@@ -238,10 +237,10 @@ def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dic
         trainer = _trainer(experiment, arm, seed, folder)
         trainer.train()
         rows = _encode(experiment, trainer.encoder())
-        last = next(row for row in reversed(trainer.state.log_history) if "student_drift" in row)
+        moved = trainer.movement()
         # Where a head was trained, its own answers are a second judge.
         own = {"head_accuracy": trainer.evaluate()["eval_accuracy"]} if trainer.eval_dataset else {}
-    return _judge(experiment, *rows, labels) | {name: last[name] for name in LOGGED} | own
+    return _judge(experiment, *rows, labels) | moved | own
 
 
 def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarray) -> dict:

@@ -290,12 +290,13 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss; how far the last batch has moved, and how many dimensions it fills."""
         if "loss" in logs and self._last_batch is not None:
-            logs |= self._movement(self._last_batch)
+            logs |= self.movement()
         super().log(logs, start_time)
 
     @torch.no_grad()
-    def _movement(self, batch: dict) -> dict[str, float]:
-        model = self.student
+    def movement(self) -> dict[str, float]:
+        """How far the last batch that was trained on has moved (1 - cosine), and how many dimensions it fills."""
+        model, batch = self.student, self._last_batch
         was_training = model.training
         model.eval()
         now = self._pooled(batch)
