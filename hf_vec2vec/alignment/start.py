@@ -52,8 +52,8 @@ def cluster(rows: Tensor, num_anchors: int, seed: int) -> Tensor:
 def centroids(rows: Tensor, labels: Tensor, num_anchors: int) -> Tensor:
     """Mean of each cluster: `(num_anchors, d)`."""
     # Summed on the CPU: a GPU adds in another order each time, and the search that starts here would end elsewhere.
-    summed = torch.zeros(num_anchors, rows.shape[1], dtype=rows.dtype).index_add_(0, labels.cpu(), rows.cpu()).to(rows.device)
-    return summed / torch.bincount(labels, minlength=num_anchors).clamp_min(1)[:, None]
+    sums = torch.zeros(num_anchors, rows.shape[1], dtype=rows.dtype).index_add_(0, labels.cpu(), rows.cpu())
+    return sums.to(rows.device) / torch.bincount(labels, minlength=num_anchors).clamp_min(1)[:, None]
 
 
 def gram(anchors: Tensor) -> Tensor:
