@@ -40,6 +40,19 @@ def test_fresh_model_equals_its_alignment():
     torch.testing.assert_close(model.translate(y, source="b", target="a"), back, rtol=0, atol=1e-5)
 
 
+def test_networks_that_yield_zeros_are_passed_over_until_they_are_trained(tiny_model):
+    rows = torch.randn(5, 6)
+    with torch.enable_grad():
+        computed = tiny_model({"a": rows}).translations["a", "b"].detach()
+    seen = []
+    tiny_model.backbone.hidden.register_forward_hook(lambda *_: seen.append("backbone"))
+    torch.testing.assert_close(tiny_model.translate(rows, source="a", target="b"), computed)
+    assert not seen
+    tiny_model.backbone.output.bias.data[0] = 1.0
+    assert not torch.allclose(tiny_model.translate(rows, source="a", target="b"), computed)
+    assert seen == ["backbone"]
+
+
 def test_fresh_model_reconstructs_exactly_and_gives_counterparts_one_latent():
     rotation = random_rotation(4, 4)
     alignment = dataclasses.replace(
