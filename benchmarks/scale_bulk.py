@@ -120,13 +120,15 @@ def _against(bar: str, limit: str, pairs: list[tuple[float, float]], name: str) 
 
 
 def worker(store: str, model: str, output: str, dtype: str, shard_rows: str) -> None:
-    """Translate, in this process or as one of several; print rows, seconds and the highest memory."""
+    """Translate, in this process or as one of several; print rows, seconds, cores that were busy and the highest memory."""
     translator = Vec2VecModel.from_pretrained(model)
     more = {"dtype": dtype, "shard_rows": int(shard_rows), "output_format": "npy"}
+    started = time.process_time()
     done = translate_store(translator, store, output, **ENDS, **more, progress=False)
+    cores = (time.process_time() - started) / done.seconds
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-    found = json.dumps({"rows": done.rows, "seconds": done.seconds, "peak": peak})
+    found = json.dumps({"rows": done.rows, "seconds": done.seconds, "cores": cores, "peak": peak})
     os.write(1, f"DONE {found}\n".encode())  # at once: another process writes to the same pipe
 
 
@@ -173,17 +175,18 @@ def two_processes(folder: Path, quick: bool) -> list[dict]:
         shutil.rmtree(folder / "model", ignore_errors=True)
         translator.save_pretrained(folder / "model")
         write_store(folder / "store.fbin", 100_000 if quick else rows)
-        rates = []
+        rates, cores = [], []  # one process reads and writes in threads of its own: it takes more than one core already
         for count in (1, 2):
             done = start(folder, folder / "store.fbin", "float16", count, threads=1, shard_rows=1 << 13)
             rates.append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
+            cores.append(sum(d["cores"] for d in done))
         (folder / "store.fbin").unlink()
-        one, two = rates
+        (one, two), (few, many) = rates, cores
         results.append(
             {
                 "bar": f"bulk, two processes against one, {name}, a thread each",
                 "limit": "≥ 1.6 ×",
-                "measured": f"{two / one:.2f} × ({two:,.0f} and {one:,.0f} a second)",
+                "measured": f"{two / one:.2f} × ({two:,.0f} and {one:,.0f} a second, on {many:.1f} and {few:.1f} cores)",
                 "met": two >= 1.6 * one,
             }
         )
