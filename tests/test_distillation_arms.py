@@ -43,6 +43,7 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     names = [row["arm"] for row in rows]
     assert names[:3] == ["frozen student", "teacher", "ours"]
     assert {"shuffled teacher", "random isometry", "student + noise", "self", "learned projection", "Gram loss"} < set(names)
+    assert "ours + Gram loss" in names
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == len(names) - 2
     kept = files[3].stat().st_mtime_ns

@@ -101,8 +101,8 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
         leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
         control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
         fitted on the training texts themselves; a projection that is learned with the student; the Gram loss, which needs
-        no translation; the task loss alone; universal logit distillation with the language-modelling loss, as published,
-        between language models.
+        no translation, alone and beside the first translator; the task loss alone; universal logit distillation with the
+        language-modelling loss, as published, between language models.
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
@@ -130,6 +130,7 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
         LEARNED: Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
         "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
+        "ours + Gram loss": Arm(teacher, experiment.teacher_space, {"gram_weight": 1.0}),
         TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
         **({"sorted logits (ULD)": Arm(None, experiment.teacher_space, logits)} if experiment.teacher_lm else {}),
     }
