@@ -20,6 +20,7 @@ import torch
 
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
+from hf_vec2vec.bulk.run import CPU_ROWS
 from hf_vec2vec.merging import merge
 from hf_vec2vec.modeling_vec2vec import LinearPlusMLP
 
@@ -69,7 +70,7 @@ def bare_numpy(path: Path, output: Path, weight: np.ndarray) -> float:
 @torch.inference_mode()
 def bare_torch(network: torch.nn.Module, rows: int) -> float:
     """Rows a second of some layers on a batch that lies in memory."""
-    batch = torch.randn(2048, SOURCE)  # its layers' outputs are small enough for memory that was used before
+    batch = torch.randn(CPU_ROWS, SOURCE)  # its layers' outputs are small enough for memory that was used before
     network(batch)
     started = time.perf_counter()
     for _ in range(rows // len(batch)):

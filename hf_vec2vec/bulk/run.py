@@ -24,7 +24,7 @@ from .readers import VectorFile
 from .streams import VectorStream
 from .writers import Layout, ShardWriter, suffix_of
 
-CPU_ROWS = 2048  # that a CPU multiplies at a time: what comes between is small enough for memory that was used before
+CPU_ROWS = 1024  # that a CPU multiplies at a time: what comes between is small, and takes memory that was used before
 InvalidRows = Literal["stop", "drop", "mark"]
 
 
