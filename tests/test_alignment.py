@@ -70,7 +70,7 @@ def _thin(rows):
         (lambda x: x.repeat(2, 1), 1000, 0.95),  # every row twice
         (lambda x: torch.cat([x, torch.ones(len(x), 3)], dim=1), 2000, 0.95),  # constant columns
         (lambda x: x * torch.linspace(0.6, 1.4, 24) @ random_rotation(24, 24, seed=3), 2000, 0.95),  # linear, no rotation
-        (_thin, 300, 0.5),  # few rows tell less
+        (_thin, 390, 0.5),  # with 300 rows one seed in five fails, and which one depends on the processor
     ],
     ids=["duplicates", "constant columns", "linear copy", "dimensions above rows"],
 )
