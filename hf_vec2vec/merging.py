@@ -44,8 +44,8 @@ class GroupedLinear(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         self.bias = nn.Parameter(affine.bias.float(), requires_grad=False)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        result = nn.functional.linear(features[0], self.weights[0], self.bias)
+    def forward(self, features: list[Tensor], out: Tensor | None = None) -> Tensor:
+        result = torch.addmm(self.bias, features[0], self.weights[0].T, out=out)
         for rows, weight in zip(features[1:], self.weights[1:], strict=True):
             result.addmm_(rows, weight.T)
         return result
@@ -70,12 +70,12 @@ class MergedTranslation(nn.Module):
         """Whether the whole translation is one matrix and a bias."""
         return not len(self.first)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """`(n, d_source)` to `(n, d_target)`."""
+    def forward(self, embeddings: Tensor, out: Tensor | None = None) -> Tensor:
+        """`(n, d_source)` to `(n, d_target)`, into the memory `out` if it is given."""
         features = [embeddings]
         for first, rest in zip(self.first, self.rest, strict=True):
             features.append(rest(first(features)))
-        return self.output(features)
+        return self.output(features, out)
 
 
 class WholeTranslation(nn.Module):
@@ -90,10 +90,11 @@ class WholeTranslation(nn.Module):
         self.target = model.normalizers[target]
         self.eval()
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """`(n, d_source)` to `(n, d_target)`."""
+    def forward(self, embeddings: Tensor, out: Tensor | None = None) -> Tensor:
+        """`(n, d_source)` to `(n, d_target)`, into the memory `out` if it is given."""
         rows = self.source(embeddings.to(self.source.mean.dtype))
-        return self.target.inverse(self.network(rows)).float()
+        translated = self.target.inverse(self.network(rows)).float()
+        return translated if out is None else out.copy_(translated)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import random
+import time
 import warnings
 
 import numpy as np
@@ -16,6 +18,7 @@ from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.bulk.manifest import checksum, locked
 from hf_vec2vec.bulk.readers import open_files
+from hf_vec2vec.bulk.run import Run
 from hf_vec2vec.bulk.writers import HashedFile
 
 ENDS = {"source": "a", "target": "b"}
@@ -212,6 +215,60 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(model, tmp_path, kill, 
         assert contents(output) == contents(tmp_path / "whole")
         writes += 4 if output_format == "npy" else 23
     assert writes > 12
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("slow", ["reading", "translating", "writing"])
+def test_no_block_is_overwritten_while_it_is_needed_whatever_is_slow(model, tmp_path, monkeypatch, slow):
+    owner, name = {"translating": (Run, "_translate"), "writing": (HashedFile, "write"), "reading": (Run, "_blocks")}[slow]
+    original, draw = getattr(owner, name), random.Random(0)
+
+    def delayed(self, *arguments):
+        if slow != "reading":
+            time.sleep(draw.uniform(0, 0.004))
+            return original(self, *arguments)
+        return (time.sleep(draw.uniform(0, 0.004)) or item for item in original(self, *arguments))
+
+    monkeypatch.setattr(owner, name, delayed)
+    rows = vectors_of(600)
+    np.save(tmp_path / "x.npy", rows)
+    translate_store(model, tmp_path / "x.npy", tmp_path / "out", output_format="npy", **SMALL | {"batch_size": 4})
+    np.testing.assert_allclose(read_output(tmp_path / "out"), expected(model, rows), atol=1e-5)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_are_given_back_and_bytes_do_not_depend_on_their_number(model, tmp_path):
+    np.save(tmp_path / "x.npy", vectors_of(200))
+    translate_store(model, tmp_path / "x.npy", tmp_path / "three", output_format="npy", **SMALL)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    translate_store(model, tmp_path / "x.npy", tmp_path / "one", output_format="npy", **SMALL)
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_of_several_bad_rows_the_first_is_named_whichever_thread_finds_its_own_first(model, tmp_path, monkeypatch):
+    original = Run._translate
+
+    def delayed(self, name, block, room):
+        time.sleep(0.03 if block.first == 64 else 0)
+        return original(self, name, block, room)
+
+    monkeypatch.setattr(Run, "_translate", delayed)
+    rows = vectors_of(200)
+    rows[[70, 85, 100]] = np.nan
+    np.save(tmp_path / "x.npy", rows)
+    with pytest.raises(ValueError, match="row 70:"):
+        translate_store(model, tmp_path / "x.npy", tmp_path / "out", output_format="npy", **SMALL)
+    assert torch.get_num_threads() == 3
 
 
 def test_a_run_that_was_killed_before_its_manifest_is_begun_anew(model, tmp_path):

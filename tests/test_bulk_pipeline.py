@@ -1,16 +1,16 @@
 import numpy as np
 import torch
 
-from hf_vec2vec.bulk.pipeline import IN_FLIGHT, Room
+from hf_vec2vec.bulk.pipeline import Room
 from hf_vec2vec.bulk.readers import open_files
 
 
 def test_room_is_used_in_turn_and_grows_where_a_block_needs_more():
-    room = Room()
-    blocks = [room.take(3, 4, torch.float32) for _ in range(IN_FLIGHT)]
+    room = Room(4)
+    blocks = [room.take(3, 4, torch.float32) for _ in range(4)]
     for number, block in enumerate(blocks):
         block.fill_(number)
-    assert [block.unique().tolist() for block in blocks] == [[number] for number in range(IN_FLIGHT)]
+    assert [block.unique().tolist() for block in blocks] == [[number] for number in range(4)]
     again = room.take(6, 4, torch.float16)
     assert (again.shape, again.data_ptr()) == ((6, 4), blocks[0].data_ptr())
     assert room.take(100, 4, torch.float32).shape == (100, 4)
@@ -22,11 +22,11 @@ def test_all_parts_of_all_files_are_read_into_the_same_memory(tmp_path):
     rows = np.arange(120, dtype=np.float32).reshape(60, 2)
     for k in range(2):
         np.save(tmp_path / f"{k}.npy", rows[30 * k : 30 * k + 30])
-    room, places, found = Room(), set(), []
+    room, places, found = Room(4), set(), []
     for file in open_files(tmp_path):
         for part in file.parts(shard_rows=10):
             for block in file.read(*part, 5, False, room):
                 places.add(block.rows.data_ptr())
                 found.append(block.rows.clone())
-    assert len(places) == IN_FLIGHT
+    assert len(places) == 4
     assert torch.equal(torch.cat(found), torch.from_numpy(rows))

@@ -1,27 +1,32 @@
-"""Read ahead, and write behind, in threads: disks work while matrices are multiplied."""
+"""Read ahead, compute on every core, and write behind, in threads: disks work while matrices are multiplied."""
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 WAIT = 0.2  # seconds between two looks at whether the other side is still there
-DEPTH = 2  # items that may wait; memory is a multiple of it
-IN_FLIGHT = DEPTH + 2  # and one that is being made, one that is being used: so many buffers, used in turn, are enough
+DEPTH = 2  # items that may wait, beside one for each worker; memory is a multiple of it
+
+
+def in_flight(workers: int) -> int:
+    """Blocks between disk and disk: being read, waiting, handed over, with a worker or waiting for the writer, written."""
+    return 1 + DEPTH + 1 + (DEPTH - 1 + workers) + 1
 
 
 class Room:
-    """Memory for blocks, used in turn. Fresh memory costs as much as multiplying, and the holes that it leaves add up."""
+    """Memory for `count` blocks, used in turn. Fresh memory costs as much as multiplying, and the holes it leaves add up."""
 
-    def __init__(self):
-        self.pieces = deque(torch.empty(0, dtype=torch.uint8) for _ in range(IN_FLIGHT))
+    def __init__(self, count: int):
+        self.pieces = deque(torch.empty(0, dtype=torch.uint8) for _ in range(count))
 
     def take(self, rows: int, dim: int, dtype: torch.dtype) -> Tensor:
-        """A block `(rows, dim)` of what stood there before, to be used until `IN_FLIGHT` more have been taken."""
+        """A block `(rows, dim)` of what stood there before, to be used until `count` more have been taken."""
         size, piece = rows * dim * dtype.itemsize, self.pieces.popleft()
         piece = piece if len(piece) >= size else torch.empty(size, dtype=torch.uint8)
         self.pieces.append(piece)
@@ -75,12 +80,29 @@ def read_ahead(items: Iterable) -> Iterator[Iterator]:
 
 
 @contextmanager
-def write_behind(write: Callable) -> Iterator[Callable]:
+def compute(workers: int, *, on_cpu: bool) -> Iterator[ThreadPoolExecutor]:
+    """Threads that work on blocks at the same time.
+
+    On a CPU each multiplies on its own: threads that share one product wait for each other, all the more while reading and
+    writing take one of their cores.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads if on_cpu else None, initargs=(1,) * on_cpu)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if on_cpu:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def write_behind(write: Callable, workers: int) -> Iterator[Callable]:
     """A function that hands an item over to a thread that calls `write` on it, in order.
 
     An error of `write` is raised at the next item, or at the end; items behind it are dropped.
     """
-    waiting, failed = queue.Queue(DEPTH), []
+    waiting, failed = queue.Queue(DEPTH - 1 + workers), []
 
     def work() -> None:
         while not isinstance(item := waiting.get(), _End):

@@ -3,12 +3,12 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,13 @@ from .columns import Block
 from .dtypes import DTYPES, Values, convert
 from .finish import dataset_files
 from .manifest import Manifest, locked, same_job
-from .pipeline import Room, read_ahead, write_behind
+from .pipeline import Room, compute, in_flight, read_ahead, write_behind
 from .processes import Processes
 from .readers import VectorFile
 from .streams import VectorStream
 from .writers import Layout, ShardWriter, suffix_of
 
-CPU_ROWS = 1024  # that a CPU multiplies at a time: what comes between is small, and takes memory that was used before
+CPU_ROWS = 1024  # that a core multiplies at a time: what comes between is small, and takes memory that was used before
 InvalidRows = Literal["stop", "drop", "mark"]
 
 
@@ -102,7 +102,16 @@ class Run:
     progress: bool
     summary: Summary = field(default_factory=Summary)
     warned: bool = False
-    room: Room = field(default_factory=Room)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether vectors are translated where they are read."""
+        return self.processes.device.type == "cpu"
+
+    @property
+    def workers(self) -> int:
+        """Threads that translate."""
+        return torch.get_num_threads() if self.on_cpu else 1
 
     def into_folder(self, output: Path, job: dict, overwrite: bool, verify: bool) -> Summary:
         """A folder of shards."""
@@ -167,11 +176,22 @@ class Run:
         shown = self.progress and self.processes.index == 0
         bar = tqdm(total=total, unit=" vectors", unit_scale=True, desc=f"translate{several}", disable=not shown)
         self.network.to(self.processes.device)
+        workers = self.workers
+        read, written = Room(in_flight(workers)), Room(in_flight(workers))
         try:
-            with bar, read_ahead(self._blocks(parts)) as blocks, write_behind(writing.take) as put:
+            with (
+                bar,
+                read_ahead(self._blocks(parts, read)) as blocks,
+                compute(workers, on_cpu=self.on_cpu) as pool,
+                write_behind(writing.take, workers) as put,
+            ):
                 for part, block in blocks:
-                    put((part, None if block is None else self._translate(part.name, block)))
-                    bar.update(0 if block is None else len(block.rows))
+                    if block is None:
+                        put((part, None))
+                        continue
+                    room = written.take(len(block.rows), self.layout.dim, DTYPES[self.layout.dtype])
+                    put((part, pool.submit(self._translate, part.name, block, room)))
+                    bar.update(len(block.rows))
             writing.end()
         finally:
             writing.abandon()
@@ -189,9 +209,9 @@ class Run:
         ]
         return [part for part in parts if part[0].key not in records][index::count]
 
-    def _blocks(self, parts: list[tuple]) -> Iterator[tuple[Part, Block | None]]:
+    def _blocks(self, parts: list[tuple], room: Room) -> Iterator[tuple[Part, Block | None]]:
         """Blocks of all parts; behind each part, `None`."""
-        others, room = self.layout.columns is not None, Room()
+        others = self.layout.columns is not None
         for part, piece, *where in parts:
             if isinstance(piece, VectorStream):
                 yield from self._blocks_of_stream(piece, *where)
@@ -217,14 +237,9 @@ class Run:
             part.state, part.next_row = reader.state, reader.row
             yield part, None
 
-    def _multiply(self, rows: Tensor, out: Tensor) -> Tensor:
-        """A linear translation into the memory that will be written: by NumPy, which measured faster than `addmm` here."""
-        weight, bias = self.network.output.weights[0].numpy().T, self.network.output.bias.numpy()
-        np.add(np.matmul(rows.numpy(), weight, out=out.numpy()), bias, out=out.numpy())
-        return out
-
     @torch.inference_mode()
-    def _translate(self, name: str, block: Block) -> Translated:
+    def _translate(self, name: str, block: Block, room: Tensor) -> Translated:
+        """A block, into `room`, or as much of it as is needed."""
         rows = block.rows.to(self.processes.device).float()
         invalid, others, ranges = _invalid(rows), block.others, []
         if invalid is not None:
@@ -242,13 +257,12 @@ class Run:
             self.warned = True
             self.warn(rows)
         scales = torch.empty(len(rows)) if self.layout.dtype == "int8" else None
-        values = Values(self.room.take(len(rows), self.layout.dim, DTYPES[self.layout.dtype]), scales)
-        on_cpu = rows.device.type == "cpu"
-        direct = self.network.linear and self.layout.dtype == "float32" and on_cpu
-        step = CPU_ROWS if on_cpu and not direct else self.batch_size
+        values = Values(room[: len(rows)], scales)
+        direct = self.on_cpu and self.layout.dtype == "float32"
+        step = CPU_ROWS if self.on_cpu else self.batch_size
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            translated = self._multiply(rows[part], values.rows[part]) if direct else self.network(rows[part])
+            translated = self.network(rows[part], values.rows[part] if direct else None)
             if invalid is not None and self.invalid_rows == "mark":
                 translated[invalid[part]] = torch.nan
             if direct:
@@ -274,11 +288,11 @@ class SingleFile:
     def __init__(self, run: Run, output: Path, rows: int | None):
         self.run, self.writer = run, run.layout.open(output, rows)
 
-    def take(self, item: tuple[Part, Translated | None]) -> None:
+    def take(self, item: tuple[Part, Future[Translated] | None]) -> None:
         """Append a block."""
         _, block = item
         if block is not None:
-            _write(self.writer, block, self.run.summary)
+            _write(self.writer, block.result(), self.run.summary)
 
     def end(self) -> None:
         """Put the file into place."""
@@ -298,7 +312,7 @@ class ShardsInFolder:
         self.run, self.manifest, self.writer = run, manifest, None
         self.suffix = suffix_of(run.layout.kind, run.layout.dtype)
 
-    def take(self, item: tuple[Part, Translated | None]) -> None:
+    def take(self, item: tuple[Part, Future[Translated] | None]) -> None:
         """Append a block to its shard, or complete the shard."""
         part, block = item
         if self.writer is None:
@@ -307,8 +321,9 @@ class ShardsInFolder:
             )
             self.first, self.invalid = None, []
         if block is not None:
-            _write(self.writer, block, self.run.summary)
-            self.invalid += block.invalid
+            translated = block.result()
+            _write(self.writer, translated, self.run.summary)
+            self.invalid += translated.invalid
             return
         record = {"key": part.key, **self.writer.commit(), "input": part.name, "invalid": self.invalid}
         self.writer = None
