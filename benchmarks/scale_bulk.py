@@ -178,19 +178,24 @@ def two_processes(folder: Path, quick: bool) -> list[dict]:
         shutil.rmtree(folder / "model", ignore_errors=True)
         translator.save_pretrained(folder / "model")
         write_store(folder / "store.fbin", 100_000 if quick else rows)
-        rates, cores = [], []  # one process reads and writes in threads of its own: it takes more than one core already
-        for count in (1, 2):
+        rates, cores = {1: [], 2: []}, {1: [], 2: []}  # one process reads and writes in threads of its own: over one core
+        for count in (1, 2) * (1 if quick else 3):
             done = start(folder, folder / "store.fbin", "float16", count, threads=1, shard_rows=1 << 13)
-            rates.append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
-            cores.append(sum(d["cores"] for d in done))
+            rates[count].append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
+            cores[count].append(sum(d["cores"] for d in done))
         (folder / "store.fbin").unlink()
-        (one, two), (few, many) = rates, cores
+        ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+        ratio, (one, two), (few, many) = (
+            statistics.median(ratios),
+            *(map(statistics.median, f.values()) for f in (rates, cores)),
+        )
+        seen = f"({two:,.0f} and {one:,.0f} a second, on {many:.1f} and {few:.1f} cores)"
         results.append(
             {
                 "bar": f"bulk, two processes against one, {name}, a thread each",
                 "limit": "≥ 1.6 ×",
-                "measured": f"{two / one:.2f} × ({two:,.0f} and {one:,.0f} a second, on {many:.1f} and {few:.1f} cores)",
-                "met": two >= 1.6 * one,
+                "measured": f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) × {seen}",
+                "met": ratio >= 1.6,
             }
         )
     return results
@@ -205,7 +210,7 @@ def kills(folder: Path, quick: bool) -> dict:
     """Kill −9 at random moments, go on, compare every byte."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     residual_translator().save_pretrained(folder / "model")
-    write_store(folder / "store.fbin", 8_000)
+    write_store(folder / "store.fbin", 60_000)  # so that most of the time is translating
     context = multiprocessing.get_context("forkserver")  # imports once, so that kills fall into the work
     context.set_forkserver_preload(["hf_vec2vec.bulk", "hf_vec2vec.modeling_vec2vec"])
     kinds = [("npy", "float32"), ("arrow", "float16"), ("parquet", "int8"), ("safetensors", "bfloat16"), ("fbin", "int8")]
@@ -213,7 +218,7 @@ def kills(folder: Path, quick: bool) -> dict:
     truths: dict[str, tuple[dict, float]] = {}
     for trial in range(trials):
         output_format, dtype = kinds[trial % len(kinds)]
-        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 512, "batch_size": 128}
+        more = {"output_format": output_format, "dtype": dtype, "shard_rows": 4096, "batch_size": 128}
         arguments = (str(folder / "store.fbin"), str(folder / "model"), str(folder / "out"), more)
 
         def run(kill_after: float | None = None, arguments=arguments) -> tuple[float, int]:
