@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+import torch
+
 from .distill import run_distill
 from .embedding import run_embed
 from .evaluation import run_evaluate, run_report
@@ -63,4 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"hf-vec2vec {command}: {error}", file=sys.stderr)
         return 2
+    if torch.distributed.is_initialized():  # several processes: NCCL complains if it is not told that they are done
+        torch.distributed.destroy_process_group()
     return 0
