@@ -108,7 +108,7 @@ def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # no
 
 def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):  # noqa: F811
     output, task = project / "classifier", project / "task.jsonl"
-    head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 60, "--learning_rate", 0.02]
+    head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 80, "--learning_rate", 0.01]
     assert run(project, folders, "--task", task, *head, "--output_dir", output) == 0
     assert json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == folders["bert"]
     assert main(["evaluate", str(output), "--task", str(task), "--json", str(project / "figures.json")]) == 0
