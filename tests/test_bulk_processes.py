@@ -55,6 +55,26 @@ def test_two_processes_make_what_one_makes(folder, streamed):
     assert "shards were there already" in run(command(folder, two, *given)).stdout
 
 
+SCRIPT = """
+import atexit, sys, torch
+atexit.register(lambda: print("in a group at the end:", torch.distributed.is_initialized()))
+from hf_vec2vec import Vec2VecModel
+from hf_vec2vec.bulk import translate_store
+model = Vec2VecModel.from_pretrained(sys.argv[1])
+translate_store(model, sys.argv[2], sys.argv[3], source="a", target="b", shard_rows=64, progress=False)
+assert torch.distributed.is_initialized()
+"""
+
+
+def test_a_script_of_several_processes_leaves_their_group(folder):
+    """One in dozens was aborted at its end."""
+    (folder / "script.py").write_text(SCRIPT)
+    words = [*LAUNCH[:-2], folder / "script.py", folder / "model", folder / "store", folder / "scripted"]
+    done = run([sys.executable, *map(str, words)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("in a group at the end: False") == 2
+
+
 def test_an_error_of_one_process_ends_all(folder):
     bad = np.ones((1000, 6), np.float32)
     bad[700] = np.nan

@@ -1,5 +1,6 @@
 """Several processes that share a job, under `accelerate launch` or torchrun."""
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,6 +8,12 @@ from datetime import timedelta
 import torch
 
 PATIENCE = timedelta(days=30)  # a process may wait so long for the others' shards
+
+
+def leave_group() -> None:
+    """End what connects the processes, if anything does. Else its threads abort one in dozens of processes at their end."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Processes:
@@ -20,6 +27,8 @@ class Processes:
         if self.count > 1:
             from accelerate import PartialState
 
+            if not torch.distributed.is_initialized():
+                atexit.register(leave_group)
             state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # gloo where there is no GPU
             self.index, self.device = state.process_index, state.device
         else:

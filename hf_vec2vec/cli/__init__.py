@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-import torch
-
+from ..bulk.processes import leave_group
 from .distill import run_distill
 from .embedding import run_embed
 from .evaluation import run_evaluate, run_report
@@ -65,6 +64,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"hf-vec2vec {command}: {error}", file=sys.stderr)
         return 2
-    if torch.distributed.is_initialized():  # several processes: NCCL complains if it is not told that they are done
-        torch.distributed.destroy_process_group()
+    leave_group()
     return 0
