@@ -72,6 +72,9 @@ def translate_store(
     and under `accelerate launch` each process takes its share of the shards. With a suffix it is one file, which appears
     when it is complete, and not before. Rows keep their order; Parquet and Arrow keep the other columns.
 
+    On a CPU each of torch's threads (`torch.get_num_threads()`) translates blocks of its own; their number is 1 meanwhile,
+    for whatever else this process does with torch.
+
     Args:
         model: the translator.
         data: a file, a folder of files, a saved data set (see `readers.FORMATS`), or a streamed data set.
