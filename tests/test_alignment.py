@@ -341,6 +341,19 @@ def test_anchors_align_what_has_no_shape():
     assert cosines[1] > 0.9
 
 
+def test_a_guess_of_ones_own_is_tried_where_chance_finds_none():
+    rotation, few = random_rotation(24, 32), {"num_starts": 1, "num_anchors": 3, "steps": 10, "back_translation_rounds": 0}
+    a, b, held_out = make_cloud(600, seed=2), make_cloud(600, seed=3) @ rotation, make_cloud(200, seed=4)
+    cosines = []
+    for guess in (None, rotation):
+        found = align(a, b, guess=guess, seed=0, progress=False, **few).rotation
+        cosines.append(torch.nn.functional.cosine_similarity(held_out @ found, held_out @ rotation).mean().item())
+    assert cosines[0] < 0.3
+    assert cosines[1] > 0.9
+    with pytest.raises(ValueError, match=r"`guess` has the shape \(32, 24\); between these spaces it must be \(24, 32\)"):
+        align(a, b, guess=rotation.T, **few)
+
+
 def test_anchors_of_unequal_number_or_dimension_are_refused():
     rows = make_cloud(200)
     with pytest.raises(ValueError, match="`anchors` are 5 and 4 rows"):

@@ -88,6 +88,7 @@ def align(
     source_name: str = "source",
     target_name: str = "target",
     anchors: tuple[Tensor, Tensor] | None = None,
+    guess: Tensor | None = None,
     standardize: bool | Literal["auto"] = "auto",
     num_starts: int = 24,
     num_anchors: int = 25,
@@ -114,6 +115,8 @@ def align(
         target_name: the same.
         anchors: known pairs, raw vectors `(p, d_a)` and `(p, d_b)`, if there are any: row i of both is the same text. They
             guide every stage; more of them count more.
+        guess: a rotation `(d_a, d_b)` to try beside those that are guessed, in normalised coordinates: of other rows of the
+            same two spaces, or by way of a third space, from `synchronize`, where the direct way is too far.
         standardize: see `fit_statistics`.
         num_starts: guesses, at most: easy pairs are settled by the first few.
         num_anchors: clusters a side and guess.
@@ -167,6 +170,8 @@ def align(
                 "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
                 stacklevel=2,
             )
+    if guess is not None and guess.shape != (wanted := (x.shape[1], y.shape[1])):
+        raise ValueError(f"`guess` has the shape {tuple(guess.shape)}; between these spaces it must be {wanted}.")
     known, unit_known, known_backward = None, None, None
     if anchors is not None:
         known = _normalised_anchors(anchors, statistics)
@@ -184,6 +189,7 @@ def align(
             num_anchors=num_anchors,
             steps=steps,
             anchors=unit_known,
+            guess=guess,
             **options,
         )
         bar.update(search_steps(num_starts, steps) - bar.n)  # waves that were not needed

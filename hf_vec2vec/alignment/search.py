@@ -60,6 +60,7 @@ def find_rotation(
     steps: int,
     generator: torch.Generator,
     anchors: Anchors | None = None,
+    guess: Tensor | None = None,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
@@ -75,6 +76,7 @@ def find_rotation(
         steps: of the last refinement.
         generator: source of randomness, on the CPU.
         anchors: known pairs, norm 1. They guide guesses and steps, and their own rotation is a guess, too.
+        guess: `(d_a, d_b)`, a rotation to try beside the others.
         progress: called with the number of steps done.
     """
     held_out = min(HELD_OUT, len(source) // 5, len(target) // 5)
@@ -112,6 +114,8 @@ def find_rotation(
         )
         if anchors is not None and not first:
             candidates[0] = polar_factor(anchors.source.T @ anchors.target)
+        if guess is not None and not first:
+            candidates[-1] = guess
         wave = (refine(rotation, FIRST_STEPS, COARSE) for rotation in candidates)
         wave = sorted(((score(rotation), rotation) for rotation in wave), key=itemgetter(0), reverse=True)
         start_scores += [value for value, _ in wave]
