@@ -3,9 +3,9 @@
     python benchmarks/synchronization.py --space minilm=minilm l3=l3 mpnet=mpnet --output_dir results
 
 Row i of every file is the same text; each space trains on a slice of its own, so that no two share a text. For every pair
-the table has the rotation that was fitted to it, the one that `synchronize` makes of all pairs, the one that it makes of all pairs
-but this, and what `align` makes of that one as a guess. All maps are rotations, before back-translation, so that only the way
-they were found differs.
+the table has the rotation that was fitted to it, the one that `synchronize` makes of all pairs, the one that it makes of
+all pairs but this, and what `align` makes of that one as a guess. All maps are rotations, before back-translation, so that
+only the way they were found differs.
 """
 
 import itertools
