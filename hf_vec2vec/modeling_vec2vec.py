@@ -348,8 +348,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             if alignment.report and alignment.report.verdict == "not aligned" and not allow_not_aligned:
                 raise ValueError(
                     f"`alignments`: {a!r} and {b!r} are {alignment.report}. A model made of it would translate into noise. "
-                    "Give more rows, text of one kind on both sides, or a few known pairs (`anchors`); or pass "
-                    "`allow_not_aligned=True` (--allow_not_aligned)."
+                    "Give more rows, text of one kind on both sides, a few known pairs (`anchors`), or a way through a "
+                    "third space (`guess`); or pass `allow_not_aligned=True` (--allow_not_aligned)."
                 )
             maps[a, b], maps[b, a] = alignment.source_to_target, alignment.target_to_source
             for name, found in ((a, alignment.source_statistics), (b, alignment.target_statistics)):
