@@ -56,8 +56,8 @@ def test_two_processes_make_what_one_makes(folder, streamed):
 
 
 SCRIPT = """
-import atexit, sys, torch
-atexit.register(lambda: print("in a group at the end:", torch.distributed.is_initialized()))
+import atexit, os, sys, torch
+atexit.register(lambda: os.write(1, f"in a group at the end: {torch.distributed.is_initialized()}\\n".encode()))  # at once
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 model = Vec2VecModel.from_pretrained(sys.argv[1])
