@@ -107,8 +107,8 @@ def rates(folder: Path, quick: bool) -> list[dict]:
     store, model = folder / "residual.fbin", residual_translator()
     write_store(store, 50_000 if quick else 200_000)
     network = merge(model, **ENDS)
-    batches = 30_000 if quick else 200_000
-    pairs = [(bulk(model, store, folder / "out"), bare_torch(network, batches)) for _ in range(repeats)]
+    rows = 30_000 if quick else 200_000
+    pairs = [(bulk(model, store, folder / "out"), bare_torch(network, rows)) for _ in range(repeats)]
     results.append(_against("bulk, residual, float32 384→768", "≥ 0.8 × its layers in bare torch", pairs, "torch"))
     store.unlink()
     return results
