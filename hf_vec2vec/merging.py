@@ -39,7 +39,7 @@ class GroupedLinear(nn.Module):
 
     def __init__(self, affine: Affine):
         super().__init__()
-        # `(d, width)`: the layout of `nn.Linear`, which multiplies fastest.
+        # `(d, width)`: the layout of `nn.Linear`.
         weights = (w.T.float().contiguous() for w in affine.weights)
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         self.bias = nn.Parameter(affine.bias.float(), requires_grad=False)
