@@ -58,6 +58,7 @@ def write_store(path: Path, rows: int) -> None:
 
 def bare_numpy(path: Path, output: Path, weight: np.ndarray) -> float:
     """Rows a second of read, multiply, write, and nothing else."""
+    os.sync()
     started = time.perf_counter()
     count, dim = np.fromfile(path, "<u4", 2)
     rows = np.memmap(path, np.float32, "r", 8, (int(count), int(dim)))
@@ -80,6 +81,7 @@ def bare_torch(network: torch.nn.Module, rows: int) -> float:
 
 def bulk(model: Vec2VecModel, path: Path, output: Path, **more) -> float:
     """Rows a second of `translate_store` into shards, which are deleted."""
+    os.sync()
     done = translate_store(model, path, output, **ENDS, output_format="npy", progress=False, **more)
     shutil.rmtree(output)
     return done.rows / done.seconds
@@ -105,7 +107,7 @@ def rates(folder: Path, quick: bool) -> list[dict]:
     results.append(_against("bulk, linear, float32 384→768", "≥ 0.8 × bare NumPy", pairs, "NumPy"))
     store.unlink()
     store, model = folder / "residual.fbin", residual_translator()
-    write_store(store, 50_000 if quick else 200_000)
+    write_store(store, 50_000 if quick else 400_000)
     network = merge(model, **ENDS)
     rows = 30_000 if quick else 200_000
     pairs = [(bulk(model, store, folder / "out"), bare_torch(network, rows)) for _ in range(repeats)]
@@ -185,13 +187,14 @@ def two_processes(folder: Path, quick: bool) -> list[dict]:
     In the second case one process has more than half of two cores already, for it reads and writes in other threads.
     """
     results = []
-    for name, translator, rows in (("linear", linear_translator(), 1_000_000), ("residual", residual_translator(), 200_000)):
+    for name, translator, rows in (("linear", linear_translator(), 1_000_000), ("residual", residual_translator(), 400_000)):
         shutil.rmtree(folder / "model", ignore_errors=True)
         translator.save_pretrained(folder / "model")
         write_store(folder / "store.fbin", 100_000 if quick else rows)
         for own_core in (True, False):
             rates, cores = {1: [], 2: []}, {1: [], 2: []}
             for count in (1, 2) * (1 if quick else 5):
+                os.sync()  # else a run pays for what the one before has left to be written
                 done = start(folder, folder / "store.fbin", "float16", count, 1, 1 << 13, own_core)
                 rates[count].append(sum(d["rows"] for d in done) / max(d["seconds"] for d in done))
                 cores[count].append(sum(d["cores"] for d in done))

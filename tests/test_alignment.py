@@ -216,16 +216,17 @@ def test_back_translation_beats_the_true_rotation(noisy_spaces):
     forward, backward = found.maps
     cosine = torch.nn.functional.cosine_similarity
     best = ridge(held_x, held_y, 0.0)
-    calibrated = ridge(found.source, found.target_estimates, 0.0)
+    calibrated = ridge(found.source[: len(x)], found.target_partners[: len(x)], 0.0)
     weights = rotation, forward, calibrated, best
     rotated, plain, freed, oracle = (cosine(held_x @ weight, held_y).mean().item() for weight in weights)
     assert rotated < plain < freed <= oracle
     assert freed > rotated + 0.5 * (oracle - rotated)
     assert cosine(held_y @ backward, held_x).mean() > rotated
     assert found.agreement > 0.5
-    # Real rows of the one side, then estimated partners of the other's; and estimates for all of them.
-    assert torch.equal(found.source[: len(x)].sort(0).values, x.sort(0).values)
-    assert found.source.shape == found.target_estimates.shape == (6000, 24)
+    # Real rows with estimated partners, then estimated ones with real partners.
+    assert found.source.shape == found.target_partners.shape == (6000, 24)
+    for rows, real in ((found.source[: len(x)], x), (found.target_partners[len(x) :], y)):
+        assert torch.equal(rows.sort(0).values, real.sort(0).values)
 
 
 def test_simulated_partners_lead_back_to_the_rows_that_they_hide(noisy_spaces):
@@ -255,7 +256,7 @@ def test_residual_learns_what_a_linear_map_cannot():
     truth = x + 2 * x.roll(1, dims=1).abs()
     truth = truth - truth.mean(0)
     weight = ridge(x, truth, 0.0)
-    more = {"hidden_dim": 200, "sharpness": 6.0, "trust": 1.0}
+    more = {"hidden_dim": 200, "sharpness": 6.0}
     network = fit_residual(x, truth, weight, torch.eye(8), generator=torch.Generator().manual_seed(0), **more)
     fresh = torch.randn(500, 8, generator=torch.Generator().manual_seed(1))
     expected = fresh + 2 * fresh.roll(1, dims=1).abs() - 2 * (2 / torch.pi) ** 0.5
@@ -265,11 +266,11 @@ def test_residual_learns_what_a_linear_map_cannot():
     torch.testing.assert_close(*lengths, rtol=0.05, atol=0)
 
 
-def test_residual_that_trusts_the_linear_map_alone_is_that_map():
+def test_residual_without_anything_to_add_is_the_linear_map():
     x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
     weight = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(0)
-    network = fit_residual(x, torch.randn(2000, 6), weight, torch.eye(8), hidden_dim=50, trust=0.0, generator=generator)
+    network = fit_residual(x, x @ weight, weight, torch.eye(8), hidden_dim=50, generator=generator)
     assert torch.nn.functional.cosine_similarity(network(x), x @ weight).mean() > 0.97
 
 

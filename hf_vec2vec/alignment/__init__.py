@@ -106,7 +106,7 @@ def align(
     2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
        lead to the same rotation (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).
-    4. Free it from being linear: prototypes are added that take rows to their estimated partners (`fit_residual`).
+    4. Free it from being linear: prototypes are added, fitted to estimated pairs (`fit_residual`).
 
     Args:
         source: `(n, d_a)`, raw vectors of the one space.
@@ -122,7 +122,7 @@ def align(
         num_anchors: clusters a side and guess.
         steps: of the last refinement of the rotation.
         back_translation_rounds: 0 keeps the rotation.
-        neighbours: that back-translation averages.
+        neighbours: that back-translation averages, and fewer and more.
         hidden_dim: prototypes; 0 keeps the map linear, which gives a higher top-1 and a lower cosine.
         seed: of everything random.
         device: where it runs; a GPU if there is one. k-means and the matching that scores guesses run on the CPU.
@@ -213,8 +213,8 @@ def align(
             bar.set_description("residual")
             t, options = translated, {"hidden_dim": hidden_dim, "generator": generator}
             residuals = (
-                fit_residual(t.source, t.target_estimates, maps[0], t.features[0], anchors=known, **options),
-                fit_residual(t.target, t.source_estimates, maps[1], t.features[1], anchors=known_backward, **options),
+                fit_residual(t.source, t.target_partners, maps[0], t.features[0], anchors=known, **options),
+                fit_residual(t.target, t.source_partners, maps[1], t.features[1], anchors=known_backward, **options),
             )
             bar.update(2)
     clock.append(time.perf_counter())

@@ -11,8 +11,8 @@ The step is one of expectation maximisation for a joint Gaussian of which only t
 the evidence that a Gaussian lacks. Nothing paired enters it, unless anchors are given.
 
 Calibrated estimates lie nearest to the truth, but also nearer to one another. Linear maps from plain rounds, without
-calibration, keep rows apart better (top-1 .995 against .991 from MiniLM-L6 to MiniLM-L3, centred cosine .696 against .718).
-So the maps that are returned are the plain ones, and what the network adds to them it learns from the estimates.
+calibration, keep rows apart better. So the maps that are returned are the plain ones. The network learns from both: real
+rows go to their estimated partners, and estimated partners go back to the real rows that they were made of.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,9 @@ class BackTranslation:
         maps: linear maps `(d_a, d_b)` and `(d_b, d_a)` from the plain rounds, which keep rows apart best.
         source: rows `(n + m, d_a)`: real ones, then estimated partners of the target's.
         target: rows `(m + n, d_b)`, in the same way.
-        source_estimates: `(m + n, d_a)`, estimated partners of `target`.
-        target_estimates: `(n + m, d_b)`, estimated partners of `source`.
+        source_partners: `(m + n, d_a)`, of `target`: estimates of real rows' partners, then the real rows whose partners
+            were estimated.
+        target_partners: `(n + m, d_b)`, of `source`, in the same way.
         features: `(d_a, r)` and `(d_b, r)`, directions in which rows of the one space are compared with rows of the other.
         agreement: cosine between the corrections that the two directions ask for in the first round. They look at other
             rows in another space; noise agrees by chance only.
@@ -46,8 +47,8 @@ class BackTranslation:
     maps: tuple[Tensor, Tensor]
     source: Tensor
     target: Tensor
-    source_estimates: Tensor
-    target_estimates: Tensor
+    source_partners: Tensor
+    target_partners: Tensor
     features: tuple[Tensor, Tensor]
     agreement: float
 
@@ -104,7 +105,7 @@ def back_translate(
         target: `(m, d_b)`, centred and scaled.
         rotation: `(d_a, d_b)`, semi-orthogonal, the map to start from.
         rounds: how many, at least 1. Each takes fresh rows if there are more than `SAMPLE`.
-        neighbours: that a guess averages.
+        neighbours: that a guess averages, and fewer and more; see `scales`.
         generator: source of randomness, on the CPU.
         anchors: known pairs.
         progress: called after every round.
@@ -141,9 +142,21 @@ def back_translate(
             cross = (1 - weight) * cross + weight * known
         cross = moments.possible(cross)
         progress()
-    # Estimated partners of the one side's rows are rows that the other side has not: twice as much to learn from.
-    x, y = torch.cat([x, as_long_as(x_of_y, x)]), torch.cat([y, as_long_as(y_of_x, y)])
-    return BackTranslation(maps, x, y, partners_of_y(y), partners_of_x(x), features, agreement)
+    # Estimated partners of the one side's rows are rows that the other side has not, and theirs are real.
+    return BackTranslation(
+        maps=maps,
+        source=torch.cat([x, as_long_as(x_of_y, x)]),
+        target=torch.cat([y, as_long_as(y_of_x, y)]),
+        source_partners=torch.cat([x_of_y, x]),
+        target_partners=torch.cat([y_of_x, y]),
+        features=features,
+        agreement=agreement,
+    )
+
+
+def scales(neighbours: int) -> list[int]:
+    """How many neighbours are averaged: so many, and fewer and more. Few are near and noisy, many the reverse."""
+    return [max(1, round(neighbours * share)) for share in (1 / 9, 1 / 3, 1, 3, 10)]
 
 
 def as_long_as(rows: Tensor, real: Tensor) -> Tensor:
@@ -162,21 +175,29 @@ def neighbour_covariance(
     """First cross-covariance `(d_a, d_b)`: real rows regressed on the means of their neighbours.
 
     Five rounds of back-translation without calibration forget the rotation that they start from: from a rotation fitted
-    to pairs they end in the same place. Calibrated rounds, which move slowly, then start from there.
+    to pairs they end in the same place. Calibrated rounds, which move slowly, then start from there. Each round averages
+    the maps that few and many neighbours give: their errors differ.
     """
-    maps = rotation, rotation.T
+    maps, counts = (rotation, rotation.T), scales(neighbours)[:-1]
     for _ in range(5):
         x, y = draw(source, generator), draw(target, generator)
-        x_of_y = nearest_means(F.normalize(y @ maps[1], dim=1), F.normalize(x, dim=1), x, neighbours)
-        y_of_x = nearest_means(F.normalize(x @ maps[0], dim=1), F.normalize(y, dim=1), y, neighbours)
-        maps = _keep_length(ridge(x_of_y, y, 0.03), x, y), _keep_length(ridge(y_of_x, x, 0.03), y, x)
+        x_of_y = nearest_means(F.normalize(y @ maps[1], dim=1), F.normalize(x, dim=1), x, counts)
+        y_of_x = nearest_means(F.normalize(x @ maps[0], dim=1), F.normalize(y, dim=1), y, counts)
+        maps = _regression(x_of_y, y, x), _regression(y_of_x, x, y)
     # Of a unit of length in one space, about .7 is known in the other: a first value, which calibration replaces.
     return 0.35 * (moments.source @ maps[0].double() + maps[1].T.double() @ moments.target)
 
 
-def _keep_length(weight: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Rescale a map so that it gives rows as long as real ones: averages are short, so a fit to them overshoots."""
-    return weight * (outputs.square().sum(1).mean() / (inputs @ weight).square().sum(1).mean()).sqrt()
+def _regression(means: Tensor, rows: Tensor, others: Tensor) -> Tensor:
+    """Mean of the maps that take several means of each row's neighbours, side by side, to the row.
+
+    Averages are short, so a fit to them overshoots: each map is scaled to give `others` the length of real rows.
+    """
+    length, maps = rows.square().sum(1).mean(), []
+    for inputs in means.split(others.shape[1], dim=1):
+        weight = ridge(inputs, rows, 0.03)
+        maps.append(weight * (length / (others @ weight).square().sum(1).mean()).sqrt())
+    return torch.stack(maps).mean(0)
 
 
 def partner_estimator(
@@ -187,7 +208,7 @@ def partner_estimator(
     *,
     neighbours: int,
     generator: torch.Generator,
-    simulations: int = 2,
+    simulations: int = 4,
 ) -> Callable[[Tensor], Tensor]:
     """Learn to tell the unknown partners of rows `y`, in the space of `x`.
 
@@ -196,7 +217,7 @@ def partner_estimator(
         moments: covariances, the space of `x` as source.
         cross: `(d_a, d_b)`, cross-covariance so far.
         features: `(d_a, r)` and `(d_b, r)`, canonical directions in which rows are compared.
-        neighbours: that a guess averages; a third of them and three times as many, too.
+        neighbours: that a guess averages, and fewer and more; see `scales`.
         generator: source of randomness, on the CPU.
         simulations: synthetic partners of every row.
 
@@ -204,8 +225,7 @@ def partner_estimator(
         A function from `(m, d_b)`, centred and scaled, to posterior means `(m, d_a)`.
     """
     keys = F.normalize(x @ features[0], dim=1)
-    # Few neighbours are near and noisy, many the reverse; how to weigh them, the calibration learns.
-    counts = (max(1, neighbours // 3), neighbours, 3 * neighbours)
+    counts = scales(neighbours)  # how to weigh them, the calibration learns
 
     def guess(rows: Tensor, simulated: bool) -> Tensor:
         queries = F.normalize(rows @ features[1], dim=1)
@@ -218,7 +238,7 @@ def partner_estimator(
     for _ in range(simulations):
         random = torch.randn(len(x), len(noise), generator=generator).to(x.device)
         found.append(guess(x @ weight.float() + random @ noise, True))
-    calibration = ridge(torch.cat(found), x.repeat(simulations, 1), 0.1)
+    calibration = ridge(torch.cat(found), x.repeat(simulations, 1), 0.01)
     return lambda y: guess(y, False) @ calibration
 
 

@@ -14,33 +14,31 @@ AVERAGED = 10  # rows that make a prototype: one of a single row would carry tha
 
 def fit_residual(
     rows: Tensor,
-    estimates: Tensor,
+    partners: Tensor,
     weight: Tensor,
     features: Tensor,
     *,
     hidden_dim: int,
     sharpness: float = 11.0,
-    trust: float = 0.7,
     penalty: float = 0.003,
     anchors: Anchors | None = None,
     generator: torch.Generator,
 ) -> LinearPlusMLP:
-    """Fit a linear map and a layer of prototypes that take rows to the estimates of their unknown partners.
+    """Fit a linear map and a layer of prototypes that take rows to their partners; one of the two is always estimated.
 
-    The estimates come from neighbours, so they are nearly constant among rows that lie close together and turn where the
+    Estimates come from neighbours, so they are nearly constant among rows that lie close together and turn where the
     neighbours change. A softmax over prototypes has that shape from the start; a layer of SiLU units that is trained on the
     same estimates for ten passes takes four times as long and does not come as near to the truth. Given the prototypes, all
     else is one ridge regression.
 
     Args:
         rows: `(n, d_a)`, centred and scaled, real ones first: one in `LENGTH_SHARE` is not fitted and tells lengths.
-        estimates: `(n, d_b)`, of their partners: `BackTranslation.target_estimates`.
-        weight: `(d_a, d_b)`, a linear map that keeps rows apart.
+        partners: `(n, d_b)`: `BackTranslation.target_partners`. Estimates for real rows bring outputs near to the truth,
+            real partners of estimated rows keep them apart.
+        weight: `(d_a, d_b)`, a linear map, as long as whose outputs those of the network shall be.
         features: `(d_a, r)`, directions in which rows are compared with prototypes.
         hidden_dim: prototypes, each the mean of `AVERAGED` rows that lie close together; at most one for every ten rows.
         sharpness: of the competition: the weight of a prototype falls by that power of e from cosine 1 to 0.
-        trust: in the estimates; the rest goes to the linear map's own output. Estimates lie nearer to the truth, but also
-            nearer to one another: higher cosine, lower top-1.
         penalty: of the regression, in mean eigenvalues of what it reads.
         anchors: known pairs, each of which counts as five estimates.
         generator: source of randomness, on the CPU.
@@ -51,8 +49,8 @@ def fit_residual(
     Source: a layer of normalised radial units (Moody and Darken, "Fast learning in networks of locally-tuned processing
     units", 1989), which is attention with learned keys and values.
     """
-    measured, rows, estimates = rows[: len(rows) // LENGTH_SHARE], *(r[len(r) // LENGTH_SHARE :] for r in (rows, estimates))
-    outputs = trust * F.normalize(estimates, dim=1) + (1 - trust) * F.normalize(rows @ weight, dim=1)
+    measured, rows, partners = rows[: len(rows) // LENGTH_SHARE], *(r[len(r) // LENGTH_SHARE :] for r in (rows, partners))
+    outputs = F.normalize(partners, dim=1)
     if anchors is not None:
         rows = torch.cat([rows, anchors.source.repeat(5, 1)])
         outputs = torch.cat([outputs, F.normalize(anchors.target, dim=1).repeat(5, 1)])
