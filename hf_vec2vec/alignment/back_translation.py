@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .refine import Anchors, nearest_means, ridge
+from .refine import Anchors, nearest_means, ridge, solve_ridge
 
 SAMPLE = 20_000  # rows of each side that a round compares: its cost does not grow with the rows beyond
 LARGEST_CORRELATION = 0.97
@@ -234,11 +234,17 @@ def partner_estimator(
     weight = moments.source_inverse_root @ moments.source_inverse_root @ cross
     values, axes = torch.linalg.eigh(moments.target - cross.T @ weight)
     noise = (axes * values.clamp_min(0).sqrt() @ axes.T).float()
-    found = []
-    for _ in range(simulations):
+
+    def sums() -> tuple[Tensor, Tensor]:
         random = torch.randn(len(x), len(noise), generator=generator).to(x.device)
-        found.append(guess(x @ weight.float() + random @ noise, True))
-    calibration = ridge(torch.cat(found), x.repeat(simulations, 1), 0.01)
+        found = guess(x @ weight.float() + random @ noise, True)
+        return found.T @ found, found.T @ x
+
+    inner, outer = sums()
+    for _ in range(simulations - 1):  # the guesses of all would fill gigabytes
+        for total, more in zip((inner, outer), sums(), strict=True):
+            total += more
+    calibration = solve_ridge(inner, outer, 0.01)
     return lambda y: guess(y, False) @ calibration
 
 

@@ -182,7 +182,11 @@ def ridge(inputs: Tensor, outputs: Tensor, strength: float) -> Tensor:
         outputs: `(n, d_b)`, centred, row i belongs to row i of `inputs`.
         strength: penalty, in units of the mean eigenvalue of the inputs' covariance.
     """
-    covariance = (inputs.T @ inputs).double()
-    penalty = strength * covariance.diagonal().mean()
-    covariance.diagonal().add_(penalty)
-    return torch.linalg.solve(covariance, (inputs.T @ outputs).double()).to(inputs.dtype)
+    return solve_ridge(inputs.T @ inputs, inputs.T @ outputs, strength)
+
+
+def solve_ridge(inner: Tensor, cross: Tensor, strength: float) -> Tensor:
+    """[`ridge`] from its sums over rows, `inputs.T @ inputs` `(d_a, d_a)` and `inputs.T @ outputs` `(d_a, d_b)`."""
+    covariance = inner.double()
+    covariance.diagonal().add_(strength * covariance.diagonal().mean())
+    return torch.linalg.solve(covariance, cross.double()).to(inner.dtype)

@@ -19,7 +19,7 @@ def fit_residual(
     features: Tensor,
     *,
     hidden_dim: int,
-    sharpness: float = 11.0,
+    sharpness: float = 13.5,
     penalty: float = 0.003,
     anchors: Anchors | None = None,
     generator: torch.Generator,
