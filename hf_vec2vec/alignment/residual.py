@@ -35,7 +35,7 @@ def fit_residual(
         rows: `(n, d_a)`, centred and scaled, real ones first: one in `LENGTH_SHARE` is not fitted and tells lengths.
         partners: `(n, d_b)`: `BackTranslation.target_partners`. Estimates for real rows bring outputs near to the truth,
             real partners of estimated rows keep them apart.
-        weight: `(d_a, d_b)`, a linear map, as long as whose outputs those of the network shall be.
+        weight: `(d_a, d_b)`, a linear map, whose outputs have the length that the network's are given.
         features: `(d_a, r)`, directions in which rows are compared with prototypes.
         hidden_dim: prototypes, each the mean of `AVERAGED` rows that lie close together; at most one for every ten rows.
         sharpness: of the competition: the weight of a prototype falls by that power of e from cosine 1 to 0.
