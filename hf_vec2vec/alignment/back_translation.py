@@ -235,15 +235,12 @@ def partner_estimator(
     values, axes = torch.linalg.eigh(moments.target - cross.T @ weight)
     noise = (axes * values.clamp_min(0).sqrt() @ axes.T).float()
 
-    def sums() -> tuple[Tensor, Tensor]:
+    inner, outer = 0, 0  # sums over rows: the guesses of all simulations would fill gigabytes
+    for _ in range(simulations):
         random = torch.randn(len(x), len(noise), generator=generator).to(x.device)
         found = guess(x @ weight.float() + random @ noise, True)
-        return found.T @ found, found.T @ x
-
-    inner, outer = sums()
-    for _ in range(simulations - 1):  # the guesses of all would fill gigabytes
-        for total, more in zip((inner, outer), sums(), strict=True):
-            total += more
+        inner, outer = inner + found.T @ found, outer + found.T @ x
+        del found  # before the next is made
     calibration = solve_ridge(inner, outer, 0.01)
     return lambda y: guess(y, False) @ calibration
 
