@@ -8,7 +8,7 @@ from conftest import make_cloud, random_rotation, top1
 from hf_vec2vec import Vec2VecModel, align, alignment_score
 from hf_vec2vec.alignment import fit_statistics, polar_factor, ridge
 from hf_vec2vec.alignment.back_translation import Moments, back_translate, partner_estimator
-from hf_vec2vec.alignment.refine import largest, mutual_covariance, nearest_means, spectral_power
+from hf_vec2vec.alignment.refine import largest, mutual_covariance, nearest_means, spectral_power, top
 from hf_vec2vec.alignment.residual import fit_residual
 from hf_vec2vec.alignment.start import (
     _linear_swap_gains,
@@ -159,6 +159,15 @@ def test_partial_whitening_with_exponent_one_gives_unit_covariance():
     torch.testing.assert_close(whitened.T @ whitened / len(rows), torch.eye(24), rtol=0, atol=1e-3)
     plain = rows @ partial_whitening(rows, 0.0)
     torch.testing.assert_close(plain @ plain.T, rows @ rows.T, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(("entries", "k"), [(5, 5), (60, 3), (61, 3), (1003, 30), (1000, 1)])
+def test_top_finds_exactly_the_largest(entries, k):
+    values = torch.randn(40, entries)
+    expected = values.topk(k, dim=1)
+    found, where = top(values, k)
+    torch.testing.assert_close(found, expected.values)
+    torch.testing.assert_close(where, expected.indices)
 
 
 def test_nearest_means_averages_the_nearest_keys():

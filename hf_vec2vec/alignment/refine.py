@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HUBNESS_ROWS = 1024
+GROUP = 8  # entries of a row whose maximum is looked at first: of 4 to 64 the fastest, for 10 to 150 of 2,500 to 20,000
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time: memory is linear in rows
 
 
@@ -48,6 +49,31 @@ def largest(values: Tensor, k: int, dim: int) -> Tensor:
     return groups.topk(k, dim=dim, sorted=False).values
 
 
+def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest of every row and where they stand, largest first, like `torch.topk`, in two thirds of its time.
+
+    The `k` largest stand in the `k` groups with the largest maxima, and those are found at the speed of memory.
+
+    Args:
+        values: `(n, m)`.
+        k: how many, at most `m`.
+
+    Returns:
+        Values and indices, `(n, k)` each.
+    """
+    rows, entries = values.shape
+    groups = entries // GROUP
+    if groups < 2 * k:
+        return tuple(values.topk(k, dim=1))
+    grouped = groups * GROUP
+    best = values[:, :grouped].unflatten(1, (GROUP, groups)).amax(1).topk(k, dim=1, sorted=False).indices
+    members = best[:, :, None] + torch.arange(0, grouped, groups, device=values.device)
+    ungrouped = torch.arange(grouped, entries, device=values.device).expand(rows, -1)
+    candidates = torch.cat([members.flatten(1), ungrouped], dim=1)
+    found = values.gather(1, candidates).topk(k, dim=1)
+    return found.values, candidates.gather(1, found.indices)
+
+
 def nearest_means(
     queries: Tensor,
     keys: Tensor,
@@ -76,8 +102,8 @@ def nearest_means(
     Source: Conneau et al., "Word translation without parallel data", 2018, section 2.3.
     """
 
-    def cosines(a: Tensor, b: Tensor, first: int) -> Tensor:
-        block = a @ b.T
+    def cosines(a: Tensor, b: Tensor, first: int, out: Tensor | None = None) -> Tensor:
+        block = torch.mm(a, b.T, out=out)
         if leave_one_out and first < len(b):
             block.diagonal(first)[: len(a)] = -2
         return block
@@ -89,9 +115,10 @@ def nearest_means(
     penalty = torch.cat(
         [largest(cosines(block, sample, BLOCK * i), hubness_k, 1).mean(1) for i, block in enumerate(keys.split(BLOCK))]
     )
-    means = []
+    means, memory = [], queries.new_empty(min(BLOCK, len(queries)), len(keys))
     for i, block in enumerate(queries.split(BLOCK)):
-        nearest = cosines(block, keys, BLOCK * i).mul_(2).sub_(penalty).topk(max(counts)).indices
+        csls = cosines(block, keys, BLOCK * i, memory[: len(block)]).mul_(2).sub_(penalty)
+        nearest = top(csls, max(counts))[1]
         means.append(
             torch.cat([F.embedding_bag(nearest[:, :count].contiguous(), values, mode="mean") for count in counts], dim=1)
         )
@@ -108,7 +135,9 @@ def spectral_power(cross_covariance: Tensor, power: float) -> Tensor:
     return left * (values / values[0]).pow(power) @ right
 
 
-def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, hubness_k: int = 10) -> Tensor:
+def mutual_covariance(
+    source: Tensor, target: Tensor, rotation: Tensor, k: int, hubness_k: int = 10, *, out: Tensor | None = None
+) -> Tensor:
     """Cross-covariance over all pairs of rows that are among each other's `k` nearest after CSLS correction.
 
     Args:
@@ -117,14 +146,15 @@ def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, 
         rotation: `(d_a, d_b)`, the map so far.
         k: neighbours.
         hubness_k: neighbours that tell how much of a hub a row is.
+        out: `(n, m)`, where to put the cosines: fresh memory for them costs a quarter of the product that makes them.
 
     Returns:
         `(d_a, d_b)`.
     """
-    cosines = F.normalize(source @ rotation, dim=1) @ target.T
-    source_hubness, target_hubness = (largest(cosines, hubness_k, dim).mean(dim) for dim in (1, 0))
-    csls = cosines.mul_(2).sub_(source_hubness[:, None]).sub_(target_hubness)
-    similarity, nearest = csls.topk(min(k, len(target)), dim=1, sorted=False)
+    doubled = torch.mm(F.normalize(source @ rotation, dim=1).mul_(2), target.T, out=out)
+    source_hubness, target_hubness = (largest(doubled, hubness_k, dim).mean(dim) / 2 for dim in (1, 0))
+    csls = doubled.sub_(source_hubness[:, None]).sub_(target_hubness)
+    similarity, nearest = top(csls, min(k, len(target)))
     least = largest(csls, k, 0).amin(0)
     mutual = (similarity >= least[nearest]).to(target.dtype)
     return source.T @ F.embedding_bag(nearest, target, per_sample_weights=mutual, mode="sum")
@@ -160,13 +190,14 @@ def anneal(
     Returns:
         `(d_a, d_b)`, not yet a rotation unless the last power is 0.
     """
+    cosines = source.new_empty(min(sample, len(source)), min(sample, len(target)))
     for step in range(steps):
         done = step / max(steps - 1, 1)
         rows_a, rows_b = (
             rows[torch.randperm(len(rows), generator=generator)[:sample].to(rows.device)] for rows in (source, target)
         )
         k = round(neighbours[0] * (neighbours[1] / neighbours[0]) ** done)
-        covariance = mutual_covariance(rows_a, rows_b, rotation, k)
+        covariance = mutual_covariance(rows_a, rows_b, rotation, k, out=cosines)
         if anchors is not None:
             anchored, share = anchors.source.T @ anchors.target, anchors.share(min(len(source), len(target)))
             covariance = (1 - share) * covariance / covariance.norm() + share * anchored / anchored.norm()
