@@ -10,9 +10,10 @@ model is true, and whose covariance with `y` corrects the model where it is not.
 The step is one of expectation maximisation for a joint Gaussian of which only the margins are seen, with neighbours as
 the evidence that a Gaussian lacks. Nothing paired enters it, unless anchors are given.
 
-Calibrated estimates lie nearest to the truth, but also nearer to one another. Linear maps from plain rounds, without
-calibration, keep rows apart better. So the maps that are returned are the plain ones. The network learns from both: real
-rows go to their estimated partners, and estimated partners go back to the real rows that they were made of.
+Calibrated estimates lie nearest to the truth, but also nearer to one another. Maps from broad means, in which every row has
+the same share, keep rows apart better. So the linear maps that are returned are made of those. The network learns from
+calibrated estimates, both ways: real rows go to their estimated partners, and estimated partners go back to the real rows
+that they were made of.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from torch.nn import functional as F
 from .refine import Anchors, nearest_means, ridge, solve_ridge
 
 SAMPLE = 20_000  # rows of each side that a round compares: its cost does not grow with the rows beyond
+BALANCED = 10_000  # rows of each side whose cosines are held whole, to be balanced
+ENTROPY = 0.05  # of the balanced plan, in cosines
 LARGEST_CORRELATION = 0.97
 
 
@@ -33,7 +36,7 @@ class BackTranslation:
     """What the rounds leave.
 
     Args:
-        maps: linear maps `(d_a, d_b)` and `(d_b, d_a)` from the plain rounds, which keep rows apart best.
+        maps: linear maps `(d_a, d_b)` and `(d_b, d_a)`, which keep rows apart best; see `balanced_covariance`.
         source: rows `(n + m, d_a)`: real ones, then estimated partners of the target's.
         target: rows `(m + n, d_b)`, in the same way.
         source_partners: `(m + n, d_a)`, of `target`: estimates of real rows' partners, then the real rows whose partners
@@ -114,13 +117,17 @@ def back_translate(
     2016; the calibration is indirect inference (Gouriéroux, Monfort and Renault, 1993).
     """
     moments = Moments.of(source, target)
-    cross = moments.possible(neighbour_covariance(source, target, rotation, moments, neighbours, generator))
-    known, weight = None, 0.0
+    known, weight = 0.0, 0.0
     if anchors is not None:
         known = (anchors.source.T @ anchors.target / len(anchors)).double()
         weight = anchors.share(min(len(source), len(target), SAMPLE))
-        cross = moments.possible((1 - weight) * cross + weight * known)
-    maps, agreement = linear_maps(moments, cross), None
+
+    def informed(cross: Tensor) -> Tensor:
+        return moments.possible((1 - weight) * cross + weight * known)
+
+    cross = informed(neighbour_covariance(source, target, rotation, moments, neighbours, generator))
+    balanced = informed(balanced_covariance(source, target, linear_maps(moments, cross), moments, generator))
+    maps, agreement = linear_maps(moments, balanced), None
     for _ in range(rounds):
         x, y = (draw(rows, generator) for rows in (source, target))
         left, correlations, right = moments.canonical(cross)
@@ -137,10 +144,7 @@ def back_translate(
         agreeing = F.cosine_similarity((backward - cross).flatten(), (forward - cross).flatten(), dim=0).item()
         agreement = agreeing if agreement is None else agreement
         # What only one direction asks for is noise: go as far as the two agree.
-        cross = cross + max(agreeing, 0.0) * ((backward + forward) / 2 - cross)
-        if known is not None:
-            cross = (1 - weight) * cross + weight * known
-        cross = moments.possible(cross)
+        cross = informed(cross + max(agreeing, 0.0) * ((backward + forward) / 2 - cross))
         progress()
     # Estimated partners of the one side's rows are rows that the other side has not, and theirs are real.
     return BackTranslation(
@@ -164,9 +168,9 @@ def as_long_as(rows: Tensor, real: Tensor) -> Tensor:
     return F.normalize(rows, dim=1) * real.square().sum(1).mean().sqrt()
 
 
-def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """At most `SAMPLE` of the rows, in random order."""
-    return rows[torch.randperm(len(rows), generator=generator)[:SAMPLE].to(rows.device)]
+def draw(rows: Tensor, generator: torch.Generator, most: int = SAMPLE) -> Tensor:
+    """At most so many of the rows, in random order."""
+    return rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
 
 
 def neighbour_covariance(
@@ -184,6 +188,45 @@ def neighbour_covariance(
         x_of_y = nearest_means(F.normalize(y @ maps[1], dim=1), F.normalize(x, dim=1), x, counts)
         y_of_x = nearest_means(F.normalize(x @ maps[0], dim=1), F.normalize(y, dim=1), y, counts)
         maps = _regression(x_of_y, y, x), _regression(y_of_x, x, y)
+    return _covariance(moments, maps)
+
+
+def balanced_covariance(
+    source: Tensor, target: Tensor, maps: tuple[Tensor, Tensor], moments: Moments, generator: torch.Generator
+) -> Tensor:
+    """Cross-covariance from means in which every row of the other side has the same share in all.
+
+    Some translations lie near to many rows, and those rows would all be told to have the same partners; with equal shares
+    they are kept apart. Means are broad, of some fifty rows: narrow ones, as `neighbour_covariance` has them too, come
+    nearer to the truth and lose more rows to one another.
+
+    Args:
+        source: `(n, d_a)`, centred and scaled.
+        target: `(m, d_b)`, centred and scaled.
+        maps: `(d_a, d_b)` and `(d_b, d_a)`, whose translations are compared with real rows, in both spaces.
+        moments: covariances.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        `(d_a, d_b)`.
+
+    Source: Cuturi, "Sinkhorn distances", 2013.
+    """
+    x, y = draw(source, generator, BALANCED), draw(target, generator, BALANCED)
+    plan = F.normalize(x @ maps[0], dim=1) @ F.normalize(y, dim=1).T
+    plan.addmm_(F.normalize(x, dim=1), F.normalize(y @ maps[1], dim=1).T, beta=0.5, alpha=0.5)
+    plan.sub_(1).div_(ENTROPY).exp_()
+    columns = plan.new_ones(len(y))
+    for _ in range(10):
+        rows = 1 / (plan @ columns)
+        columns = 1 / (rows @ plan)
+    plan.mul_(columns).mul_(rows[:, None])
+    x_of_y, y_of_x = plan.T @ x / plan.sum(0)[:, None], plan @ y / plan.sum(1, keepdim=True)
+    return _covariance(moments, (_regression(x_of_y, y, x), _regression(y_of_x, x, y)))
+
+
+def _covariance(moments: Moments, maps: tuple[Tensor, Tensor]) -> Tensor:
+    """Cross-covariance of rows and their translations, mean of both directions."""
     # Of a unit of length in one space, about .7 is known in the other: a first value, which calibration replaces.
     return 0.35 * (moments.source @ maps[0].double() + maps[1].T.double() @ moments.target)
 
