@@ -256,6 +256,7 @@ def summary(results: list[dict]) -> list[dict]:
                 "cosine": median(f["cosine"] for _, _, f in runs),
                 "top1": median(top1),
                 "top1_range": [min(top1), max(top1)],
+                "reverse_top1": median(f["reverse_top1"] for _, _, f in runs),
                 "mean_rank": median(f["mean_rank"] for _, _, f in runs),
                 "seeds": len(runs),
                 "succeeded": sum(value >= 0.97 * median(top1) for value in top1),
@@ -283,11 +284,12 @@ def elapsed(result: dict, stage: str) -> float:
 def as_markdown(rows: list[dict]) -> str:
     """The summary as a table; verdicts of the controls below it."""
     lines = [
-        "| direction | method | cosine | centred cosine | top-1 | mean rank | seeds right | seconds | peak GiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| direction | method | cosine | centred | top-1 | reverse top-1 | mean rank | seeds right | seconds | peak GiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in (r for r in rows if "top1" in r):
-        figures = f"{row['cosine']:.3f} | {row['centred_cosine']:.3f} | {row['top1']:.3f} | {row['mean_rank']:.1f}"
+        figures = f"{row['cosine']:.3f} | {row['centred_cosine']:.3f} | {row['top1']:.3f} | "
+        figures += f"{row['reverse_top1']:.3f} | {row['mean_rank']:.1f}"
         lines.append(
             f"| {row['direction']} | {row['method']} | {figures} "
             f"| {row['succeeded']}/{row['seeds']} | {row['seconds']:.0f} | {row['peak_gib']:.1f} |"

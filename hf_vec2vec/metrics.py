@@ -67,18 +67,22 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048) -> Tensor:
 
 
 def rank_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
-    """Top-1, -5 and -10, mean and median rank (see `ranks`), mean reciprocal rank, and the size of the pool.
+    """Top-1, -5 and -10, mean and median rank (see `ranks`), mean reciprocal rank, reverse top-1, and the size of the pool.
 
-    Chance top-1 is one by the size of the pool.
+    Top-1 is what a store of real vectors gives to translated queries, reverse top-1 what a translated store gives to real
+    ones. They differ: translations are drawn to the middle of where their texts lie, so that real vectors there are found
+    too often, while translations themselves stay apart. Chance is one by the size of the pool.
     """
+    figures = _rank_figures(predictions, references)
+    means = {name: values.mean().item() for name, values in figures.items()}
+    return means | {"median_rank": figures["mean_rank"].quantile(0.5).item(), "pool_size": len(references)}
+
+
+def _rank_figures(predictions: Tensor, references: Tensor) -> dict[str, Tensor]:
     found = ranks(predictions, references)
-    means = {name: values.mean().item() for name, values in _rank_figures(found).items()}
-    return means | {"median_rank": found.quantile(0.5).item(), "pool_size": len(references)}
-
-
-def _rank_figures(found: Tensor) -> dict[str, Tensor]:
     hits = {f"top{k}": (found <= k).float() for k in (1, 5, 10)}
-    return hits | {"mean_rank": found, "mrr": 1 / found}
+    reverse = (ranks(references, predictions) <= 1).float()
+    return hits | {"mean_rank": found, "mrr": 1 / found, "reverse_top1": reverse}
 
 
 def translation_metrics(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[str, float]:
@@ -185,16 +189,15 @@ def bootstrap_intervals(
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
     """
-    found = ranks(predictions, references)
-    figures = _rank_figures(found) | {
+    figures = _rank_figures(predictions, references) | {
         "cosine": F.cosine_similarity(predictions, references, dim=1),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),
         "neighbour_overlap": neighbour_overlap(predictions, references),
     }
-    counts = _draws(len(found), resamples, seed)
-    drawn = dict(zip(figures, (counts @ torch.stack(list(figures.values()), dim=1) / len(found)).T, strict=True))
-    drawn["median_rank"] = _weighted_median(found, counts)
-    rows = min(len(found), 2048)
+    counts = _draws(len(references), resamples, seed)
+    drawn = dict(zip(figures, (counts @ torch.stack(list(figures.values()), dim=1) / len(references)).T, strict=True))
+    drawn["median_rank"] = _weighted_median(figures["mean_rank"], counts)
+    rows = min(len(references), 2048)
     counts = _draws(rows, max(resamples // 10, 1), seed)
     drawn["cka"] = _resampled_cka(predictions[:rows], references[:rows], counts)
     return {name: _percentiles(values, confidence) for name, values in drawn.items()}
@@ -253,7 +256,8 @@ class TranslationCosine(_VectorMetric):
 
 
 class TranslationRank(_VectorMetric):
-    """Top-1, -5 and -10, mean, median and mean reciprocal rank of the true vector among all references, by raw cosine."""
+    """Top-1, -5 and -10, mean, median and mean reciprocal rank of the true vector among all references, by raw cosine, and
+    reverse top-1: the true vector's own translation among all."""
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return rank_metrics(_rows(predictions), _rows(references))

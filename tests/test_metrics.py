@@ -29,7 +29,8 @@ def test_ranks_by_hand():
     assert ranks(predictions, TRUTH, block=3).tolist() == [1, 2, 3, 1]
     found = rank_metrics(predictions, TRUTH)
     expected = {"top1": 0.5, "top5": 1.0, "top10": 1.0, "mean_rank": 1.75, "mrr": (1 + 1 / 2 + 1 / 3 + 1) / 4}
-    assert found == pytest.approx(expected | {"median_rank": 1.5, "pool_size": 4})
+    # The first row ties with the second, the second loses to the third.
+    assert found == pytest.approx(expected | {"median_rank": 1.5, "pool_size": 4, "reverse_top1": 0.5})
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def test_figures_agree_with_brute_force(noisy):
     found = rank_metrics(*noisy)
     assert found["mean_rank"] == pytest.approx(sum(by_hand) / 200)
     assert found["top1"] == pytest.approx(sum(r == 1 for r in by_hand) / 200)
+    assert found["reverse_top1"] == pytest.approx(sum(distances[:, j].argmin() == j for j in range(200)) / 200)
     assert found["top10"] == pytest.approx(sum(r <= 10 for r in by_hand) / 200)
     assert found["mrr"] == pytest.approx(sum(1 / r for r in by_hand) / 200)
     assert mean_cosines(*noisy, torch.zeros(16))["cosine"] == pytest.approx(1 - distances.diagonal().mean())

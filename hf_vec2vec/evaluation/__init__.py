@@ -24,6 +24,7 @@ COLUMNS = {
     "centred_cosine": "centred cosine",
     "top1": "top-1",
     "top5": "top-5",
+    "reverse_top1": "reverse top-1",
     "mean_rank": "mean rank",
     "median_rank": "median rank",
 }
