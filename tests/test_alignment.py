@@ -82,6 +82,15 @@ def test_awkward_spaces_are_aligned(change, rows, least):
     assert found.source_to_target.isfinite().all()
 
 
+def test_rows_that_come_with_gradients_are_aligned_like_others():
+    a, b = make_cloud(500, seed=1), make_cloud(500, seed=2)
+    quick = QUICK | {"num_starts": 1, "steps": 2}
+    expected = align(a, b, seed=0, **quick)
+    found = align(a.clone().requires_grad_(), b.clone().requires_grad_(), seed=0, **quick)
+    assert torch.equal(found.source_to_target, expected.source_to_target)
+    assert not found.source_to_target.requires_grad
+
+
 def test_clouds_without_common_shape_score_below_a_right_alignment(rotated_spaces, alignment):
     a, _, _, _ = rotated_spaces
     noise = torch.randn(2000, 32, generator=torch.Generator().manual_seed(0))

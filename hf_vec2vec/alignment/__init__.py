@@ -81,6 +81,7 @@ def fit_statistics(rows: Tensor, standardize: bool | Literal["auto"] = "auto") -
     return mean, variance.clamp_min(variance.mean() * 1e-6).sqrt()
 
 
+@torch.no_grad()
 def align(
     source: Tensor,
     target: Tensor,
@@ -123,7 +124,7 @@ def align(
         steps: of the last refinement of the rotation.
         back_translation_rounds: 0 keeps the rotation.
         neighbours: that back-translation averages, and fewer and more.
-        hidden_dim: prototypes; 0 keeps the map linear, which gives a higher top-1 and a lower cosine.
+        hidden_dim: prototypes; 0 keeps the map linear: a lower cosine, and a higher top-1 where translations ask real rows.
         seed: of everything random.
         device: where it runs; a GPU if there is one. k-means and the matching that scores guesses run on the CPU.
         progress: show a bar.
