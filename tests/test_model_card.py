@@ -9,6 +9,7 @@ from hf_vec2vec import PairedEmbeddings
 from hf_vec2vec.model_card import model_card, write_model_card
 
 ENCODER = {"pooling": "mean", "layer": -1, "prompt": "", "max_length": 256, "normalize": True, "mask_first_token": False}
+# What an older version measured: there was no reverse top-1.
 FIGURES = {"cosine": 0.5, "centred_cosine": 0.4, "top1": 0.9, "top5": 0.95, "mean_rank": 3.0, "median_rank": 1.0}
 PAGE = re.compile(
     r"---\n.*library_name: hf_vec2vec\n.*\n---\n\n# a ↔ b\n.*learned \*\*without a single paired example\*\*.*\n"
@@ -56,7 +57,7 @@ def test_pairs_that_only_measure_fill_the_table(tmp_path):
     trainer.train()
     page = trainer.card(saved(trainer, tmp_path / "saved"), "org/name")
     assert PAGE.fullmatch(page)
-    for part in ("| a → b     | translator", "mean vector", "paired ridge", "pool of 96", " Wh.", "Energy: "):
+    for part in ("| a → b     | translator", "mean vector", "paired ridge", "reverse top-1", "pool of 96", " Wh.", "Energy: "):
         assert part in page
     assert metadata(page)["model-index"][0]["results"][0]["dataset"]["name"] == "96 held-out pairs, a → b"
     assert "not measured on pairs" in build(tmp_path / "other").card(tmp_path / "saved", "org/name")

@@ -169,7 +169,7 @@ def align(
             warnings.warn(
                 f"`{name}`: one direction holds {share:.0%} of the variance, which drowns all others. Hidden states of "
                 "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
-                stacklevel=2,
+                stacklevel=3,  # past `no_grad`
             )
     if guess is not None and guess.shape != (wanted := (x.shape[1], y.shape[1])):
         raise ValueError(f"`guess` has the shape {tuple(guess.shape)}; between these spaces it must be {wanted}.")

@@ -166,10 +166,14 @@ def _check_dims(argument: str, pairs: PairedEmbeddings | None, model: Vec2VecMod
 
 
 def markdown_table(rows: list[dict]) -> str:
-    """The rows of `evaluate_translation` as a Markdown table that reads well as plain text."""
-    lines = [["direction", "method", *COLUMNS.values()]]
+    """The rows of `evaluate_translation` as a Markdown table that reads well as plain text.
+
+    Figures that not every row has are left out: checkpoints keep rows that older versions measured.
+    """
+    columns = {name: title for name, title in COLUMNS.items() if all(name in row for row in rows)}
+    lines = [["direction", "method", *columns.values()]]
     for row in rows:
-        figures = [f"{row[c]:.1f}" if "rank" in c else f"{row[c]:.3f}" for c in COLUMNS]
+        figures = [f"{row[c]:.1f}" if "rank" in c else f"{row[c]:.3f}" for c in columns]
         lines.append([row["direction"], row["method"], *figures])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     texts = [
