@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -47,6 +48,7 @@ TRANSPORT = {
 }
 ONCE = ["oracles", *PUBLISHED, *TRANSPORT, "Vec2Vec, random start"]
 CONTROLS = ["control: gaussian", "control: shuffled coordinates", "control: random strings"]
+AT_CHANCE = 0.05  # or below: top-1 that is not worth a dot
 PAIRS_CURVE = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -324,31 +326,39 @@ def pair_equivalents(rows: list[dict]) -> list[str]:
 
 
 def picture(rows: list[dict], file: Path) -> None:
-    """Centred cosine against top-1, one panel a direction, one dot a method; methods at chance are named, not drawn."""
+    """Centred cosine against what top-1 misses, one panel a direction, one dot a method without pairs or with all.
+
+    Methods at chance are named in the panel, not drawn.
+    """
     from matplotlib.figure import Figure
 
-    dots = [row for row in rows if "top1" in row and not row["method"].startswith("Procrustes, ")]
+    dots = [row for row in rows if "top1" in row and not row["method"].startswith(("Procrustes, ", "ours, "))]
     directions = list(dict.fromkeys(row["direction"] for row in dots))
     if not directions:
         return
-    chance = {row["method"] for row in dots} - {row["method"] for row in dots if row["top1"] > 0.05}
-    methods = [method for method in dict.fromkeys(row["method"] for row in dots) if method not in chance]
+    methods = list(dict.fromkeys(row["method"] for row in dots if row["top1"] > AT_CHANCE))
     lines = -(-len(directions) // 2)
     figure = Figure(figsize=(9, 1.2 + 3.6 * lines), layout="constrained")
     for i, direction in enumerate(directions):
-        axes = figure.add_subplot(lines, 2, i + 1)
-        for row in (r for r in dots if r["direction"] == direction and r["method"] in methods):
+        axes, chance = figure.add_subplot(lines, 2, i + 1), []
+        for row in (r for r in dots if r["direction"] == direction):
+            if row["top1"] <= AT_CHANCE:
+                chance.append(row["method"])
+                continue
             marker = "*" if row["method"].startswith("ours") else "s" if row["method"].startswith("paired") else "o"
             colour = f"C{methods.index(row['method']) % 10}"
-            axes.scatter(row["centred_cosine"], row["top1"], marker=marker, s=80, color=colour, label=row["method"])
-        axes.set(title=direction, xlabel="centred cosine", ylabel="top-1")
+            missed = max(1 - row["top1"], 1e-4)
+            axes.scatter(row["centred_cosine"], missed, marker=marker, s=80, color=colour, label=row["method"])
+        axes.set(title=direction, xlabel="centred cosine", ylabel="not found first (1 - top-1)", yscale="log")
         axes.margins(0.15)
+        axes.invert_yaxis()
+        if chance:
+            text = "at chance: " + ", ".join(chance)
+            axes.text(0.02, 0.02, fill(text, 70), transform=axes.transAxes, fontsize=6, va="bottom")
     handles = {}
     for axes in figure.axes:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
-    if chance:
-        figure.suptitle("At chance: " + ", ".join(sorted(chance)), fontsize=8)
     figure.savefig(file, dpi=150)
 
 
