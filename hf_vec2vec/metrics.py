@@ -70,8 +70,7 @@ def rank_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
     """Top-1, -5 and -10, mean and median rank (see `ranks`), mean reciprocal rank, reverse top-1, and the size of the pool.
 
     Top-1 is what a store of real vectors gives to translated queries, reverse top-1 what a translated store gives to real
-    ones. They differ: translations are drawn to the middle of where their texts lie, so that real vectors there are found
-    too often, while translations themselves stay apart. Chance is one by the size of the pool.
+    ones. Chance is one by the size of the pool.
     """
     figures = _rank_figures(predictions, references)
     means = {name: values.mean().item() for name, values in figures.items()}

@@ -254,7 +254,7 @@ def test_rows_that_lie_near_to_everything_do_not_take_every_partner():
     direction = torch.nn.functional.normalize(x[:50].sum(0), dim=0) @ rotation
     y[:1000] = 24**0.5 * direction + 0.3 * torch.randn(1000, 24, generator=generator)
     found = balanced_covariance(x, y, (rotation, rotation.T), Moments.of(x, y), generator)
-    # .83 where each row takes the nearest, whatever else is told to take them.
+    # Without equal shares it is .83.
     assert torch.nn.functional.cosine_similarity(found.flatten(), true.flatten(), dim=0) > 0.93
 
 

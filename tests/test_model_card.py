@@ -57,7 +57,8 @@ def test_pairs_that_only_measure_fill_the_table(tmp_path):
     trainer.train()
     page = trainer.card(saved(trainer, tmp_path / "saved"), "org/name")
     assert PAGE.fullmatch(page)
-    for part in ("| a → b     | translator", "mean vector", "paired ridge", "reverse top-1", "pool of 96", " Wh."):
+    table = "| a → b     | translator", "mean vector", "paired ridge", "reverse top-1"
+    for part in (*table, "pool of 96", " Wh.", "Energy: "):
         assert part in page
     assert metadata(page)["model-index"][0]["results"][0]["dataset"]["name"] == "96 held-out pairs, a → b"
     assert "not measured on pairs" in build(tmp_path / "other").card(tmp_path / "saved", "org/name")
