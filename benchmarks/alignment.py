@@ -10,11 +10,13 @@ a run that was interrupted goes on where it stopped. Oracles see pairs of the fi
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -68,6 +70,7 @@ class BenchmarkArguments:
         metadata={"help": "Vectors of random strings by the encoder of the last pair's target: a third control."},
     )
     anchors: list[int] = field(default_factory=lambda: [10, 50, 500], metadata={"help": "Numbers of known pairs to try."})
+    at_once: int = field(default=1, metadata={"help": "Runs at a time, each with its share of the cores."})
     methods: list[str] | None = field(default=None, metadata={"help": "Only these, for instance ours 'mini-vec2vec'."})
     run: str | None = field(default=None, metadata={"help": "Internal: one run, as JSON."})
 
@@ -79,16 +82,20 @@ def main() -> None:
         return
     runs = Path(args.output_dir) / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    results = []
-    for job in tqdm(jobs(args), desc="runs"):
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, os.cpu_count() // args.at_once))}
+
+    def finished(job: dict) -> dict:
         file = runs / ("_".join(map(str, job.values())).replace(":", "-").replace(" ", "-") + ".json")
         if not file.exists():
             started = time.perf_counter()
             command = [sys.executable, __file__, *sys.argv[1:], "--run", json.dumps(job)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             result = json.loads(done.stdout.splitlines()[-1])
             file.write_text(json.dumps(job | result | {"wall_seconds": time.perf_counter() - started}, indent=2))
-        results.append(json.loads(file.read_text()))
+        return json.loads(file.read_text())
+
+    with ThreadPoolExecutor(args.at_once) as pool:
+        results = list(tqdm(pool.map(finished, listed := jobs(args)), desc="runs", total=len(listed)))
     rows = summary(results)
     table = "\n\n".join([as_markdown(rows), *pair_equivalents(rows)])
     (Path(args.output_dir) / "alignment.json").write_text(json.dumps(rows, indent=2))

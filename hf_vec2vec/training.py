@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from .alignment import align, fit_statistics
+from .alignment import PROTOTYPES, align, fit_statistics
 from .checkpointing import STATE, check_checkpoint, newest_checkpoint
 from .configuration_vec2vec import Vec2VecConfig
 from .data import UnpairedEmbeddings
@@ -48,7 +48,7 @@ class TranslatorArguments:
         },
     )
     architecture: str = field(default="default", metadata={"help": "Of the network.", "choices": ["default", "paper"]})
-    hidden_dim: int | None = field(default=None, metadata={"help": "Width of hidden layers."})
+    hidden_dim: int | None = field(default=None, metadata={"help": "Width of hidden layers; an alignment's: prototypes."})
     adapter_layers: int | None = field(default=None, metadata={"help": "Hidden layers of each adapter."})
     backbone_layers: int | None = field(default=None, metadata={"help": "Hidden layers of the backbone."})
     dropout: float | None = field(default=None, metadata={"help": "Dropout after hidden layers."})
@@ -254,7 +254,7 @@ def _starting_model(training: UnpairedEmbeddings, args: TranslatorArguments, see
             num_starts=args.align_starts,
             steps=args.align_steps,
             # The alignment's networks become the hidden layer of the adapters: with none or several it stays linear.
-            hidden_dim=config.hidden_dim if config.adapter_layers == 1 else 0,
+            hidden_dim=(args.hidden_dim or PROTOTYPES) if config.adapter_layers == 1 else 0,
             seed=seed,
         )
         print(f"Alignment: {alignment.report}")

@@ -19,7 +19,7 @@ from ..modeling_vec2vec import check_embeddings
 from .back_translation import back_translate
 from .refine import Anchors, ridge
 from .report import AlignmentReport, judge
-from .residual import fit_residual
+from .residual import PROTOTYPES, fit_residual
 from .score import alignment_score, matched_cosines
 from .search import find_rotation, search_steps
 from .start import polar_factor
@@ -96,7 +96,7 @@ def align(
     steps: int = 20,
     back_translation_rounds: int = 2,
     neighbours: int = 15,
-    hidden_dim: int = 1024,
+    hidden_dim: int = PROTOTYPES,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -251,6 +251,7 @@ def _normalised_anchors(anchors: tuple[Tensor, Tensor], statistics: list[Statist
 __all__ = [
     "Alignment",
     "AlignmentReport",
+    "PROTOTYPES",
     "Statistics",
     "align",
     "alignment_score",

@@ -28,6 +28,7 @@ from .refine import Anchors, nearest_means, ridge, solve_ridge
 SAMPLE = 20_000  # rows of each side that a round compares: its cost does not grow with the rows beyond
 BALANCED = 10_000  # rows of each side whose cosines are held whole, to be balanced
 ENTROPY = 0.05  # of the balanced plan, in cosines
+BALANCED_PENALTY = 0.2  # of the maps made of it, in mean variances: equal shares make weak directions too strong
 LARGEST_CORRELATION = 0.97
 
 
@@ -127,7 +128,7 @@ def back_translate(
 
     cross = informed(neighbour_covariance(source, target, rotation, moments, neighbours, generator))
     balanced = informed(balanced_covariance(source, target, linear_maps(moments, cross), moments, generator))
-    maps, agreement = linear_maps(moments, balanced), None
+    maps, agreement = linear_maps(moments, balanced, BALANCED_PENALTY), None
     for _ in range(rounds):
         x, y = (draw(rows, generator) for rows in (source, target))
         left, correlations, right = moments.canonical(cross)

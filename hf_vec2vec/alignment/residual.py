@@ -6,10 +6,11 @@ from torch.nn import functional as F
 
 from ..configuration_vec2vec import Vec2VecConfig
 from ..modeling_vec2vec import LinearPlusMLP
-from .refine import Anchors, nearest_means, ridge
+from .refine import BLOCK, Anchors, nearest_means, solve_ridge
 
 LENGTH_SHARE = 20  # fitted rows come out longer than new ones
 AVERAGED = 10  # rows that make a prototype: one of a single row would carry that row into the published weights
+PROTOTYPES = 2048  # as many again give .002 of centred cosine
 
 
 def fit_residual(
@@ -21,6 +22,7 @@ def fit_residual(
     hidden_dim: int,
     sharpness: float = 13.5,
     penalty: float = 0.003,
+    share: float = 0.2,
     anchors: Anchors | None = None,
     generator: torch.Generator,
 ) -> LinearPlusMLP:
@@ -35,11 +37,12 @@ def fit_residual(
         rows: `(n, d_a)`, centred and scaled, real ones first: one in `LENGTH_SHARE` is not fitted and tells lengths.
         partners: `(n, d_b)`: `BackTranslation.target_partners`. Estimates for real rows bring outputs near to the truth,
             real partners of estimated rows keep them apart.
-        weight: `(d_a, d_b)`, a linear map, whose outputs have the length that the network's are given.
+        weight: `(d_a, d_b)`, a linear map that keeps rows apart, whose outputs have the length that the network's are given.
         features: `(d_a, r)`, directions in which rows are compared with prototypes.
         hidden_dim: prototypes, each the mean of `AVERAGED` rows that lie close together; at most one for every ten rows.
         sharpness: of the competition: the weight of a prototype falls by that power of e from cosine 1 to 0.
         penalty: of the regression, in mean eigenvalues of what it reads.
+        share: of the linear map's outputs in the network's.
         anchors: known pairs, each of which counts as five estimates.
         generator: source of randomness, on the CPU.
 
@@ -65,16 +68,22 @@ def fit_residual(
     network = LinearPlusMLP(config, *weight.shape, 1).to(rows.device).eval().requires_grad_(False)
     network.hidden[0][0].weight.copy_(sharpness / usual_length * prototypes @ features.T)
     network.hidden[0][0].bias.zero_()
-    units = network.hidden(rows)
-    usual = units.mean(0)
-    # Rows are scaled to the length of units: the penalty weighs on both alike.
-    scale = rows.shape[1] ** -0.5
-    solved = ridge(torch.cat([units - usual, rows * scale], dim=1), outputs, penalty)
+    usual = sum(network.hidden(block).sum(0) for block in rows.split(BLOCK)) / len(rows)
+    scale = rows.shape[1] ** -0.5  # gives rows the length of units, so that the penalty weighs on both alike
+    inner, outer = 0, 0  # sums over rows: what all of them read would fill a gigabyte
+    for block, wanted in zip(rows.split(BLOCK), outputs.split(BLOCK), strict=True):
+        read = torch.cat([network.hidden(block) - usual, block * scale], dim=1)
+        inner, outer = inner + read.T @ read, outer + read.T @ wanted
+    solved = solve_ridge(inner, outer, penalty)
     network.output.weight.copy_(solved[:width].T)
     network.output.bias.copy_(-usual @ solved[:width])
     network.linear.weight.copy_(solved[width:].T * scale)
+
     # Cosines do not see lengths: give rows as long as the linear map does, which has the real length.
-    length = ((measured @ weight).square().sum() / network(measured).square().sum()).sqrt()
+    linear, fitted = measured @ weight, network(measured)
+    stretch = (1 - share) * linear.norm() / fitted.norm()
+    length = linear.norm() / (stretch * fitted + share * linear).norm()
     for parameter in (network.linear.weight, network.output.weight, network.output.bias):
-        parameter.mul_(length)
+        parameter.mul_(length * stretch)
+    network.linear.weight.add_(length * share * weight.T)
     return network
