@@ -21,8 +21,8 @@ import torch
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.bulk.run import CPU_ROWS
+from hf_vec2vec.layers_vec2vec import LinearPlusMLP
 from hf_vec2vec.merging import merge
-from hf_vec2vec.modeling_vec2vec import LinearPlusMLP
 
 SOURCE, TARGET, HIDDEN = 384, 768, 1024
 BATCH = 8192

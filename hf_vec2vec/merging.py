@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .modeling_vec2vec import LinearPlusMLP, Vec2VecModel
+from .layers_vec2vec import LinearPlusMLP
+from .modeling_vec2vec import Vec2VecModel
 
 
 @dataclass

@@ -188,7 +188,7 @@ def check_output_dir(translator_args: TranslatorArguments, training_args: Vec2Ve
 def _parts(output: Path) -> list[Path]:
     """What earlier runs left in an output folder. Nothing else in it is ever touched."""
     names = ("config.json", "model.safetensors", "alignment", "trained", "evaluation", "README.md", "training.json")
-    code = ("configuration_vec2vec.py", "modeling_vec2vec.py", "checkpoint_vec2vec.py")
+    code = ("configuration_vec2vec.py", "modeling_vec2vec.py", "layers_vec2vec.py", "checkpoint_vec2vec.py")
     parts = [output / name for name in (*names, *code, "trainer_state.json") if (output / name).exists()]
     return parts + sorted(output.glob("checkpoint-*"))
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..alignment import Statistics, fit_statistics, polar_factor, ridge
 from ..configuration_vec2vec import Vec2VecConfig
-from ..modeling_vec2vec import LinearPlusMLP
+from ..layers_vec2vec import LinearPlusMLP
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
