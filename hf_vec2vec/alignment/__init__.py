@@ -107,7 +107,8 @@ def align(
     2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
        lead to the same rotation (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).
-    4. Free it from being linear: prototypes are added, fitted to estimated pairs (`fit_residual`).
+    4. Free it from being linear: prototypes are added, fitted to estimated pairs; a share of the linear map stays
+       (`fit_residual`).
 
     Args:
         source: `(n, d_a)`, raw vectors of the one space.

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from .score import alignment_score
 
 NULLS = 20
-# Between alignments known to be right (ten seeds on each of three pairs of sentence encoders: fit .67 to .88, consensus
-# .52 to .66; hidden states of language models: fit .54 to .91, consensus .37 to .56) and wrong ones: MiniLM and Gemma (fit
+# Between alignments known to be right (ten seeds on each of three pairs of sentence encoders: fit .67 to .89, consensus
+# .50 to .66; hidden states of language models: fit .54 to .91, consensus .37 to .56) and wrong ones: MiniLM and Gemma (fit
 # .43 to .46, consensus .26 to .39), hidden states that were not standardised (fit .36, consensus .34, excess 7), controls
 # (fit .00 for Gaussians, .22 for random strings against text, up to .93, at an excess below 5, for shuffled coordinates;
 # consensus up to .28, .33, .12). Right but poor ones, which find a third of the partners, lie between (fit .47 to .53).
