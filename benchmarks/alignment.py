@@ -82,7 +82,8 @@ def main() -> None:
         return
     runs = Path(args.output_dir) / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, os.cpu_count() // args.at_once))}
+    shared = {"OMP_NUM_THREADS": str(max(1, os.cpu_count() // args.at_once))} if args.at_once > 1 else {}
+    environment = shared | os.environ  # a number of threads that was asked for stays
 
     def finished(job: dict) -> dict:
         file = runs / ("_".join(map(str, job.values())).replace(":", "-").replace(" ", "-") + ".json")
