@@ -26,6 +26,8 @@ NAMES = {
     "alignment_score": "alignment",
     "embed": "encoders",
     "embed_images": "image_encoder",
+    "hub_corrected": "hubness",
+    "hub_queries": "hubness",
     "open_stream": "stream_files",
     "synchronize": "alignment",
 }

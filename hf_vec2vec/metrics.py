@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .hubness import hub_penalties
+
 _CITATION = """\
 @article{jha2025harnessing,
   title={Harnessing the Universal Geometry of Embeddings},
@@ -39,13 +41,14 @@ def mean_cosines(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[
     }
 
 
-def ranks(predictions: Tensor, references: Tensor, block: int = 2048) -> Tensor:
+def ranks(predictions: Tensor, references: Tensor, block: int = 2048, penalties: Tensor | None = None) -> Tensor:
     """Rank of the true row among all references, by raw cosine to each prediction. 1 is best; ties share the middle.
 
     Args:
         predictions: `(n, d)`.
         references: `(n, d)`, the pool; row i is the true one for prediction i.
         block: predictions compared at a time.
+        penalties: `(n,)`, of the references, taken off their cosines; see `hub_penalties`.
 
     Returns:
         `(n,)`, float.
@@ -59,6 +62,8 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048) -> Tensor:
     found = []
     for start in range(0, len(predictions), block):
         cosines = F.normalize(predictions[start : start + block], dim=1) @ pool.T
+        if penalties is not None:
+            cosines -= penalties
         rows = torch.arange(len(cosines), device=cosines.device)
         own = cosines[rows, start + rows, None]
         better, equal = (cosines > own).sum(1), (cosines == own).sum(1)  # a row equals itself
@@ -87,6 +92,24 @@ def _rank_figures(predictions: Tensor, references: Tensor) -> dict[str, Tensor]:
 def translation_metrics(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[str, float]:
     """`mean_cosines` and `rank_metrics` together."""
     return mean_cosines(predictions, references, mean) | rank_metrics(predictions, references)
+
+
+def csls_metrics(
+    predictions: Tensor, references: Tensor, other_predictions: Tensor, other_references: Tensor
+) -> dict[str, float]:
+    """Top-1 and reverse top-1, as in `rank_metrics`, of a search that corrects hubs (see `hub_penalties`).
+
+    Args:
+        predictions: `(n, d)`.
+        references: `(n, d)`.
+        other_predictions: `(m, d)`, translations of other texts, which tell what real vectors are hubs.
+        other_references: `(k, d)`, real vectors of other texts, which tell what translations are hubs. No pairs.
+    """
+    found = {
+        "csls_top1": ranks(predictions, references, penalties=hub_penalties(references, other_predictions)),
+        "csls_reverse_top1": ranks(references, predictions, penalties=hub_penalties(predictions, other_references)),
+    }
+    return {name: (values <= 1).float().mean().item() for name, values in found.items()}
 
 
 def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, block: int = 2048) -> Tensor:
