@@ -2,9 +2,10 @@ import pytest
 import torch
 from conftest import make_cloud, random_rotation
 
-from hf_vec2vec import Vec2VecModel
+from hf_vec2vec import Vec2VecModel, hub_corrected, hub_queries
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.evaluation.privacy import LabelledRows, add_noise, defences, quantize_binary, quantize_int8
+from hf_vec2vec.metrics import rank_metrics
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,22 @@ def test_noise_takes_from_attacker_and_owner_alike(rows):
         assert values == sorted(values, reverse=True)
     assert rows["none"]["top1"] > 0.99
     assert noisy[-1]["top1"] < 0.5
+
+
+def test_the_attack_corrects_hubs_with_the_whole_store():
+    generator = torch.Generator().manual_seed(0)
+    rotation, (leaked, own, store) = (
+        random_rotation(24, 24),
+        (make_cloud(n, seed=s) for n, s in ((500, 1), (500, 2), (400, 3))),
+    )
+    crude = rotation + 0.25 * torch.randn(24, 24, generator=generator)
+    statistics = fit_statistics(leaked), fit_statistics(own @ rotation)
+    model = Vec2VecModel.from_alignment(Alignment("a", "b", crude, crude.T, *statistics))
+    truth, translated = store @ rotation, model.translate(store, source="a", target="b")
+    bare = defences(model, store, truth, leaked, own @ rotation, source="a", target="b")[0]
+    index, right = hub_corrected(truth, translated), torch.arange(400)
+    assert bare["top1"] == pytest.approx(((hub_queries(translated) @ index.T).argmax(1) == right).float().mean().item())
+    assert bare["top1"] != rank_metrics(translated, truth)["top1"]
 
 
 def test_int8_protects_nothing_and_one_bit_little(rows):
