@@ -9,6 +9,7 @@ that needs one more coordinate in any index that compares by inner product.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from .modeling_vec2vec import check_embeddings
 
@@ -36,7 +37,8 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = 10, block: int = 20
     if not 0 < k <= len(sample):
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
     queries = F.normalize(sample, dim=1).T
-    nearest = [(F.normalize(rows, dim=1) @ queries).topk(k, sorted=False).values for rows in store.split(block)]
+    blocks = tqdm(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
+    nearest = [(F.normalize(rows, dim=1) @ queries).topk(k, sorted=False).values for rows in blocks]
     return torch.cat(nearest).mean(1) / 2
 
 
