@@ -116,7 +116,7 @@ def defences(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that these vectors are unlike the training's is the point
         rows = [row(name, vectors, model) for name, vectors in defended.items()]
-    found = align(leaked @ turn, own, source_name=source, target_name=target, seed=seed, hidden_dim=0, progress=False)
+    found = align(leaked @ turn, own, source_name=source, target_name=target, seed=seed, progress=False)
     again = Vec2VecModel.from_alignment(found, allow_not_aligned=True)
     return rows + [row("secret rotation, aligned anew", whole @ turn, again, verdict=found.report.verdict)]
 
