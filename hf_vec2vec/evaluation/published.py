@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..alignment.start import gram, polar_factor, quadratic_assignment
+from ..hubness import hub_penalties
 
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time
 
@@ -274,8 +275,8 @@ def _csls_pairs(source: Tensor, target: Tensor, weight: Tensor, k: int = 10) -> 
     mapped = F.normalize(source @ weight, dim=1)
 
     def nearest(queries: Tensor, keys: Tensor) -> Tensor:
-        hubness = torch.cat([(b @ queries.T).topk(min(k, len(queries))).values.mean(1) for b in keys.split(BLOCK)])
-        return torch.cat([torch.addmm(-hubness, b, keys.T, alpha=2).argmax(1) for b in queries.split(BLOCK)])
+        penalties = hub_penalties(keys, queries, k=min(k, len(queries)))
+        return torch.cat([torch.addmm(-penalties, b, keys.T).argmax(1) for b in queries.split(BLOCK)])
 
     there, back = nearest(mapped, target), nearest(target, mapped)
     mutual = (back[there] == torch.arange(len(mapped))).nonzero().squeeze(1)
