@@ -42,18 +42,15 @@ def test_noise_takes_from_attacker_and_owner_alike(rows):
 
 def test_the_attack_corrects_hubs_with_the_whole_store():
     generator = torch.Generator().manual_seed(0)
-    rotation, (leaked, own, store) = (
-        random_rotation(24, 24),
-        (make_cloud(n, seed=s) for n, s in ((500, 1), (500, 2), (400, 3))),
-    )
+    rotation, leaked, own, store = random_rotation(24, 24), *(make_cloud(500, seed=seed) for seed in (1, 2, 3))
     crude = rotation + 0.25 * torch.randn(24, 24, generator=generator)
     statistics = fit_statistics(leaked), fit_statistics(own @ rotation)
     model = Vec2VecModel.from_alignment(Alignment("a", "b", crude, crude.T, *statistics))
     truth, translated = store @ rotation, model.translate(store, source="a", target="b")
     bare = defences(model, store, truth, leaked, own @ rotation, source="a", target="b")[0]
-    index, right = hub_corrected(truth, translated), torch.arange(400)
+    index, right = hub_corrected(truth, translated), torch.arange(500)
     assert bare["top1"] == pytest.approx(((hub_queries(translated) @ index.T).argmax(1) == right).float().mean().item())
-    assert bare["top1"] != rank_metrics(translated, truth)["top1"]
+    assert bare["top1"] > rank_metrics(translated, truth)["top1"] + 0.02
 
 
 def test_int8_protects_nothing_and_one_bit_little(rows):

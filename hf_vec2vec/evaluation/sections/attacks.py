@@ -170,8 +170,8 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     undone = again["top1"] > bare["top1"] / 2
     text = (
         f"Someone who holds nothing but vectors of {a}, not even the model that made them, translates them into {b}, whose "
-        f"encoder he has, and reads them there. He {'; '.join(learns)}. (Rows that lie near to many of the store are "
-        "marked down by CSLS, which finds more than cosines alone.) Vectors are no anonymised texts: treat them like texts. "
+        f"encoder he has, and reads them there. He {'; '.join(learns)}. Texts that lie near to many of the store "
+        "are marked down (CSLS), so his figure may differ from plain top-1. Vectors are no anonymised texts: treat them so. "
         f"A secret rotation {'does not protect' if undone else 'was not undone here, which proves little'}: with the "
         f"translator as it is, the attacker finds {turned['top1']:.1%}; once he has aligned the rotated store anew, without "
         f"a pair, {again['top1']:.0%}. Noise and coarse rounding protect only as far as they spoil the owner's own search: "
