@@ -17,7 +17,7 @@ from transformers import HfArgumentParser, set_seed
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrainingArguments, align
 from hf_vec2vec.data import PairedEmbeddings, UnpairedEmbeddings
-from hf_vec2vec.training_args import LOSS_WEIGHTS
+from hf_vec2vec.training.arguments import LOSS_WEIGHTS
 
 
 @dataclass

@@ -35,9 +35,9 @@ from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrain
 from hf_vec2vec.alignment import fit_statistics
 from hf_vec2vec.data import UnpairedEmbeddings, load_embeddings, vectors
 from hf_vec2vec.evaluation.baselines import mean_vector, paired_mlp, paired_procrustes, paired_ridge
-from hf_vec2vec.evaluation.published import adversarial_map, mini_vec2vec, wasserstein_procrustes
+from hf_vec2vec.evaluation.other_methods import adversarial_map, mini_vec2vec, wasserstein_procrustes
 from hf_vec2vec.evaluation.transport import transport_map
-from hf_vec2vec.metrics import csls_metrics, translation_metrics
+from hf_vec2vec.metrics.translation import csls_metrics, translation_metrics
 
 PUBLISHED = {
     "mini-vec2vec": mini_vec2vec,

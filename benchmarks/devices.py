@@ -20,7 +20,7 @@ import torch
 from transformers import HfArgumentParser
 
 from hf_vec2vec import Vec2VecModel, Vec2VecTrainer, Vec2VecTrainingArguments, align
-from hf_vec2vec.merging import merge
+from hf_vec2vec.deployment.merging import merge
 
 OLD, NEW = 384, 768
 ENDS = {"source": "new", "target": "old"}

@@ -21,8 +21,8 @@ import torch
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.bulk.run import CPU_ROWS
-from hf_vec2vec.layers_vec2vec import LinearPlusMLP
-from hf_vec2vec.merging import merge
+from hf_vec2vec.deployment.merging import merge
+from hf_vec2vec.model.layers_vec2vec import LinearPlusMLP
 
 SOURCE, TARGET, HIDDEN = 384, 768, 1024
 BATCH = 8192
@@ -225,7 +225,7 @@ def kills(folder: Path, quick: bool) -> dict:
     residual_translator().save_pretrained(folder / "model")
     write_store(folder / "store.fbin", 60_000)  # so that most of the time is translating
     context = multiprocessing.get_context("forkserver")  # imports once, so that kills fall into the work
-    context.set_forkserver_preload(["hf_vec2vec.bulk", "hf_vec2vec.modeling_vec2vec"])
+    context.set_forkserver_preload(["hf_vec2vec.bulk", "hf_vec2vec.model.modeling_vec2vec"])
     kinds = [("npy", "float32"), ("arrow", "float16"), ("parquet", "int8"), ("safetensors", "bfloat16"), ("fbin", "int8")]
     draw, equal, trials, halfway = random.Random(0), 0, 4 if quick else 20, 0
     truths: dict[str, tuple[dict, float]] = {}

@@ -29,9 +29,9 @@ import torch
 from transformers import HfArgumentParser
 
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
-from hf_vec2vec.export import deviation, export
-from hf_vec2vec.layers_vec2vec import LinearPlusMLP
-from hf_vec2vec.merging import merge
+from hf_vec2vec.deployment.export import deviation, export
+from hf_vec2vec.deployment.merging import merge
+from hf_vec2vec.model.layers_vec2vec import LinearPlusMLP
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "serve.py"
 ENDS = {"source": "old", "target": "new"}

@@ -28,15 +28,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from hf_vec2vec.checkpointing import STAGING
 from hf_vec2vec.cli import main as hf_vec2vec
 from hf_vec2vec.data import to_table
-from hf_vec2vec.stream_files import open_stream
-from hf_vec2vec.streaming import StreamedEmbeddings
+from hf_vec2vec.data.stream_files import open_stream
+from hf_vec2vec.data.streaming import StreamedEmbeddings
+from hf_vec2vec.training.checkpoints import STAGING
 
 # A server that has imported everything forks the runs, so that moments fall into training and not into imports.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["hf_vec2vec.cli", "hf_vec2vec.trainer", "hf_vec2vec.stream_files"])
+PROCESSES.set_forkserver_preload(["hf_vec2vec.cli", "hf_vec2vec.training.trainer", "hf_vec2vec.data.stream_files"])
 STEPS, SAVE_STEPS = 40, 4
 KINDS = ("memory", "stream")
 

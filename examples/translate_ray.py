@@ -18,8 +18,8 @@ import torch
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.bulk.columns import table_block, vector_field
 from hf_vec2vec.data import EMBEDDING
-from hf_vec2vec.merging import merge
-from hf_vec2vec.modeling_vec2vec import check_embeddings
+from hf_vec2vec.deployment.merging import merge
+from hf_vec2vec.model.modeling_vec2vec import check_embeddings
 
 
 class Translate:

@@ -8,7 +8,7 @@ from types import ModuleType
 def _register_config() -> None:
     from transformers import AutoConfig
 
-    from .configuration_vec2vec import Vec2VecConfig
+    from .model.configuration_vec2vec import Vec2VecConfig
 
     AutoConfig.register("vec2vec", Vec2VecConfig, exist_ok=True)
 
@@ -16,8 +16,8 @@ def _register_config() -> None:
 def _register_model() -> None:
     from transformers import AutoModel
 
-    from .configuration_vec2vec import Vec2VecConfig
-    from .modeling_vec2vec import Vec2VecModel
+    from .model.configuration_vec2vec import Vec2VecConfig
+    from .model.modeling_vec2vec import Vec2VecModel
 
     AutoModel.register(Vec2VecConfig, Vec2VecModel, exist_ok=True)
 

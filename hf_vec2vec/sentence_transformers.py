@@ -5,7 +5,7 @@ from pathlib import Path
 from sentence_transformers.base.modules import Module
 from torch import Tensor
 
-from .modeling_vec2vec import Vec2VecModel
+from .model.modeling_vec2vec import Vec2VecModel
 
 
 class Vec2VecModule(Module):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import make_cloud, random_rotation
 
-from hf_vec2vec.ablation import ablation_table, load_variants
 from hf_vec2vec.cli import main
+from hf_vec2vec.training.ablation import ablation_table, load_variants
 
 QUICK = {"allow_not_aligned": True, "align_starts": 2, "align_steps": 3, "hidden_dim": 16, "num_train_epochs": 0}
 

@@ -5,7 +5,7 @@ from conftest import make_cloud, random_rotation
 
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
-from hf_vec2vec.corpora import LabelledTexts
+from hf_vec2vec.data.corpora import LabelledTexts
 from hf_vec2vec.evaluation.attributes import attribute_figures, attribute_inference
 
 CENTRES = 2 * make_cloud(3, 12, seed=7)

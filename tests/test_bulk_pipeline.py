@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from hf_vec2vec.bulk.pipeline import Room
 from hf_vec2vec.bulk.readers import open_files
+from hf_vec2vec.bulk.threads import Room
 
 
 def test_room_is_used_in_turn_and_grows_where_a_block_needs_more():

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
-from hf_vec2vec import bundled
-from hf_vec2vec.bundled import BUNDLED, find_encoder
+from hf_vec2vec.encoders import bundled
+from hf_vec2vec.encoders.bundled import BUNDLED, find_encoder
 
 TEXTS = ["a small dog sleeps on the sofa", "a little dog naps on the couch", "the bank raised its interest rate"]
 

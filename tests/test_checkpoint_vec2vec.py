@@ -9,9 +9,9 @@ from test_trainer import build
 from transformers import AutoModel
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
-from hf_vec2vec.checkpoint_vec2vec import weights_sha256
 from hf_vec2vec.cli import main
-from hf_vec2vec.model_card import write_model_card
+from hf_vec2vec.model.checkpoint_vec2vec import weights_sha256
+from hf_vec2vec.sharing.translator_card import write_model_card
 
 
 @pytest.fixture

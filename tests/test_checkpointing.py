@@ -5,8 +5,8 @@ import pytest
 import torch
 from test_trainer import build, weights
 
-from hf_vec2vec import checkpointing
-from hf_vec2vec.checkpointing import STAGING, check_checkpoint, newest_checkpoint
+from hf_vec2vec.training import checkpoints as checkpointing
+from hf_vec2vec.training.checkpoints import STAGING, check_checkpoint, newest_checkpoint
 
 RUN = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
 
@@ -45,10 +45,10 @@ def test_a_run_that_dies_while_it_saves_goes_on_exactly(tmp_path, monkeypatch, s
             name = "transformers.Trainer._save_optimizer_and_scheduler"
             patched.setattr(name, dies(__import__("transformers").Trainer._save_optimizer_and_scheduler))
         elif moment == "os.replace":
-            names = "hf_vec2vec.checkpointing.shutil.rmtree"  # of the name's place, just before it is taken
+            names = "hf_vec2vec.training.checkpoints.shutil.rmtree"  # of the name's place, just before it is taken
             patched.setattr(names, dies(shutil.rmtree))
         else:
-            patched.setattr(f"hf_vec2vec.checkpointing.{moment}", dies(getattr(checkpointing, moment)))
+            patched.setattr(f"hf_vec2vec.training.checkpoints.{moment}", dies(getattr(checkpointing, moment)))
         with pytest.raises(Killed):
             trainer.train()
     left = sorted(path.name for path in tmp_path.glob("checkpoint-*"))

@@ -210,11 +210,11 @@ def test_a_failed_overwrite_keeps_the_old_model(folder, tmp_path, monkeypatch):
 
     sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
     with monkeypatch.context() as patched:  # before anything was made: the old model stays where it is
-        patched.setattr("hf_vec2vec.training.align", fail)
+        patched.setattr("hf_vec2vec.training.recipe.align", fail)
         assert run("train", *sides, *QUICK, "--overwrite") == 2
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
     with monkeypatch.context() as patched:  # halfway, and a second time: it is kept aside
-        patched.setattr("hf_vec2vec.training.Vec2VecTrainer.train", fail)
+        patched.setattr("hf_vec2vec.training.recipe.Vec2VecTrainer.train", fail)
         for _ in range(2):
             assert run("train", *sides, *QUICK, "--overwrite") == 2
     assert (tmp_path / "model" / ".replaced" / "model.safetensors").read_bytes() == before

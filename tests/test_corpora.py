@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from hf_vec2vec.corpora import BUNDLED_CORPORA, LabelledTexts, load_labelled
+from hf_vec2vec.data.corpora import BUNDLED_CORPORA, LabelledTexts, load_labelled
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ROWS = [{"text": "good", "label": "up"}, {"text": " ", "label": "up"}, {"text": "bad", "label": "down"}]
@@ -58,7 +58,7 @@ def test_data_sets_are_read_by_name(monkeypatch):
         asked.update(name=name, subset=subset, split=split)
         return Dataset.from_list(tweets)
 
-    monkeypatch.setattr("hf_vec2vec.corpora.load_dataset", load_dataset)
+    monkeypatch.setattr("hf_vec2vec.data.corpora.load_dataset", load_dataset)
     found = load_labelled(str(EXAMPLES / "tweet_topic.yaml"))
     assert asked == {"name": "cardiffnlp/tweet_topic_single", "subset": None, "split": "test_2021"}
     assert set(found.descriptions) == set(found.labels) == set(labels)

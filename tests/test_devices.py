@@ -8,7 +8,7 @@ from test_encoders import TEXTS, bert, llama, static  # noqa: F401  fixtures
 from test_generation import inverter  # noqa: F401  fixture
 
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecForAdversarialTraining, Vec2VecModel, align
-from hf_vec2vec.losses import discriminator_loss, generator_loss, r1_penalty
+from hf_vec2vec.training.losses import discriminator_loss, generator_loss, r1_penalty
 
 QUICK = {"num_starts": 2, "num_anchors": 4, "steps": 1, "hidden_dim": 16, "progress": False}
 

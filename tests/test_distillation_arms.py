@@ -9,8 +9,8 @@ from test_distillation_trainer import folders, linear_translator, own_cache  # n
 from test_encoders import WORDS
 
 from hf_vec2vec import TextEncoder
-from hf_vec2vec.corpora import LabelledTexts
-from hf_vec2vec.distillation.arms import Experiment, arms_table, compare, make_arms, principal_axes, run_arms
+from hf_vec2vec.data.corpora import LabelledTexts
+from hf_vec2vec.distillation.experiment import Experiment, arms_table, compare, make_arms, principal_axes, run_arms
 
 
 def labelled(count, seed):

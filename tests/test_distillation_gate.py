@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import random_rotation
 
-from hf_vec2vec.distillation.gate import transfer_report
+from hf_vec2vec.distillation.transfer_check import transfer_report
 
 
 def vectors(count=300, informed=1.5):

@@ -4,7 +4,7 @@ from conftest import random_rotation
 
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
-from hf_vec2vec.distillation.store import targets_from_store
+from hf_vec2vec.distillation.store_targets import targets_from_store
 
 
 def spaces(count=400):

@@ -52,9 +52,9 @@ if not two:
             np.save(out / files / f"{name}.npy", torch.randn(rows, dim).numpy())
     torch.save(train("alone", "one", batch=16), out / "alone.pt")
 else:
-    import hf_vec2vec.stream_files
+    import hf_vec2vec.data.stream_files
     for files, shard in (("one", 1000), ("many", 20)):
-        hf_vec2vec.stream_files.SHARD = shard
+        hf_vec2vec.data.stream_files.SHARD = shard
         mine = train(f"straight-{files}", files)
         others = [torch.empty_like(mine) for _ in range(2)]
         dist.all_gather(others, mine)

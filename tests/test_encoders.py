@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hf_vec2vec import TextEncoder, embed, encoders
-from hf_vec2vec.encoders import first_layers, pool
+from hf_vec2vec import TextEncoder, embed
+from hf_vec2vec.encoders.text import first_layers, pool
 
 TEXTS = ["a dog", "the small dog sat on a mat", "dog", "cat mat cat mat the cat sat"]
 WORDS = ["[PAD]", "[UNK]", "[BOS]", "a", "the", "small", "dog", "cat", "sat", "on", "mat"]
@@ -157,7 +157,7 @@ def test_static_vectors_are_normalised_means(static):
 
 
 def test_cache_is_used_and_interrupted_work_goes_on(static, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoders, "CHUNK", 2)
+    monkeypatch.setattr("hf_vec2vec.encoders.text.CHUNK", 2)
     encoder, texts = TextEncoder(static), ["dog", "cat", "mat", "the cat", "a dog"]
     calls, encode = [], encoder.encode
 

@@ -4,8 +4,9 @@ import torch
 from conftest import make_cloud, random_rotation
 
 from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
-from hf_vec2vec.evaluation import evaluate_translation, markdown_table
+from hf_vec2vec.evaluation import evaluate_translation
 from hf_vec2vec.evaluation.figures import heatmap, projection
+from hf_vec2vec.metrics import markdown_table
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from test_merging import model_of, rows_of
 
-from hf_vec2vec.checkpoint_vec2vec import weights_sha256
 from hf_vec2vec.cli import main
-from hf_vec2vec.export import deviation, export, run_onnx
-from hf_vec2vec.merging import merge
+from hf_vec2vec.deployment.export import deviation, export, run_onnx
+from hf_vec2vec.deployment.merging import merge
+from hf_vec2vec.model.checkpoint_vec2vec import weights_sha256
 
 ENDS = {"source": "a", "target": "b"}
 

@@ -3,8 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from hf_vec2vec import hub_corrected, hub_queries
-from hf_vec2vec.hubness import hub_penalties
-from hf_vec2vec.metrics import csls_metrics, rank_metrics
+from hf_vec2vec.metrics.hubness import hub_penalties
+from hf_vec2vec.metrics.translation import csls_metrics, rank_metrics
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from transformers import (
     SiglipModel,
 )
 
-from hf_vec2vec import ImageEncoder, TextEncoder, Vec2VecModel, embed_images, image_encoder
+from hf_vec2vec import ImageEncoder, TextEncoder, Vec2VecModel, embed_images
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import load_embeddings
-from hf_vec2vec.encoders import recorded_encoder
+from hf_vec2vec.encoders.text import recorded_encoder
 
 TEXTS = ["a dog", "the small dog sat on a mat", "dog"]
 SIDE = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "projection_dim": 6}
@@ -91,7 +91,7 @@ def test_siglip_reads_texts_at_full_length(clip, tmp_path):
 
 
 def test_images_are_embedded_once_and_work_goes_on(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_encoder, "CHUNK", 3)
+    monkeypatch.setattr("hf_vec2vec.encoders.images.CHUNK", 3)
     save_images(tmp_path / "images")
     encoder, calls = ImageEncoder(clip, device="cpu"), []
     encode = encoder.encode

@@ -13,7 +13,7 @@ from test_encoders import TEXTS, WORDS, bert, static  # noqa: F401  fixtures
 from transformers import pipeline
 
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
-from hf_vec2vec.encoders import recorded_encoder
+from hf_vec2vec.encoders.text import recorded_encoder
 from hf_vec2vec.sentence_transformers import Vec2VecModule
 
 

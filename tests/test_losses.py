@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hf_vec2vec.losses import (
+from hf_vec2vec.training.losses import (
     cycle_loss,
     discriminator_accuracy,
     discriminator_loss,

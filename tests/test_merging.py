@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
-from hf_vec2vec.merging import merge, merged_linear
+from hf_vec2vec.deployment.merging import merge, merged_linear
 
 DIMS = {"a": 6, "b": 4}
 

@@ -4,7 +4,7 @@ import torch
 from conftest import random_rotation
 from scipy.spatial.distance import cdist
 
-from hf_vec2vec.metrics import (
+from hf_vec2vec.metrics.translation import (
     TranslationCosine,
     TranslationIntervals,
     TranslationRank,

@@ -6,7 +6,7 @@ from hub_cards import card_errors, metadata
 from test_trainer import build, spaces
 
 from hf_vec2vec import PairedEmbeddings
-from hf_vec2vec.model_card import model_card, write_model_card
+from hf_vec2vec.sharing.translator_card import model_card, write_model_card
 
 ENCODER = {"pooling": "mean", "layer": -1, "prompt": "", "max_length": 256, "normalize": True, "mask_first_token": False}
 # What an older version measured: there was no reverse top-1.

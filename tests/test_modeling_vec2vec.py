@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModel
 
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.alignment import fit_statistics
-from hf_vec2vec.modeling_vec2vec import check_embeddings
+from hf_vec2vec.model.modeling_vec2vec import check_embeddings
 
 
 def linear_alignment(source="a", target="b", in_dim=6, out_dim=4, seed=0):

@@ -5,7 +5,7 @@ from conftest import make_cloud, random_rotation
 from hf_vec2vec import Vec2VecModel, hub_corrected, hub_queries
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.evaluation.privacy import LabelledRows, add_noise, defences, quantize_binary, quantize_int8
-from hf_vec2vec.metrics import rank_metrics
+from hf_vec2vec.metrics.translation import rank_metrics
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from conftest import random_rotation
 from torch.nn import functional as F
 
 from hf_vec2vec.alignment.start import polar_factor
-from hf_vec2vec.evaluation.published import (
+from hf_vec2vec.evaluation.other_methods import (
     _assignment,
     _csls_pairs,
     _mean_of_nearest,

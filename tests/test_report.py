@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
-from hf_vec2vec.corpora import LabelledTexts
-from hf_vec2vec.encoders import EncoderSettings
+from hf_vec2vec.data.corpora import LabelledTexts
+from hf_vec2vec.encoders.text import EncoderSettings
 from hf_vec2vec.evaluation.report import (
     Subject,
     load_corpus,
@@ -82,7 +82,7 @@ def quick():
     """No UMAP, which takes half a minute to compile, and one transport plan: they have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "umap", None)
-        patch.setattr("hf_vec2vec.evaluation.TRANSPORT", {"Hungarian": "hungarian"})
+        patch.setattr("hf_vec2vec.evaluation.translation.TRANSPORT", {"Hungarian": "hungarian"})
         yield
 
 

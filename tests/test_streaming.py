@@ -14,8 +14,8 @@ from test_trainer import arguments, weights
 from hf_vec2vec import UnpairedEmbeddings, Vec2VecConfig, Vec2VecModel, Vec2VecTrainer
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import save_embeddings, to_dataset, vectors
-from hf_vec2vec.stream_files import open_stream
-from hf_vec2vec.streaming import StreamedBatches, StreamedEmbeddings, is_held_out
+from hf_vec2vec.data.stream_files import open_stream
+from hf_vec2vec.data.streaming import StreamedBatches, StreamedEmbeddings, is_held_out
 
 KINDS = ["folder", "x.parquet", "x.npy", "x.safetensors", "store", "store/*.npy", "examples"]
 
@@ -27,8 +27,8 @@ def numbered(rows: int, dim: int, sign: int = 1) -> torch.Tensor:
 
 def stream(rows: torch.Tensor, kind: str, folder, monkeypatch) -> IterableDataset:
     """The rows as a stream of several shards."""
-    monkeypatch.setattr("hf_vec2vec.stream_files.SHARD", 40)
-    monkeypatch.setattr("hf_vec2vec.stream_files.BLOCK", 16)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files.SHARD", 40)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files.BLOCK", 16)
     folder.mkdir(exist_ok=True)
     if kind == "examples":
         return Dataset.from_dict({"embedding": rows.tolist()}).to_iterable_dataset(num_shards=4)
@@ -97,7 +97,7 @@ def test_processes_share_out_the_rows(kind, tmp_path, monkeypatch):
     world = 2
     parts = [list(StreamedBatches(data, 5, 8, seed=0, rank=r, world_size=world)) for r in range(world)]
     assert not set(numbers(parts[0], "a")) & set(numbers(parts[1], "a"))
-    monkeypatch.setattr("hf_vec2vec.stream_files.SHARD", 1000)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files.SHARD", 1000)
     world, rows = 5, numbered(130, 6)
     np.save(tmp_path / "one.npy", rows.numpy())
     one = StreamedEmbeddings(dict.fromkeys("ab", open_stream(tmp_path / "one.npy")), buffer_rows=50, strict_unpaired=False)
@@ -130,14 +130,14 @@ def test_the_share_that_a_hash_holds_out():
 def test_a_sample_comes_from_everywhere_and_reads_no_more_than_it_needs(tmp_path, monkeypatch):
     data = pair("x.npy", tmp_path, monkeypatch)  # shards of 40, 40, 40 and 10 rows
     read = []
-    blocks = __import__("hf_vec2vec.stream_files", fromlist=["_blocks"])._blocks
+    blocks = __import__("hf_vec2vec.data.stream_files", fromlist=["_blocks"])._blocks
 
     def counted(*args):
         for table in blocks(*args):
             read.append(len(table))
             yield table
 
-    monkeypatch.setattr("hf_vec2vec.stream_files._blocks", counted)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files._blocks", counted)
     rows = data.sample(20, seed=1).spaces["a"]
     assert len(rows) == 20
     assert {int(number - 1) // 40 for number in rows[:, 0]} == {0, 1, 2, 3}
@@ -149,7 +149,7 @@ def test_a_sample_takes_more_of_long_shards_and_holds_one_at_a_time(tmp_path, mo
     """All at once they held a block each: of a store of many shards more than the sample itself."""
     data = pair("x.npy", tmp_path, monkeypatch)  # shards of 40, 40, 40 and 10 rows
     opened = []
-    blocks = __import__("hf_vec2vec.stream_files", fromlist=["_blocks"])._blocks
+    blocks = __import__("hf_vec2vec.data.stream_files", fromlist=["_blocks"])._blocks
 
     def counted(*args):
         opened.append(args)
@@ -159,7 +159,7 @@ def test_a_sample_takes_more_of_long_shards_and_holds_one_at_a_time(tmp_path, mo
         finally:
             opened.pop()
 
-    monkeypatch.setattr("hf_vec2vec.stream_files._blocks", counted)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files._blocks", counted)
     rows = data.sample(100, seed=1).spaces["a"][:, 0]
     assert len(rows) == len(rows.unique()) == 100
     assert [int(((rows - 1) // 40 == shard).sum()) for shard in range(4)] == [30, 30, 30, 10]

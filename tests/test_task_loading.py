@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 from task_data import VALIDATION, encoder_tokenizer, write_rows, write_task
 
-from hf_vec2vec.corpora import BUNDLED_CORPORA
+from hf_vec2vec.data.corpora import BUNDLED_CORPORA
 from hf_vec2vec.tasks import TASKS, loading
 from hf_vec2vec.tasks import load_task as load
 

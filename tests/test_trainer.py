@@ -12,7 +12,7 @@ from hf_vec2vec import (
     Vec2VecTrainer,
     Vec2VecTrainingArguments,
 )
-from hf_vec2vec.training_args import LOSS_WEIGHTS, PRESETS
+from hf_vec2vec.training.arguments import LOSS_WEIGHTS, PRESETS
 
 
 def spaces(rows=96, names=("a", "b")):

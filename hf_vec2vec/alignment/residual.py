@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..configuration_vec2vec import Vec2VecConfig
-from ..layers_vec2vec import LinearPlusMLP
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.layers_vec2vec import LinearPlusMLP
 from .refine import BLOCK, Anchors, nearest_means, solve_ridge
 
 LENGTH_SHARE = 20  # fitted rows come out longer than new ones

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .refine import Anchors, anneal
-from .report import judge
 from .score import alignment_score
 from .start import polar_factor, starting_rotations
+from .verdict import judge
 
 WAVE = 6  # guesses at a time, until two of them lead to the same rotation
 COARSE = {"powers": (0.5, 0.5), "neighbours": (30, 30), "sample": 2500}

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ..data import EMBEDDING
+from ..data.columns import EMBEDDING
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from .columns import Block, table_block, vector_dimension, vector_field
-from .pipeline import Room
+from .threads import Room
 
 FLOATS = {"<f4": torch.float32, "<f8": torch.float64, "<f2": torch.float16}  # numpy's names
 SAFETENSORS_FLOATS = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .columns import Block
+from .dataset_files import dataset_files
 from .dtypes import DTYPES, Values, convert
-from .finish import dataset_files
 from .manifest import Manifest, locked, same_job
-from .pipeline import Room, compute, in_flight, read_ahead, write_behind
 from .processes import Processes
 from .readers import VectorFile
 from .streams import VectorStream
+from .threads import Room, compute, in_flight, read_ahead, write_behind
 from .writers import Layout, ShardWriter, suffix_of
 
 CPU_ROWS = 1024  # that a core multiplies at a time: what comes between is small, and takes memory that was used before

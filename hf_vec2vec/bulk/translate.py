@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import IterableDataset
 
-from ..checkpoint_vec2vec import weights_sha256
-from ..merging import merge
-from ..modeling_vec2vec import Vec2VecModel
+from ..deployment.merging import merge
+from ..model.checkpoint_vec2vec import weights_sha256
+from ..model.modeling_vec2vec import Vec2VecModel
 from .manifest import fingerprint
 from .processes import Processes
 from .readers import VectorFile, open_files

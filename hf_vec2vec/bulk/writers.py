@@ -15,7 +15,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from ..data import EMBEDDING
+from ..data.columns import EMBEDDING
 from .dtypes import DTYPES, Values
 
 SCALE, VALID = "scale", "valid"  # columns beside the vectors

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..encoders import POOLINGS
-from ..training_args import PRESETS
+from ..encoders.text import POOLINGS
+from ..training.arguments import PRESETS
 
 
 @dataclass

@@ -9,20 +9,22 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers import AutoConfig, BitsAndBytesConfig, set_seed
 
-from ..configuration_vec2vec import Vec2VecConfig
-from ..corpora import LabelledTexts
-from ..data import TEXT, load_embeddings, load_texts, to_dataset, vectors
+from ..data.columns import TEXT, to_dataset, vectors
+from ..data.corpora import LabelledTexts
+from ..data.files import load_embeddings
+from ..data.texts import load_texts
 from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
-from ..distillation.arms import Experiment, arms_table, run_arms
-from ..distillation.card import teacher_name
 from ..distillation.data import LABEL, LABELS
-from ..distillation.gate import transfer_report
-from ..distillation.store import targets_from_store
+from ..distillation.experiment import Experiment, arms_table, run_arms
+from ..distillation.store_targets import targets_from_store
+from ..distillation.student_card import teacher_name
 from ..distillation.students import HEADS, StudentEncoder, perplexity
-from ..encoders import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
-from ..modeling_vec2vec import Vec2VecModel
+from ..distillation.transfer_check import transfer_report
+from ..encoders.text import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
-from ..training import load_translator
+from ..training.recipe import load_translator
 from .parsing import as_flags, named_path, parse, peek
 
 HELD_OUT = 200  # texts on which a language model's perplexity is compared

@@ -2,8 +2,9 @@
 
 from datasets import Dataset
 
-from ..data import EMBEDDING, check_output, save_embeddings
-from ..encoders import TextEncoder, embed
+from ..data.columns import EMBEDDING
+from ..data.files import check_output, save_embeddings
+from ..encoders.text import TextEncoder, embed
 from .arguments import EmbedArguments
 from .parsing import parse
 
@@ -31,7 +32,7 @@ def run_embed(argv: list[str]) -> None:
 
 
 def _embed_images(args: EmbedArguments) -> Dataset:
-    from ..image_encoder import ImageEncoder, embed_images, load_images
+    from ..encoders.images import ImageEncoder, embed_images, load_images
 
     if given := [n for n in ("pooling", "prompt", "max_length") if getattr(args, n)] + ["layer"] * (args.layer != -1):
         raise ValueError(f"`{given[0]}` is for texts, but `images` are embedded. Leave it out.")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ..data import PairedEmbeddings, load_embeddings
-from ..evaluation import evaluate_translation, markdown_table
-from ..model_card import write_model_card
-from ..modeling_vec2vec import Vec2VecModel
-from ..training import load_translator
+from ..data.files import load_embeddings
+from ..data.spaces import PairedEmbeddings
+from ..evaluation.translation import evaluate_translation
+from ..metrics.tables import markdown_table
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..sharing.translator_card import write_model_card
+from ..training.recipe import load_translator
 from .arguments import EvaluateArguments, ReportArguments
 from .parsing import named_path, parse, peek
 from .tasks import run_evaluate_task

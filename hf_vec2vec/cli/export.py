@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..export import SUFFIXES, check_export, export
-from ..training import load_translator
+from ..deployment.export import SUFFIXES, check_export, export
+from ..training.recipe import load_translator
 from .parsing import parse
 
 

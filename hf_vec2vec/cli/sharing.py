@@ -7,9 +7,9 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from ..model_card import model_card, read_facts
-from ..sharing import patiently, publish
-from ..training import load_translator
+from ..sharing.hub import patiently, publish
+from ..sharing.translator_card import model_card, read_facts
+from ..training.recipe import load_translator
 from .parsing import parse
 
 

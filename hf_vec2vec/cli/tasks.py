@@ -8,8 +8,8 @@ from datasets import DatasetDict
 from peft import PeftConfig, PeftModel
 from transformers import AutoTokenizer, PreTrainedModel
 
-from ..bundled import BUNDLED
-from ..encoders import model_folder
+from ..encoders.bundled import BUNDLED
+from ..encoders.text import model_folder
 from ..tasks import Task, evaluate_task, load_task
 from .parsing import parse
 

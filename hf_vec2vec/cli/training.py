@@ -6,12 +6,13 @@ from pathlib import Path
 from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
-from ..data import PairedEmbeddings, UnpairedEmbeddings, load_embeddings
-from ..encoders import TextEncoder, embed
-from ..stream_files import open_stream
-from ..streaming import StreamedEmbeddings
-from ..training import TranslatorArguments, check_output_dir, train_translator
-from ..training_args import PRESETS, Vec2VecTrainingArguments
+from ..data.files import load_embeddings
+from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings
+from ..data.stream_files import open_stream
+from ..data.streaming import StreamedEmbeddings
+from ..encoders.text import TextEncoder, embed
+from ..training.arguments import PRESETS, Vec2VecTrainingArguments
+from ..training.recipe import TranslatorArguments, check_output_dir, train_translator
 from .arguments import AblateArguments, DataArguments
 from .parsing import as_flags, named_path, parse, peek
 
@@ -66,7 +67,7 @@ def run_train(argv: list[str]) -> None:
 
 def run_ablate(argv: list[str]) -> None:
     """Trainings that differ in a few flags, over seeds; one table with intervals."""
-    from ..ablation import ablation_table, load_variants, run_ablation
+    from ..training.ablation import ablation_table, load_variants, run_ablation
 
     (args,) = parse(
         run_ablate,

@@ -7,9 +7,9 @@ from datasets import IterableDataset
 from ..bulk import Summary, translate_store
 from ..bulk.processes import Processes
 from ..bulk.streams import open_dataset
-from ..configuration_vec2vec import Vec2VecConfig
-from ..encoders import embed, recorded_encoder
-from ..training import load_translator
+from ..encoders.text import embed, recorded_encoder
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..training.recipe import load_translator
 from .arguments import TranslateArguments
 from .parsing import parse
 

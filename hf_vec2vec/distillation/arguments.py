@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from ..encoders import POOLINGS, EncoderSettings
+from ..encoders.text import POOLINGS, EncoderSettings
 
 
 @dataclass

@@ -9,8 +9,8 @@ from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..data import EMBEDDING, TEXT, vectors
-from ..encoders import TextEncoder, embed
+from ..data.columns import EMBEDDING, TEXT, vectors
+from ..encoders.text import TextEncoder, embed
 from .arguments import DistillationTrainingArguments
 from .spans import word_spans
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from ..encoders import TextEncoder
-from ..modeling_vec2vec import Vec2VecModel
+from ..encoders.text import TextEncoder
+from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
 
 

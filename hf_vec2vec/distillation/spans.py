@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..encoders import TextEncoder
+from ..encoders.text import TextEncoder
 
 
 def word_spans(text: str, words: int) -> list[tuple[int, int]]:

@@ -18,8 +18,8 @@ from transformers import (
 )
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from ..bundled import BUNDLED
-from ..encoders import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
+from ..encoders.bundled import BUNDLED
+from ..encoders.text import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
 
-from ..component_log import ComponentLog
-from ..encoders import TextEncoder, first_layers
-from ..energy import RunCost
-from ..model_card import surroundings
-from ..modeling_vec2vec import Vec2VecModel
-from ..publishing import PublishesItself
+from ..encoders.text import TextEncoder, first_layers
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..sharing.translator_card import surroundings
+from ..training.component_log import ComponentLog
+from ..training.hub_updates import PublishesItself
+from ..training.run_cost import RunCost
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .card import student_card, teacher_name, write_student_card
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
 from .losses import (
     contrastive_loss,
@@ -36,6 +35,7 @@ from .losses import (
 )
 from .spaces import student_and_teachers, teacher_dims
 from .spans import pool_spans, span_members, teacher_spans
+from .student_card import student_card, teacher_name, write_student_card
 from .students import StudentEncoder, pooled
 
 PROJECTION = "distillation_projection"

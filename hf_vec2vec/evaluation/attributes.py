@@ -9,9 +9,9 @@ from sklearn.preprocessing import Normalizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..corpora import LabelledTexts
-from ..metrics import mean_interval
-from ..modeling_vec2vec import Vec2VecModel
+from ..data.corpora import LabelledTexts
+from ..metrics.translation import mean_interval
+from ..model.modeling_vec2vec import Vec2VecModel
 
 
 def attribute_inference(

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..alignment import Statistics, fit_statistics, polar_factor, ridge
-from ..configuration_vec2vec import Vec2VecConfig
-from ..layers_vec2vec import LinearPlusMLP
+from ..alignment.aligner import Statistics, fit_statistics
+from ..alignment.refine import ridge
+from ..alignment.start import polar_factor
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.layers_vec2vec import LinearPlusMLP
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 

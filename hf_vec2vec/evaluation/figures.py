@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import PairedEmbeddings
-from ..metrics import ranks
-from ..modeling_vec2vec import Vec2VecModel
+from ..data.spaces import PairedEmbeddings
+from ..metrics.translation import ranks
+from ..model.modeling_vec2vec import Vec2VecModel
 
 SOURCE_COLOUR, TARGET_COLOUR = "#0072b2", "#d55e00"  # told apart also by the colour-blind
 SCORE = "eval_alignment_score"

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..alignment import ridge
+from ..alignment.refine import ridge
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")

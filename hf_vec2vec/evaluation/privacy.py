@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..alignment import align
-from ..hubness import hub_penalties
-from ..metrics import mean_cosines, neighbour_overlap, ranks
-from ..modeling_vec2vec import Vec2VecModel
+from ..alignment.aligner import align
+from ..metrics.hubness import hub_penalties
+from ..metrics.translation import mean_cosines, neighbour_overlap, ranks
+from ..model.modeling_vec2vec import Vec2VecModel
 from .attributes import zero_shot
 from .inversion import WordDecoder
 

@@ -16,12 +16,12 @@ from jinja2 import Environment, FileSystemLoader
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..configuration_vec2vec import Vec2VecConfig
-from ..corpora import LabelledTexts, load_labelled
-from ..data import TEXT, load_texts
-from ..encoders import TextEncoder, recorded_encoder
+from ..data.columns import TEXT
+from ..data.corpora import LabelledTexts, load_labelled
+from ..data.texts import load_texts
+from ..encoders.text import TextEncoder, recorded_encoder
+from ..model.configuration_vec2vec import Vec2VecConfig
 from ..version import __version__
-from . import Methods, fit_methods
 from .sections import (
     Encode,
     Section,
@@ -37,6 +37,7 @@ from .sections import (
     translation,
     written,
 )
+from .translation import Methods, fit_methods
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 EXPECTED = OSError, ValueError, TypeError, ImportError  # whose messages are written for users

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
 
-from ..corpora import BUNDLED_CORPORA, EVALS, installed_folder, load_labelled
-from ..data import TEXT, load_table
+from ..data.columns import TEXT
+from ..data.corpora import BUNDLED_CORPORA, EVALS, installed_folder, load_labelled
+from ..data.texts import load_table
 from .base import Task
 from .classification import LABEL, ClassificationTask, with_classes
 from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...corpora import LabelledTexts
-from ...metrics import mean_interval
+from ...data.corpora import LabelledTexts
+from ...metrics.translation import mean_interval
 from .. import figures
 from ..attributes import attribute_inference
 from ..generation import PrefixInverter

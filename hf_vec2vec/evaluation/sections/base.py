@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...data import PairedEmbeddings
-from ...modeling_vec2vec import Vec2VecModel
+from ...data.spaces import PairedEmbeddings
+from ...model.modeling_vec2vec import Vec2VecModel
 
 Cell = str | tuple[str, str]  # a text; or a figure and its interval
 Encode = Callable[[str, list[str]], Tensor]  # space and texts to `(n, d)`

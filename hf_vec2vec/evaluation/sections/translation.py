@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
-from ...data import PairedEmbeddings
-from .. import Methods, figures, score_methods
+from ...data.spaces import PairedEmbeddings
+from .. import figures
 from ..inversion import retrieve
+from ..translation import Methods, score_methods
 from .base import Cell, Section, Subject, Table, with_interval
 
 COLUMNS = {

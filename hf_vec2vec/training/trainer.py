@@ -12,12 +12,18 @@ from torch import Tensor
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from .alignment import matched_cosines
-from .checkpointing import WholeCheckpoints
+from ..alignment.score import matched_cosines
+from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
+from ..data.streaming import StreamedEmbeddings
+from ..evaluation.translation import evaluate_translation
+from ..metrics.translation import translation_metrics
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..sharing.translator_card import model_card, surroundings, write_model_card
+from .adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
+from .arguments import DESCRIBED, Vec2VecTrainingArguments
+from .checkpoints import WholeCheckpoints
 from .component_log import ComponentLog
-from .data import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
-from .energy import RunCost
-from .evaluation import evaluate_translation
+from .hub_updates import PublishesItself
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -27,13 +33,8 @@ from .losses import (
     reconstruction_loss,
     vector_space_preservation_loss,
 )
-from .metrics import translation_metrics
-from .model_card import model_card, surroundings, write_model_card
-from .modeling_adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
-from .modeling_vec2vec import Vec2VecModel
-from .publishing import PublishesItself
-from .streaming import StreamedEmbeddings, StreamTraining
-from .training_args import DESCRIBED, Vec2VecTrainingArguments
+from .run_cost import RunCost
+from .stream_training import StreamTraining
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 

@@ -23,11 +23,12 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from ..data.columns import to_dataset
+from ..data.texts import load_texts
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.modeling_vec2vec import check_embeddings
 from .bundled import find_encoder
-from .configuration_vec2vec import Vec2VecConfig
-from .data import load_texts, to_dataset
-from .embedding_cache import CACHE_VERSION, computed_once, files_digest
-from .modeling_vec2vec import check_embeddings
+from .cache import CACHE_VERSION, computed_once, files_digest
 
 Pooling = Literal["mean", "cls", "last", "weighted_mean", "projection"]
 POOLINGS = ("mean", "cls", "last", "weighted_mean")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..alignment.start import gram, polar_factor, quadratic_assignment
-from ..hubness import hub_penalties
+from ..metrics.hubness import hub_penalties
 
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time
 

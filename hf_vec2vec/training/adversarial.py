@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from .configuration_vec2vec import Vec2VecConfig
-from .modeling_vec2vec import Vec2VecModel, Vec2VecPreTrainedModel
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.modeling_vec2vec import Vec2VecModel, Vec2VecPreTrainedModel
 
 Phase = Literal["discriminator", "translator"]
 Pair = tuple[str, str]

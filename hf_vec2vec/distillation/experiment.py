@@ -16,15 +16,15 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from ..alignment import fit_statistics
-from ..corpora import LabelledTexts
-from ..data import TEXT, to_dataset
+from ..alignment.aligner import fit_statistics
+from ..data.columns import TEXT, to_dataset
+from ..data.corpora import LabelledTexts
 from ..evaluation.attributes import linear_probe
 from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
-from ..modeling_vec2vec import Vec2VecModel
+from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
 from .data import LABEL, LABELS
-from .store import targets_from_store
+from .store_targets import targets_from_store
 from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer
 

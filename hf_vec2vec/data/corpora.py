@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 from datasets import ClassLabel, Dataset, load_dataset
 
-from .data import TEXT, load_table
+from .columns import TEXT
+from .texts import load_table
 
 LABEL = "label"
 

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
-from .data import to_dataset
-from .embedding_cache import CACHE_VERSION, computed_once, files_digest
-from .encoders import PROJECTION, is_dual, model_folder
-from .modeling_vec2vec import check_embeddings
+from ..data.columns import to_dataset
+from ..model.modeling_vec2vec import check_embeddings
+from .cache import CACHE_VERSION, computed_once, files_digest
+from .text import PROJECTION, is_dual, model_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

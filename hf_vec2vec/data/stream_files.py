@@ -12,7 +12,8 @@ from datasets import DatasetInfo, IterableDataset, load_dataset, load_from_disk
 from datasets.iterable_dataset import ArrowExamplesIterable
 from safetensors import SafetensorError, safe_open
 
-from .data import MADE_BY, to_table
+from .columns import to_table
+from .files import MADE_BY
 
 SHARD = 65_536  # rows of a file that are one shard: what is ordered anew each pass, and dealt out to processes
 BLOCK = 8_192  # rows that are read at a time

@@ -14,7 +14,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from transformers.utils import logging
 
-from .model_card import model_card
+from .translator_card import model_card
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"

@@ -11,12 +11,12 @@ import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .bundled import BUNDLED
-from .configuration_vec2vec import Vec2VecConfig
-from .evaluation import markdown_table
-from .version import __version__
+from ..encoders.bundled import BUNDLED
+from ..metrics.tables import markdown_table
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..version import __version__
 
-TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+TEMPLATE = Path(__file__).parent.parent / "templates" / "model_card.md"
 FACTS = "training.json"
 METRICS = {"cosine": "Cosine", "centred_cosine": "Centred cosine", "top1": "Top-1", "mean_rank": "Mean rank"}
 UNLIMITED = 10**6  # tokens: what static embeddings have in place of a limit

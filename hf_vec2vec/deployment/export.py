@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .checkpoint_vec2vec import weights_sha256
+from ..model.checkpoint_vec2vec import weights_sha256
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..version import __version__
 from .merging import MergedTranslation, merge
-from .modeling_vec2vec import Vec2VecModel
-from .version import __version__
 
 SUFFIXES = {"onnx": (".onnx",), "int8": (".onnx",), "torch": (".pt2",), "merged": (".safetensors", ".npz")}
 INPUT, OUTPUT = "embeddings", "translations"

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..alignment.refine import nearest_means
-from ..modeling_vec2vec import Vec2VecModel
+from ..model.modeling_vec2vec import Vec2VecModel
 
 
 def targets_from_store(

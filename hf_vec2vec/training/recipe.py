@@ -8,15 +8,16 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from .alignment import PROTOTYPES, align, fit_statistics
-from .checkpointing import STATE, check_checkpoint, newest_checkpoint
-from .configuration_vec2vec import Vec2VecConfig
-from .data import UnpairedEmbeddings
-from .energy import Reading
-from .modeling_vec2vec import Vec2VecModel
-from .streaming import StreamedEmbeddings
+from ..alignment.aligner import align, fit_statistics
+from ..alignment.residual import PROTOTYPES
+from ..data.spaces import UnpairedEmbeddings
+from ..data.streaming import StreamedEmbeddings
+from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.modeling_vec2vec import Vec2VecModel
+from .arguments import Vec2VecTrainingArguments
+from .checkpoints import STATE, check_checkpoint, newest_checkpoint
+from .run_cost import Reading
 from .trainer import Vec2VecTrainer
-from .training_args import Vec2VecTrainingArguments
 
 REPORT = "report.json"
 KEPT = {"alignment": "alignment alone", "trained": "model after adversarial training"}

@@ -8,7 +8,7 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from .sharing import CHECKPOINTS, one_message, patiently, publish, publish_folder
+from ..sharing.hub import CHECKPOINTS, one_message, patiently, publish, publish_folder
 
 logger = logging.get_logger(__name__)
 

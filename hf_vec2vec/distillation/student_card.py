@@ -5,9 +5,9 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..bundled import BUNDLED
-from ..model_card import HUB_ID, harmless, write_whole
-from ..modeling_vec2vec import Vec2VecModel
+from ..encoders.bundled import BUNDLED
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..sharing.translator_card import HUB_ID, harmless, write_whole
 from .arguments import DistillationTrainingArguments
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "student_card.md"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .layers_vec2vec import LinearPlusMLP
-from .modeling_vec2vec import Vec2VecModel
+from ..model.layers_vec2vec import LinearPlusMLP
+from ..model.modeling_vec2vec import Vec2VecModel
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .modeling_vec2vec import check_embeddings
+from ..model.modeling_vec2vec import check_embeddings
 
 
 def hub_penalties(store: Tensor, sample: Tensor, *, k: int = 10, block: int = 2048) -> Tensor:

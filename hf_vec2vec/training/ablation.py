@@ -10,9 +10,9 @@ import yaml
 from scipy import stats
 from tqdm.auto import tqdm
 
-from .data import PairedEmbeddings
-from .metrics import translation_metrics
-from .training import load_translator
+from ..data.spaces import PairedEmbeddings
+from ..metrics.translation import translation_metrics
+from .recipe import load_translator
 
 FIGURES = ("centred_cosine", "top1", "mean_rank")
 

@@ -1,0 +1,137 @@
+"""Data sets of vectors of several spaces: unpaired ones to train on, paired ones to measure with."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from .columns import TEXT, vectors
+
+
+class UnpairedEmbeddings(torch.utils.data.Dataset):
+    """Vectors of several spaces whose rows have nothing to do with each other. Indexed by one row number a space.
+
+    Args:
+        spaces: `{name: data set or (n, d) array}`. The spaces may have different numbers of rows.
+        strict_unpaired: refuse data sets that share texts, where the texts are known. A shared text is a hidden pair,
+            and figures measured with it say nothing about unpaired translation.
+
+    Raises:
+        TypeError, ValueError: see `vectors`; also if texts are shared.
+    """
+
+    def __init__(self, spaces: Mapping[str, Dataset | Tensor | np.ndarray], *, strict_unpaired: bool = True):
+        if len(spaces) < 2:
+            raise ValueError(f"`spaces` must hold at least two spaces, got {list(spaces)}.")
+        self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
+        known = {n: d[TEXT] for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
+        # What a card may say of these rows.
+        self.checked = "not checked" if not strict_unpaired else "checked" if len(known) == len(spaces) else "texts unknown"
+        if strict_unpaired:
+            _refuse_shared_texts(known)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension of each space."""
+        return {name: rows.shape[1] for name, rows in self.spaces.items()}
+
+    def __len__(self) -> int:
+        """Rows of the largest space; one epoch sees each of them once."""
+        return max(map(len, self.spaces.values()))
+
+    def __getitems__(self, indices: list[tuple[int, ...]]) -> dict[str, Tensor]:
+        """A batch: item j of each index is the row of space j. Gives `{name: (len(indices), d)}`."""
+        columns = zip(*indices, strict=True)
+        return {name: rows[list(c)] for (name, rows), c in zip(self.spaces.items(), columns, strict=True)}
+
+    def __getitem__(self, index: tuple[int, ...]) -> dict[str, Tensor]:
+        return {name: rows[i] for (name, rows), i in zip(self.spaces.items(), index, strict=True)}
+
+    def split(self, rows: int, *, seed: int) -> tuple["UnpairedEmbeddings", "UnpairedEmbeddings"]:
+        """Take `rows` random rows out of every space: (what is left, what was taken). Neither holds pairs."""
+        generator = torch.Generator().manual_seed(seed)
+        left, taken = {}, {}
+        for name, data in self.spaces.items():
+            order = torch.randperm(len(data), generator=generator)
+            left[name], taken[name] = data[order[rows:]], data[order[:rows]]
+        return UnpairedEmbeddings(left), UnpairedEmbeddings(taken)
+
+
+class PairedEmbeddings(torch.utils.data.Dataset):
+    """Vectors of the same texts in several spaces, row by row. For evaluation; the trainer refuses to train on them.
+
+    Args:
+        spaces: `{name: data set or (n, d) array}`, all with the same number of rows.
+
+    Raises:
+        TypeError, ValueError: see `vectors`; also if the numbers of rows or, where known, the texts differ.
+    """
+
+    def __init__(self, spaces: Mapping[str, Dataset | Tensor | np.ndarray]):
+        self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
+        sizes = {name: len(rows) for name, rows in self.spaces.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"`spaces` must have the same texts row by row, but their numbers of rows are {sizes}.")
+        texts = [data[TEXT] for data in spaces.values() if isinstance(data, Dataset) and TEXT in data.column_names]
+        if any(list(t) != list(texts[0]) for t in texts[1:]):
+            raise ValueError("`spaces` must have the same texts row by row, but their `text` columns differ.")
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension of each space."""
+        return {name: rows.shape[1] for name, rows in self.spaces.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.spaces.values())))
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        return {name: rows[indices] for name, rows in self.spaces.items()}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: rows[index] for name, rows in self.spaces.items()}
+
+
+def _refuse_shared_texts(texts: dict[str, list[str]]) -> None:
+    known = {name: set(column) for name, column in texts.items()}
+    names = list(known)
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            if shared := known[a] & known[b]:
+                raise ValueError(
+                    f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training "
+                    "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
+                    "mean it."
+                )
+
+
+class UnpairedSampler(Sampler[tuple[int, ...]]):
+    """Draws every space's rows in an order of its own, anew each epoch, and the same again when an epoch is resumed.
+
+    A smaller space starts over, in a new order, when it runs out before the largest one.
+
+    Args:
+        sizes: rows of each space.
+        seed: of the orders.
+    """
+
+    def __init__(self, sizes: list[int], seed: int):
+        self.sizes, self.seed, self.epoch = sizes, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)))
+        orders = []
+        for size in self.sizes:
+            repeats = -(-len(self) // size)
+            order = torch.cat([torch.randperm(size, generator=generator) for _ in range(repeats)])
+            orders.append(order[: len(self)].tolist())
+        return zip(*orders, strict=True)

@@ -1,0 +1,156 @@
+"""Held-out pairs: how near translations come to the true vectors, beside baselines and oracles."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..data.spaces import PairedEmbeddings
+from ..metrics.translation import bootstrap_intervals, structure_metrics, translation_metrics
+from ..model.modeling_vec2vec import Vec2VecModel
+from .baselines import Translate, cross_fitted, mean_vector, paired_mlp, paired_procrustes, paired_ridge, random_rotation
+from .transport import unpaired_transport
+
+TRANSPORT = {
+    "Hungarian": "hungarian",
+    "earth mover's distance": "emd",
+    "Sinkhorn": "sinkhorn",
+    "Gromov-Wasserstein, entropic": "entropic_gromov_wasserstein",
+}
+Methods = dict[tuple[str, str], dict[tuple[str, str], Translate]]  # by direction, then by name and kind of the row
+
+
+def evaluate_translation(
+    models: dict[str, Vec2VecModel],
+    pairs: PairedEmbeddings,
+    *,
+    source: str,
+    target: str,
+    oracle_pairs: PairedEmbeddings | None = None,
+    full: bool = False,
+    seed: int = 0,
+) -> list[dict]:
+    """Figures of translation in both directions, for translators, baselines and oracles on the same pool.
+
+    Args:
+        models: translators by the name of their row, for instance `{"alignment": …, "trained": …}`.
+        pairs: held-out rows of both spaces; row i is the same text.
+        source: name of the one space.
+        target: name of the other.
+        oracle_pairs: other pairs, on which the oracles are fitted: as many as the translator had rows is the fairest.
+            Without them the oracles are fitted on four fifths of `pairs` and translate the fifth, five times.
+        full: also the slow rows (optimal transport between unpaired halves of the oracle's pairs, or of `pairs`; a paired
+            MLP) and columns: those of `structure_metrics` and, under `intervals`, those of `bootstrap_intervals`.
+        seed: of the random rotation, the samples and the intervals.
+
+    Returns:
+        One dictionary a row of the table: `direction`, `method`, `kind` (translator, baseline or oracle) and the figures
+        of `translation_metrics`.
+
+    Raises:
+        ValueError: if vectors do not have the model's dimensions.
+    """
+    model, oracles = next(iter(models.values())), oracle_pairs is not None
+    for argument, data in (("pairs", pairs), ("oracle_pairs", oracle_pairs)):
+        _check_dims(argument, data, model, source, target)
+    options = {"source": source, "target": target, "oracles": oracles, "full": full, "seed": seed}
+    methods, rows = fit_methods(models, oracle_pairs or pairs, **options), []
+    for (a, b), fitted in methods.items():
+        x, y = pairs.spaces[a], pairs.spaces[b]
+        answers = {method: translate(x) for method, translate in fitted.items()}
+        if not oracles:
+            answers |= {(f"{name} (5-fold)", "oracle"): cross_fitted(fit, x, y) for name, fit in _oracles(full).items()}
+        rows += _score(answers, pairs, a, b, model, full, seed)
+    return rows
+
+
+def fit_methods(
+    models: dict[str, Vec2VecModel],
+    pairs: PairedEmbeddings,
+    *,
+    source: str,
+    target: str,
+    oracles: bool = True,
+    full: bool = False,
+    seed: int = 0,
+) -> Methods:
+    """Baselines, translators and oracles, fitted once; `score_methods` measures them on as many pools as one likes.
+
+    Args:
+        models: translators by the name of their row.
+        pairs: what oracles are fitted on, and, in unpaired halves, optimal transport.
+        source, target, full, seed: see `evaluate_translation`.
+        oracles: whether to fit them.
+
+    Returns:
+        `{(a, b): {(method, kind): function}}` for both directions; a function takes raw vectors of space a, `(n, d_a)`, to
+        raw vectors of space b.
+    """
+    first, methods, transported, half = next(iter(models.values())), {}, {}, len(pairs) // 2
+    for name, method in tqdm(TRANSPORT.items(), desc="transport") if full else ():
+        unpaired = pairs.spaces[source][:half], pairs.spaces[target][half:]
+        transported[name] = unpaired_transport(*unpaired, method, seed=seed)
+    for a, b in ((source, target), (target, source)):
+        statistics = [(first.normalizers[n].mean.cpu(), first.normalizers[n].scale.cpu()) for n in (a, b)]
+        alike = first.config.embedding_dims[a] == first.config.embedding_dims[b]
+        fitted = {("identity", "baseline"): lambda rows: rows} if alike else {}
+        fitted["mean vector", "baseline"] = mean_vector(statistics[1][0])
+        fitted["random rotation", "baseline"] = random_rotation(*statistics, seed)
+        for name, there_and_back in transported.items():
+            fitted[name, "baseline"] = there_and_back[a == target]
+        for name, model in models.items():
+            fitted[name, "translator"] = partial(model.translate, source=a, target=b)
+        for name, fit in _oracles(full).items() if oracles else ():
+            fitted[f"{name} ({len(pairs):,} pairs)", "oracle"] = fit(pairs.spaces[a], pairs.spaces[b])
+        methods[a, b] = fitted
+    return methods
+
+
+def score_methods(
+    methods: Methods, pairs: PairedEmbeddings, model: Vec2VecModel, *, full: bool = False, seed: int = 0
+) -> list[dict]:
+    """Figures of `fit_methods` on one pool.
+
+    Args:
+        methods: from `fit_methods`.
+        pairs: held-out rows; row i is the same text.
+        model: knows the means of the spaces' training rows.
+        full, seed: see `evaluate_translation`.
+
+    Returns:
+        As `evaluate_translation`.
+
+    Raises:
+        ValueError: if vectors do not have the model's dimensions.
+    """
+    _check_dims("pairs", pairs, model, *next(iter(methods)))
+    rows = []
+    for (a, b), fitted in methods.items():
+        answers = {method: translate(pairs.spaces[a]) for method, translate in fitted.items()}
+        rows += _score(answers, pairs, a, b, model, full, seed)
+    return rows
+
+
+def _oracles(full: bool) -> dict[str, Callable[[Tensor, Tensor], Translate]]:
+    oracles = {"paired Procrustes": paired_procrustes, "paired ridge": paired_ridge}
+    return oracles | ({"paired MLP": paired_mlp} if full else {})
+
+
+def _score(answers: dict, pairs: PairedEmbeddings, a: str, b: str, model: Vec2VecModel, full: bool, seed: int) -> list[dict]:
+    truth, mean = pairs.spaces[b], model.normalizers[b].mean.cpu()
+    rows = []
+    for (method, kind), answer in answers.items():
+        figures = translation_metrics(answer, truth, mean)
+        if full:
+            figures |= structure_metrics(answer, truth)
+            figures["intervals"] = bootstrap_intervals(answer, truth, mean, seed=seed)
+        rows.append({"direction": f"{a} → {b}", "method": method, "kind": kind, **figures})
+    return rows
+
+
+def _check_dims(argument: str, pairs: PairedEmbeddings | None, model: Vec2VecModel, *spaces: str) -> None:
+    for name in spaces if pairs is not None else ():
+        found, expected = pairs.spaces[name].shape[1], model.config.embedding_dims[name]
+        if found != expected:
+            raise ValueError(f"`{argument}` has vectors of dimension {found} for {name!r}, but the model has {expected}.")
