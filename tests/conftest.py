@@ -1,40 +1,21 @@
-"""Shared data: clouds with the shape of text embeddings (clustered, unequal axes), and tiny models."""
+"""Shared fixtures: tiny models, a Hub, machines."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach the network
 
+import json
+
 import pytest
 import torch
-from elsewhere import WITHOUT_PACKAGE, Machine
-from hub_server import Hub
+from safetensors.torch import save_file
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
+from helpers.elsewhere import WITHOUT_PACKAGE, Machine
+from helpers.encoders import SHAPE, save_model, tokenizer
+from helpers.hub_server import Hub
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
-
-
-def make_cloud(rows: int, dim: int = 24, seed: int = 0) -> torch.Tensor:
-    """Rows drawn around 30 centres of unequal weight, on axes of unequal width, off the origin."""
-    world = torch.Generator().manual_seed(1)  # the same centres for every seed
-    centres = torch.randn(30, dim, generator=world)
-    weights = torch.rand(30, generator=world) + 0.1
-    axes = torch.linspace(1.5, 0.5, dim)
-    shift = torch.randn(dim, generator=world)
-    draws = torch.Generator().manual_seed(seed)
-    labels = torch.multinomial(weights, rows, replacement=True, generator=draws)
-    return (centres[labels] + 0.8 * torch.randn(rows, dim, generator=draws)) * axes + shift
-
-
-def random_rotation(in_dim: int, out_dim: int, seed: int = 5) -> torch.Tensor:
-    """Semi-orthogonal `(in_dim, out_dim)` with `in_dim <= out_dim`: lengths are kept."""
-    square = torch.randn(out_dim, out_dim, generator=torch.Generator().manual_seed(seed))
-    return torch.linalg.qr(square)[0][:in_dim]
-
-
-def top1(translated: torch.Tensor, truth: torch.Tensor) -> float:
-    """Share of rows whose nearest true vector, by cosine, is their own."""
-    normalize = torch.nn.functional.normalize
-    nearest = (normalize(translated, dim=1) @ normalize(truth, dim=1).T).argmax(1)
-    return (nearest == torch.arange(len(truth))).float().mean().item()
+from hf_vec2vec.evaluation.generation import PrefixInverter
 
 
 @pytest.fixture
@@ -83,3 +64,52 @@ def stranger(server, tmp_path_factory):
     assert machine.run(WITHOUT_PACKAGE).returncode == 0
     yield machine
     machine.close()
+
+
+@pytest.fixture
+def bert(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save_model(BertModel(BertConfig(**SHAPE)), tmp_path / "bert")
+
+
+@pytest.fixture
+def llama(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save_model(LlamaModel(LlamaConfig(**SHAPE, num_key_value_heads=2)), tmp_path / "llama")
+
+
+@pytest.fixture
+def static(tmp_path) -> str:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    modules = [{"type": "sentence_transformers.models.StaticEmbedding", "path": ""}]
+    modules.append({"type": "sentence_transformers.models.Normalize", "path": "1_Normalize"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    tokenizer().save(str(folder / "tokenizer.json"))
+    weight = torch.randn(11, 6, generator=torch.Generator().manual_seed(0))
+    save_file({"embedding.weight": weight}, folder / "model.safetensors")
+    return str(folder)
+
+
+@pytest.fixture
+def inverter(tmp_path):
+    torch.manual_seed(0)
+    # Embeddings that are long enough to speak: only adapters are trained, and the head is tied to them.
+    wide = SHAPE | {"hidden_size": 32, "intermediate_size": 64}
+    config = LlamaConfig(**wide, num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.3)
+    folder = save_model(LlamaForCausalLM(config), tmp_path / "lm")
+    return PrefixInverter(folder, 12, torch.zeros(12), prefix_length=2, rank=8, max_tokens=8)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    bert = BertModel(BertConfig(**SHAPE | {"hidden_size": 6}))
+    llama = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=2, initializer_range=0.5))
+    return {"bert": save_model(bert, folder / "bert"), "llama": save_model(llama, folder / "llama")}
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))

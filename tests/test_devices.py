@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from conftest import make_cloud, random_rotation
-from other_device import OTHER, Elsewhere, other_device
-from test_encoders import TEXTS, bert, llama, static  # noqa: F401  fixtures
-from test_generation import inverter  # noqa: F401  fixture
 
+from helpers.clouds import make_cloud, random_rotation
+from helpers.encoders import TEXTS
+from helpers.other_device import OTHER, Elsewhere, other_device
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecForAdversarialTraining, Vec2VecModel, align
 from hf_vec2vec.training.losses import discriminator_loss, generator_loss, r1_penalty
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
-from test_encoders import TEXTS, WORDS, bert, static  # noqa: F401  fixtures
 from transformers import pipeline
 
+from helpers.encoders import TEXTS, WORDS
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
 from hf_vec2vec.encoders.text import recorded_encoder
 from hf_vec2vec.sentence_transformers import Vec2VecModule

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from elsewhere import python
 
 import hf_vec2vec
+from helpers.elsewhere import python
 
 HEAVY = {"datasets", "peft", "scipy", "sklearn", "ot", "matplotlib", "pandas", "evaluate", "accelerate", "pyarrow", "jinja2"}
 

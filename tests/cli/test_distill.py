@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from helpers.distillation import linear_translator
+from helpers.encoders import WORDS
+from hf_vec2vec import TextEncoder
+from hf_vec2vec.cli import main
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+TEXTS = [" ".join(WORDS[3 + (i * k) % 8] for k in range(1, 5)) for i in range(1, 9)] * 10
+
+
+@pytest.fixture
+def project(folders, tmp_path):  # noqa: F811
+    """A translator from llama to bert that records both encoders, texts, and a task."""
+    encoders = {"bert": TextEncoder(folders["bert"]), "llama": TextEncoder(folders["llama"])}
+    model = linear_translator(*(encoder.encode(TEXTS, progress=False) for encoder in encoders.values()))
+    model.config.encoders = {name: encoder.settings.__dict__ for name, encoder in encoders.items()}
+    model.save_pretrained(tmp_path / "translator")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    rows = [{"text": f"{text} {i % 7}", "label": "yes" if "dog" in text else "no"} for i, text in enumerate(TEXTS)]
+    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def run(project, folders, *words):  # noqa: F811
+    start = ["distill", "--translator", project / "translator", "--max_steps", 3, "--logging_steps", 1]
+    ends = ["--student", folders["bert"], "--disable_tqdm", "true"]
+    return main([*map(str, [*start, *ends, *words])])
+
+
+def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders, capsys):  # noqa: F811
+    output, export = project / "student", project / "export"
+    words = ["--texts", project / "texts.txt", "--output_dir", output, "--export_dir", export]
+    assert run(project, folders, *words) == 0
+    assert (output / "adapter_model.safetensors").exists()
+    card = (output / "README.md").read_text()
+    assert "base_model_relation: adapter" in card
+    assert "80 texts without labels, 3 updates" in card
+    assert "AutoModel.from_pretrained" in card
+    assert "moved by" in card
+    assert "of a teacher, `./llama`. A translator (`./translator`)" in card
+    assert "mean pooling of the last layer" in card
+    before = TextEncoder(folders["bert"]).encode(TEXTS[:8], progress=False)
+    after = torch.from_numpy(SentenceTransformer(str(export), device="cpu").encode(TEXTS[:8]))
+    assert 1e-6 < (after - before).abs().max() < 1
+    assert run(project, folders, *words) == 2
+    assert "holds an adapter already" in capsys.readouterr().err
+
+
+def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa: F811
+    vectors = project / "vectors.parquet"
+    embed = ["embed", "--texts", project / "texts.txt", "--model", folders["llama"], "--output", vectors]
+    assert main([*map(str, embed)]) == 0
+    assert run(project, folders, "--vectors", vectors, "--output_dir", project / "student") == 0
+    assert run(project, folders, "--texts", project / "texts.txt", "--output_dir", project / "other") == 0
+    logs = [json.loads((project / name / "distillation.json").read_text())["log"] for name in ("student", "other")]
+    assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-3)
+
+
+def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
+    store = project / "store.npy"
+    np.save(store, TextEncoder(folders["llama"]).encode(TEXTS, progress=False).numpy())
+    (project / "own.txt").write_text("\n".join(f"the {text}" for text in TEXTS))
+    words = ["--vectors", store, "--texts", project / "own.txt", "--output_dir", project / "student"]
+    assert run(project, folders, *words) == 0
+    log = json.loads((project / "student" / "distillation.json").read_text())["log"]
+    assert log[-1]["cosine_loss"] > 0
+    card = (project / "student" / "README.md").read_text()
+    assert "the nearest of 80 vectors" in card
+    assert "of a teacher, `./llama`" in card
+    arms = ["--task", project / "task.jsonl", "--vectors", store, "--arms", "teacher's store only", "--seeds", 1]
+    assert run(project, folders, *arms, "--output_dir", project / "arms") == 0
+    assert len(list((project / "arms" / "runs").iterdir())) == 1
+
+
+def test_check_and_arms(project, folders, capsys):  # noqa: F811
+    assert run(project, folders, "--task", project / "task.jsonl", "--check", "--output_dir", project / "check") == 0
+    assert "random isometry of the teacher" in capsys.readouterr().out
+    assert json.loads((project / "check" / "check.json").read_text())["texts"] > 40
+    words = ["--task", project / "task.jsonl", "--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "arms"]
+    assert run(project, folders, *words) == 0
+    assert "| frozen student |" in capsys.readouterr().out
+    assert len(list((project / "arms" / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give one of `texts`"),
+        (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
+        (["--texts", "texts.txt", "--check"], "need a `task`"),
+        (["--vectors", "translator"], "cannot be read"),
+        (["--vectors", "x.npy", "--task", "bbc"], "give one of `texts`"),
+        (["--student", "another", "--texts", "texts.txt"], "`student_space` must be given"),
+        (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "name one teacher"),
+        (["--texts", "texts.txt", "--load_in_4bit", "--export_dir", "export"], "leave out `load_in_4bit`"),
+    ],
+)
+def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(project)
+    assert run(project, folders, *words, "--output_dir", project / "out") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):  # noqa: F811
+    output, task = project / "classifier", project / "task.jsonl"
+    head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 80, "--learning_rate", 0.01]
+    assert run(project, folders, "--task", task, *head, "--output_dir", output) == 0
+    assert json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == folders["bert"]
+    assert main(["evaluate", str(output), "--task", str(task), "--json", str(project / "figures.json")]) == 0
+    assert json.loads((project / "figures.json").read_text())["figures"]["accuracy"] > 0.8
+    assert "AutoModelForSequenceClassification" in (card := (output / "README.md").read_text())
+    assert "texts with labels (no, yes)" in card
+    assert "task, validation" in capsys.readouterr().out
+    assert main(["evaluate", folders["bert"], "--task", str(task)]) == 2
+    assert "no trained head" in capsys.readouterr().err
+    assert run(project, folders, "--task", task, "--student_head", "classifier", "--output_dir", project / "x") == 2
+    assert "go together" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig
+
+from helpers.distillation import linear_translator
+from helpers.encoders import WORDS
+from hf_vec2vec import TextEncoder
+from hf_vec2vec.data.corpora import LabelledTexts
+from hf_vec2vec.distillation.experiment import Experiment, arms_table, compare, make_arms, principal_axes, run_arms
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def labelled(count, seed):
+    generator = np.random.default_rng(seed)
+    texts = [" ".join(generator.choice(WORDS[3:], 5)) for _ in range(count)]
+    return LabelledTexts("dogs", texts, ["yes" if "dog" in text else "no" for text in texts], {"no": "No.", "yes": "Dog."})
+
+
+@pytest.fixture
+def experiment(folders):  # noqa: F811
+    train, test = labelled(60, 0), labelled(40, 1)
+    bert, llama = TextEncoder(folders["bert"]), TextEncoder(folders["llama"])
+    rows = {name: bert.encode(part.texts, progress=False) for name, part in (("train", train), ("test", test))}
+    return Experiment(
+        student=folders["llama"],
+        translators={"ours": linear_translator(rows["train"], llama.encode(train.texts, progress=False))},
+        teacher_space="bert",
+        student_space="llama",
+        train=train,
+        test=test,
+        teacher_train=rows["train"],
+        teacher_test=rows["test"],
+        peft_config=LoraConfig(r=2, target_modules="all-linear"),
+        arguments={"max_steps": 3, "per_device_train_batch_size": 8, "logging_steps": 1},
+    )
+
+
+def test_arms_run_resume_and_are_compared(experiment, tmp_path):
+    rows = run_arms(experiment, 1, tmp_path)
+    names = [row["arm"] for row in rows]
+    assert names[:3] == ["frozen student", "teacher", "ours"]
+    assert {"shuffled teacher", "random isometry", "student + noise", "self", "learned projection", "Gram loss"} < set(names)
+    assert "ours + Gram loss" in names
+    files = sorted((tmp_path / "runs").iterdir())
+    assert len(files) == len(names) - 2
+    kept = files[3].stat().st_mtime_ns
+    files[-1].unlink()
+    assert run_arms(experiment, 1, tmp_path) == rows  # what was there is read, what was lost comes out the same
+    assert files[3].stat().st_mtime_ns == kept
+    assert json.loads((tmp_path / "arms.json").read_text()) == rows
+    assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 4  # the head, and what the trained head says
+
+
+def test_arms_shorter_than_a_logging_interval_are_judged_too(experiment, tmp_path):
+    seldom = replace(experiment, arguments=experiment.arguments | {"logging_steps": 100})
+    rows = run_arms(seldom, 1, tmp_path, arms=["self"])
+    assert rows[-1]["student_drift"] < 0.1
+
+
+def test_language_models_are_compared_by_their_logits_too(experiment, tmp_path):
+    both = replace(experiment, teacher_lm=experiment.student)
+    rows = run_arms(both, 1, tmp_path, arms=["ours", "sorted logits (ULD)"])
+    assert [row["arm"] for row in rows] == ["frozen student", "teacher", "ours", "sorted logits (ULD)"]
+    assert "sorted logits (ULD)" not in make_arms(experiment, torch.randn(60, 8), 0)
+
+
+def test_targets_are_what_their_names_say(experiment):
+    student = TextEncoder(experiment.student).encode(experiment.train.texts, progress=False)
+    arms = make_arms(experiment, student, 0)
+    ours = arms["ours"].targets
+    assert sorted(arms["shuffled teacher"].targets.tolist()) == sorted(ours.tolist())
+    assert not torch.equal(arms["shuffled teacher"].targets, ours)
+    assert torch.equal(arms["self"].targets, student)
+    centred = student - student.mean(0)
+
+    def cosine(rows):
+        return torch.nn.functional.cosine_similarity(rows - student.mean(0), centred, dim=1).mean()
+
+    assert cosine(arms["paired ridge"].targets) > cosine(arms["random isometry"].targets)
+    assert cosine(arms["student + noise"].targets) == pytest.approx(cosine(ours).clamp_min(0.05).item(), abs=0.2)
+    teacher = experiment.teacher_train
+    assert torch.equal(arms["learned projection"].targets, teacher)
+    gram = torch.pdist(arms["random isometry"].targets) / torch.pdist(teacher)
+    assert gram.std() / gram.mean() < 1e-3  # distances are the teacher's, but for one factor
+
+
+def test_a_narrower_space_gets_the_principal_axes():
+    rows = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 7, 5, 3, 0.01, 0.01]) + 4
+    kept = principal_axes(rows, 4)
+    assert kept.shape == (200, 4)
+    torch.testing.assert_close(torch.pdist(kept), torch.pdist(rows), rtol=1e-3, atol=1e-2)
+    assert principal_axes(rows, 6) is rows
+
+
+def test_differences_of_arms_by_hand():
+    labels = np.array([0, 1] * 100)
+    perfect, half = labels.tolist(), np.where(np.arange(200) < 100, labels, 1 - labels).tolist()
+    found = {
+        "frozen student": [{"predicted": half}],
+        "teacher": [{"predicted": half}],
+        "ours": [{"predicted": perfect, "student_drift": 0.2}, {"predicted": perfect, "student_drift": 0.4}],
+        "self": [{"predicted": half, "student_drift": 0.0}] * 2,
+    }
+    frozen, _, ours, own = compare(found, labels)
+    assert (frozen["accuracy"], ours["accuracy"], own["accuracy"]) == (0.5, 1.0, 0.5)
+    assert frozen["gain"] == own["gain"] == {"mean": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+    assert ours["gain"]["mean"] == own["behind"]["mean"] == 0.5
+    assert ours["gain"]["p"] < 0.01
+    low, high = own["behind"]["interval"]
+    assert 0.35 < low < 0.45 < 0.55 < high < 0.65  # ± 1.96 · .5 / √200
+    assert (ours["agreement"], ours["shared_errors"], own["shared_errors"]) == (0.5, 0.0, 1.0)
+    assert ours["student_drift"] == pytest.approx(0.3)
+    assert "+50.0 [" in arms_table([frozen, ours, own])

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from sentence_transformers import SentenceTransformer
+from transformers import BertConfig, BertModel, BitsAndBytesConfig
+
+from helpers.distillation import TEXTS
+from helpers.encoders import SHAPE, save_model
+from hf_vec2vec import TextEncoder
+from hf_vec2vec.distillation import (
+    DistillationTrainer,
+    DistillationTrainingArguments,
+    StudentEncoder,
+    load_student,
+    save_as_sentence_transformer,
+)
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def encoder_of(folder, tmp_path, **changes):
+    model, tokenizer, known = load_student(folder)
+    arguments = DistillationTrainingArguments(str(tmp_path), **known | changes)
+    return StudentEncoder(model, tokenizer, arguments.encoder_settings(folder))
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("kind", ["encoder", "causal_lm", "classifier"])
+def test_a_student_says_what_its_encoder_says(folders, name, kind, tmp_path):  # noqa: F811
+    if (name, kind) == ("bert", "causal_lm"):
+        with pytest.raises(ValueError, match="is no language model: its folder lacks"):
+            load_student(folders["bert"], "causal_lm")
+        return
+    model, tokenizer, known = load_student(folders[name], kind, 3 if kind == "classifier" else None)
+    arguments = DistillationTrainingArguments(str(tmp_path), **known)
+    student = StudentEncoder(model.train(), tokenizer, arguments.encoder_settings(folders[name]))
+    assert known["mask_first_token"] == (name == "llama")
+    expected = TextEncoder(folders[name]).encode(TEXTS, progress=False)
+    torch.testing.assert_close(student.encode(TEXTS, batch_size=5), expected)
+    assert model.training
+
+
+def test_a_student_in_four_bits_follows_through_its_adapter(tmp_path):
+    torch.manual_seed(0)
+    wide = {"hidden_size": 64, "intermediate_size": 128}
+    folder = save_model(BertModel(BertConfig(**SHAPE | wide)), tmp_path / "wide")
+    model, tokenizer, known = load_student(folder, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    bits = [p for p in model.parameters() if p.dtype == torch.uint8]
+    before = [p.clone() for p in bits]
+    settings = {"max_steps": 30, "learning_rate": 1e-2, "report_to": "none", "save_strategy": "no", "logging_steps": 1}
+    trainer = DistillationTrainer(
+        model,
+        DistillationTrainingArguments(str(tmp_path / "out"), **known | settings, disable_tqdm=True),
+        peft_config=LoraConfig(r=4, target_modules="all-linear"),
+        train_dataset=Dataset.from_dict({"text": TEXTS, "label": torch.randn(len(TEXTS), 64).tolist()}),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    found = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert len(bits) == 13  # six matrices a layer and the pooler's
+    assert all(torch.equal(p, q) for p, q in zip(bits, before, strict=True))
+    assert sum(found[-5:]) < 0.9 * sum(found[:5])
+
+
+def test_static_embeddings_cannot_be_adapted(static):  # noqa: F811
+    with pytest.raises(ValueError, match="static embedding"):
+        load_student(static)
+
+
+@pytest.mark.parametrize("changes", [{}, {"normalize": True}, {"pooling": "cls"}, {"pooling": "weighted_mean"}], ids=str)
+def test_an_exported_student_is_a_sentence_transformer(folders, tmp_path, changes):  # noqa: F811
+    student = encoder_of(folders["bert"], tmp_path, **changes)
+    torch.manual_seed(1)
+    adapted = get_peft_model(student.model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    before = StudentEncoder(adapted, student.tokenizer, student.settings).encode(TEXTS)
+    merged = adapted.merge_and_unload()
+    save_as_sentence_transformer(merged, student.tokenizer, student.settings, tmp_path / "st")
+    exported = torch.from_numpy(SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(TEXTS))
+    assert (exported - before).abs().max() < 1e-5
+    again = TextEncoder(str(tmp_path / "st"))
+    assert (again.encode(TEXTS, progress=False) - before).abs().max() < 1e-5
+
+
+def test_what_the_format_cannot_say_is_refused(folders, tmp_path):  # noqa: F811
+    student = encoder_of(folders["llama"], tmp_path)
+    with pytest.raises(ValueError, match="mask_first_token True"):
+        save_as_sentence_transformer(student.model, student.tokenizer, student.settings, tmp_path / "st")

@@ -1,0 +1,151 @@
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModel,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+)
+
+from helpers.encoders import SHAPE, TEXTS
+from hf_vec2vec import TextEncoder, embed
+from hf_vec2vec.encoders.text import first_layers, pool
+
+
+def test_pooling_by_hand():
+    states = torch.tensor([[[10.0], [2.0], [4.0], [99.0]]])
+    mask = torch.tensor([[1, 1, 1, 0]])
+    expected = {"mean": 16 / 3, "cls": 10.0, "last": 4.0, "weighted_mean": (10 + 4 + 12) / 6}
+    for pooling, value in expected.items():
+        assert pool(states, mask, pooling).item() == pytest.approx(value)
+    assert pool(states, mask, "mean", mask_first_token=True).item() == pytest.approx(3.0)
+    assert pool(states, mask, "weighted_mean", mask_first_token=True).item() == pytest.approx((4 + 12) / 5)
+    only_one = torch.tensor([[1, 0, 0, 0]])
+    assert pool(states, only_one, "mean", mask_first_token=True).item() == 10.0
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "static"])
+def test_batches_and_order_do_not_change_vectors(kind, request):
+    encoder = TextEncoder(request.getfixturevalue(kind), device="cpu")
+    together = encoder.encode(TEXTS, batch_size=3, progress=False)
+    alone = torch.cat([encoder.encode([text], progress=False) for text in TEXTS])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert together.dtype == torch.float32
+
+
+def test_decoders_mask_the_first_token_and_encoders_do_not(bert, llama):
+    assert TextEncoder(llama).settings.mask_first_token
+    assert not TextEncoder(bert).settings.mask_first_token
+    masked, whole = (TextEncoder(llama, mask_first_token=m).encode(TEXTS, progress=False) for m in (True, False))
+    assert not torch.allclose(masked, whole)
+
+
+def test_every_setting_changes_the_vectors_and_the_fingerprint(bert):
+    settings = [
+        {},
+        {"pooling": "cls"},
+        {"pooling": "last"},
+        {"pooling": "weighted_mean"},
+        {"layer": 1},
+        {"prompt": "the cat "},
+        {"max_length": 2},
+        {"normalize": True},
+        {"mask_first_token": True},
+    ]
+    made = [TextEncoder(bert, **kwargs) for kwargs in settings]
+    vectors = [encoder.encode(TEXTS, progress=False) for encoder in made]
+    assert len({encoder.fingerprint() for encoder in made}) == len(settings)
+    for i, first in enumerate(vectors):
+        assert not any(torch.allclose(first, second) for second in vectors[i + 1 :])
+
+
+def test_last_layer_by_either_name(bert):
+    first, second = (TextEncoder(bert, layer=layer).encode(TEXTS, progress=False) for layer in (-1, 2))
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+def test_layers_that_are_not_needed_are_not_run(kind):
+    torch.manual_seed(0)
+    deep = SHAPE | {"num_hidden_layers": 4, "num_key_value_heads": 2}
+    configs = {"llama": LlamaConfig, "gemma3": Gemma3TextConfig}
+    config = GPT2Config(n_embd=8, n_layer=4, n_head=2, vocab_size=11) if kind == "gpt2" else configs[kind](**deep)
+    model, ids = AutoModel.from_config(config).eval(), torch.tensor([[1, 2, 3]])
+    whole = model(ids, output_hidden_states=True).hidden_states
+    for layer in (0, 2, 3, 4, -1, -2):
+        with first_layers(model, layer):
+            states = model(ids, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(states[layer], whole[layer])
+        assert len(states) == (5 if kind == "gpt2" or layer in (4, -1, -2) else layer + 2)
+    assert model.config.num_hidden_layers == 4
+
+
+def test_pooling_is_read_from_the_model_folder(bert, tmp_path):
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    written = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules]
+    (tmp_path / "bert" / "modules.json").write_text(json.dumps(written))
+    (tmp_path / "bert" / "sentence_bert_config.json").write_text('{"max_seq_length": 3}')
+    (tmp_path / "bert" / "1_Pooling").mkdir()
+    config = {"word_embedding_dimension": 8, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (tmp_path / "bert" / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    settings = TextEncoder(bert).settings
+    assert (settings.pooling, settings.normalize, settings.max_length) == ("cls", True, 3)
+    assert TextEncoder(bert, pooling="mean").settings.pooling == "mean"
+    written.append({"type": "sentence_transformers.models.Dense", "path": "3_Dense"})
+    (tmp_path / "bert" / "modules.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match="Dense module.*not supported"):
+        TextEncoder(bert)
+
+
+def test_static_vectors_are_normalised_means(static):
+    encoder = TextEncoder(static)
+    rows = encoder.encode(["dog cat"], progress=False)
+    weight = encoder.model.weight.cpu()
+    expected = torch.nn.functional.normalize((weight[6] + weight[7])[None], dim=1)
+    torch.testing.assert_close(rows, expected)
+
+
+def test_cache_is_used_and_interrupted_work_goes_on(static, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.encoders.text.CHUNK", 2)
+    encoder, texts = TextEncoder(static), ["dog", "cat", "mat", "the cat", "a dog"]
+    calls, encode = [], encoder.encode
+
+    def counted(batch, **kwargs):
+        calls.append(list(batch))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(batch, **kwargs)
+
+    monkeypatch.setattr(encoder, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        embed(texts, encoder, cache_dir=tmp_path / "cache")
+    data = embed(texts, encoder, cache_dir=tmp_path / "cache")
+    assert calls == [texts[:2], texts[2:4], texts[2:4], texts[4:]]  # the first chunk was kept
+    assert list(data["text"]) == texts
+    torch.testing.assert_close(torch.tensor(data["embedding"][:]), encode(texts, progress=False))
+    again = embed(texts, encoder, cache_dir=tmp_path / "cache")
+    assert len(calls) == 4
+    assert isinstance(again, Dataset)
+    assert json.loads(again.info.description)["pooling"] == "mean"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"pooling": "max"}, "`pooling` must be one of"), ({"layer": 3}, "`layer` must be between -3 and 2")],
+)
+def test_bad_settings(bert, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        TextEncoder(bert, **kwargs)
+
+
+def test_bad_texts(bert, static):
+    with pytest.raises(ValueError, match="empty text.*index 1"):
+        TextEncoder(bert).encode(["dog", " "])
+    with pytest.raises(ValueError, match="`texts` is empty"):
+        TextEncoder(bert).encode([])
+    with pytest.raises(ValueError, match="one layer"):
+        TextEncoder(static, layer=1)

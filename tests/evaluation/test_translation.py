@@ -1,0 +1,87 @@
+import matplotlib.image
+import pytest
+import torch
+
+from helpers.clouds import make_cloud, random_rotation
+from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.evaluation import evaluate_translation
+from hf_vec2vec.evaluation.figures import heatmap, projection
+from hf_vec2vec.metrics import markdown_table
+
+
+@pytest.fixture
+def pairs():
+    rows = make_cloud(300, 12, seed=1)
+    return PairedEmbeddings({"a": rows, "b": rows @ random_rotation(12, 12) + 2})
+
+
+@pytest.fixture
+def model(pairs):
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 12, "b": 12}, hidden_dim=16))
+    for name, rows in pairs.spaces.items():
+        model.normalizers[name].mean.copy_(rows.mean(0))
+    return model
+
+
+@pytest.mark.parametrize("own_pairs", [True, False])
+def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
+    others = make_cloud(300, 12, seed=2)
+    oracle_pairs = PairedEmbeddings({"a": others, "b": others @ random_rotation(12, 12) + 2}) if own_pairs else None
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b", oracle_pairs=oracle_pairs)
+    for direction in ("a → b", "b → a"):
+        found = {row["method"].split(" (")[0]: row for row in rows if row["direction"] == direction}
+        kinds = ["identity", "mean vector", "random rotation", "ours", "paired Procrustes", "paired ridge"]
+        assert list(found) == kinds
+        for oracle in kinds[-2:]:
+            assert found[oracle]["top1"] > 0.99
+            assert found[oracle]["kind"] == "oracle"
+        assert found["mean vector"]["top1"] < 0.005  # at most the one text that lies nearest to the mean
+        assert found["mean vector"]["cosine"] > found["mean vector"]["centred_cosine"] + 0.3
+        assert found["random rotation"]["top1"] < 0.1
+        assert found["random rotation"]["cosine"] < found["mean vector"]["cosine"] - 0.05  # as long as real vectors, astray
+        assert found["ours"]["pool_size"] == 300
+
+
+def test_the_full_table_has_every_baseline_and_oracle_with_intervals(model, pairs):
+    few = PairedEmbeddings({name: rows[:80] for name, rows in pairs.spaces.items()})
+    rows = evaluate_translation({"ours": model}, few, source="a", target="b", full=True)
+    names = ["identity", "mean vector", "random rotation", "Hungarian", "earth mover's distance", "Sinkhorn"]
+    names += ["Gromov-Wasserstein, entropic", "ours"]
+    names += [f"paired {kind} (5-fold)" for kind in ("Procrustes", "ridge", "MLP")]
+    assert [row["method"] for row in rows] == names * 2
+    for row in rows:
+        low, high = row["intervals"]["centred_cosine"]
+        assert low - 1e-6 <= row["centred_cosine"] <= high + 1e-6
+        assert row["pool_size"] == 80
+
+
+def test_identity_is_left_out_where_dimensions_differ():
+    pairs = PairedEmbeddings({"a": make_cloud(50, 6), "b": make_cloud(50, 4)})
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=8))
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    assert "identity" not in {row["method"] for row in rows}
+
+
+def test_table_reads_as_markdown(model, pairs):
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    lines = markdown_table(rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({len(line) for line in lines}) == 1
+    assert "centred cosine" in lines[0]
+    assert f"{rows[0]['top1']:.3f}" in lines[2]
+
+
+def test_pictures_are_drawn(model, pairs, tmp_path):
+    heatmap(model, pairs, "a", "b", tmp_path / "heatmap.png")
+    projection(model, pairs, "a", "b", tmp_path / "projection.png")
+    for name in ("heatmap.png", "projection.png"):
+        picture = torch.from_numpy(matplotlib.image.imread(tmp_path / name))
+        assert picture.shape[0] > 400
+        assert picture[..., :3].std() > 0.05  # not blank
+
+
+@pytest.mark.slow
+def test_umap_is_drawn(model, pairs, tmp_path):
+    pytest.importorskip("umap")
+    projection(model, pairs, "a", "b", tmp_path / "umap.png", "UMAP")
+    assert matplotlib.image.imread(tmp_path / "umap.png").std() > 0.05

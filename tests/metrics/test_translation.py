@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from helpers.clouds import random_rotation
+from hf_vec2vec.metrics.translation import (
+    TranslationCosine,
+    TranslationIntervals,
+    TranslationRank,
+    TranslationStructure,
+    _draws,
+    bootstrap_intervals,
+    linear_cka,
+    mean_cosines,
+    neighbour_overlap,
+    rank_metrics,
+    ranks,
+    structure_metrics,
+    translation_metrics,
+)
+
+TRUTH = torch.eye(4)
+
+
+def test_ranks_by_hand():
+    predictions = torch.tensor([[1.0, 0.5, 0, 0], [1.0, 0.5, 0, 0], [0.3, 0.2, 0.1, 0], [0, 0, 0, 1.0]])
+    assert ranks(predictions, TRUTH).tolist() == [1, 2, 3, 1]
+    assert ranks(predictions, TRUTH, block=3).tolist() == [1, 2, 3, 1]
+    found = rank_metrics(predictions, TRUTH)
+    expected = {"top1": 0.5, "top5": 1.0, "top10": 1.0, "mean_rank": 1.75, "mrr": (1 + 1 / 2 + 1 / 3 + 1) / 4}
+    # The first row ties with the second, the second loses to the third.
+    assert found == pytest.approx(expected | {"median_rank": 1.5, "pool_size": 4, "reverse_top1": 0.5})
+
+
+@pytest.fixture
+def noisy():
+    references = torch.randn(200, 16, generator=torch.Generator().manual_seed(0)) + 1
+    return references + 1.5 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1)), references
+
+
+def test_figures_agree_with_brute_force(noisy):
+    """Written out with loops and scipy, row by row: no line in common with the library."""
+    predictions, references = (rows.double().numpy() for rows in noisy)
+    distances = cdist(predictions, references, "cosine")
+    by_hand = [1 + sum(distances[i, j] < distances[i, i] for j in range(200)) for i in range(200)]
+    found = rank_metrics(*noisy)
+    assert found["mean_rank"] == pytest.approx(sum(by_hand) / 200)
+    assert found["top1"] == pytest.approx(sum(r == 1 for r in by_hand) / 200)
+    assert found["reverse_top1"] == pytest.approx(sum(distances[:, j].argmin() == j for j in range(200)) / 200)
+    assert found["top10"] == pytest.approx(sum(r <= 10 for r in by_hand) / 200)
+    assert found["mrr"] == pytest.approx(sum(1 / r for r in by_hand) / 200)
+    assert mean_cosines(*noisy, torch.zeros(16))["cosine"] == pytest.approx(1 - distances.diagonal().mean())
+    neighbours = [cdist(rows, rows, "cosine").argsort(1)[:, 1:11] for rows in (predictions, references)]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(*neighbours, strict=True)]
+    assert neighbour_overlap(*noisy, block=64).tolist() == pytest.approx(shared)
+    kernels = [rows @ rows.T for rows in (predictions, references)]
+    centring = np.eye(200) - 1 / 200
+    a, b = (centring @ kernel @ centring for kernel in kernels)
+    assert linear_cka(*noisy) == pytest.approx((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_permuted_truth_gives_chance(noisy):
+    predictions, references = noisy
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(2))
+    found = translation_metrics(predictions, references[order], references.mean(0))
+    assert found["top1"] < 0.04
+    assert found["mean_rank"] == pytest.approx(100.5, abs=15)
+    assert abs(found["centred_cosine"]) < 0.05
+    assert neighbour_overlap(predictions, references[order]).mean() == pytest.approx(10 / 199, abs=0.02)
+
+
+def test_structure_does_not_see_rotation_shift_and_scale(noisy):
+    _, references = noisy
+    turned = 3 * (references - references.mean(0)) @ random_rotation(16, 20)
+    assert linear_cka(turned + 5, references) == pytest.approx(1.0)
+    assert neighbour_overlap(turned, references - references.mean(0)).mean() == pytest.approx(1.0)
+
+
+def test_bootstrap_intervals_hold_every_figure_and_narrow_with_more_texts(noisy):
+    mean = noisy[1].mean(0)
+    intervals = bootstrap_intervals(*noisy, mean)
+    figures = translation_metrics(*noisy, mean) | structure_metrics(*noisy)
+    assert set(intervals) == set(figures) - {"pool_size"}
+    for name, (low, high) in intervals.items():
+        if name != "cka":  # biased upwards where texts are drawn twice
+            assert low <= figures[name] <= high, name
+        assert low < high, name
+    low, high = bootstrap_intervals(*(rows.repeat(16, 1) for rows in noisy), mean, resamples=200)["centred_cosine"]
+    assert high - low == pytest.approx((intervals["centred_cosine"][1] - intervals["centred_cosine"][0]) / 4, rel=0.2)
+
+
+def test_intervals_are_quantiles_of_figures_of_resampled_rows(noisy):
+    """Each draw made again by hand, rows repeated, with the plain functions."""
+    mean = noisy[1].mean(0)
+    intervals = bootstrap_intervals(*noisy, mean, resamples=200)
+    draws = [draw.long() for draw in _draws(200, 200, 0)]
+    assert all(draw.sum() == 200 for draw in draws)
+    found, overlap = ranks(*noisy), neighbour_overlap(*noisy)
+    by_hand = {
+        "mean_rank": [found.repeat_interleave(draw).mean() for draw in draws],
+        "median_rank": [found.repeat_interleave(draw).quantile(0.5) for draw in draws],
+        "neighbour_overlap": [overlap.repeat_interleave(draw).mean() for draw in draws],
+        "cka": [linear_cka(*(r.repeat_interleave(draw, dim=0) for r in noisy)) for draw in _draws(200, 20, 0).long()],
+    }
+    for name, values in by_hand.items():
+        expected = np.quantile(values, [0.025, 0.975])
+        assert intervals[name] == pytest.approx(expected, rel=1e-4), name
+
+
+def test_answers_without_information_get_the_middle_rank():
+    found = rank_metrics(torch.ones(4, 4), TRUTH)
+    assert found["top1"] == 0.0
+    assert found["mean_rank"] == 2.5
+
+
+def test_predictions_without_value_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks(torch.full((4, 4), torch.nan), TRUTH)
+
+
+def test_centred_cosine_sees_through_the_mean_vector():
+    generator = torch.Generator().manual_seed(0)
+    references = torch.randn(500, 8, generator=generator) + 3
+    mean = references.mean(0)
+    answers = mean + 1e-3 * torch.randn(500, 8, generator=generator)
+    found = mean_cosines(answers, references, mean)
+    assert found["cosine"] > 0.9
+    assert abs(found["centred_cosine"]) < 0.1
+
+
+def test_evaluate_classes_give_the_same_as_the_functions():
+    generator = torch.Generator().manual_seed(0)
+    predictions, references = torch.randn(2, 20, 8, generator=generator)
+    mean = references.mean(0)
+    cosines = TranslationCosine().compute(predictions=predictions.numpy(), references=references.numpy(), mean=mean)
+    assert cosines == pytest.approx(mean_cosines(predictions, references, mean), abs=1e-6)
+    metric = TranslationRank()
+    metric.add_batch(predictions=predictions[:10].numpy(), references=references[:10].numpy())
+    metric.add_batch(predictions=predictions[10:].numpy(), references=references[10:].numpy())
+    assert metric.compute() == pytest.approx(rank_metrics(predictions, references))
+    structure = TranslationStructure().compute(predictions=predictions.numpy(), references=references.numpy())
+    assert structure == pytest.approx(structure_metrics(predictions, references), abs=1e-6)
+    intervals = TranslationIntervals().compute(predictions=predictions.numpy(), references=references.numpy(), resamples=50)
+    for name, expected in bootstrap_intervals(predictions, references, mean, resamples=50).items():
+        assert intervals[name] == pytest.approx(expected, abs=1e-6)
+    assert "2505.12540" in TranslationCosine().citation

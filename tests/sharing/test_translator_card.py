@@ -1,0 +1,113 @@
+import json
+import re
+
+import pytest
+
+from helpers.cards import ENCODER
+from helpers.hub_cards import card_errors, metadata
+from helpers.training import build, spaces
+from hf_vec2vec import PairedEmbeddings
+from hf_vec2vec.sharing.translator_card import model_card, write_model_card
+
+# What an older version measured: there was no reverse top-1.
+FIGURES = {"cosine": 0.5, "centred_cosine": 0.4, "top1": 0.9, "top5": 0.95, "mean_rank": 3.0, "median_rank": 1.0}
+PAGE = re.compile(
+    r"---\n.*library_name: hf_vec2vec\n.*\n---\n\n# a ↔ b\n.*learned \*\*without a single paired example\*\*.*\n"
+    r"\| `a` \| 6 \|.*\n\| `b` \| 4 \|.*\n## Use\n.*from_pretrained\(\"[\w/-]+\"\).*trust_remote_code=True.*\n"
+    r"## Training\n.*\n## Results\n.*\n## Intended use\n.*\n## Limits and privacy\n.*tool of attack.*"
+    r"\n## Citation\n.*2505\.12540\.\s*",
+    re.DOTALL,
+)
+
+
+def rows():
+    return [
+        {"direction": direction, "method": "alignment alone (kept)", "kind": "translator", "pool_size": 120} | FIGURES
+        for direction in ("a → b", "b → a")
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    tiny_model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_trainer_writes_all_it_knows(tmp_path):
+    trainer = build(tmp_path / "run", push_to_hub=False, hub_token="a-secret", vsp_weight=0.25)
+    trainer.record = {"texts": "BBC | news"}
+    trainer.train()
+    trainer.translator.save_pretrained(tmp_path / "run")
+    trainer.create_model_card()
+    write_model_card(tmp_path / "run", results=rows())
+    page = (tmp_path / "run" / "README.md").read_text()
+    assert PAGE.fullmatch(page)
+    assert not card_errors(page)
+    for part in ("4 updates in", "transformers 5", "`vsp_weight` 0.25", "CPU", "| `a` | 6 | 96 |", "Texts: BBC \\| news."):
+        assert part in page
+    for part in ("a-secret", str(tmp_path), "{{", "None", "TODO", "More Information", "unknown"):
+        assert part not in page
+    results = metadata(page)["model-index"][0]["results"]
+    assert [result["dataset"]["config"] for result in results] == ["a → b", "b → a"]
+    assert results[0]["metrics"][2] == {"type": "top1", "value": 0.9, "name": "Top-1"}
+
+
+def test_pairs_that_only_measure_fill_the_table(tmp_path):
+    trainer = build(tmp_path / "run", eval_dataset=PairedEmbeddings(spaces()))
+    trainer.train()
+    page = trainer.card(saved(trainer, tmp_path / "saved"), "org/name")
+    assert PAGE.fullmatch(page)
+    table = "| a → b     | translator", "mean vector", "paired ridge", "reverse top-1"
+    for part in (*table, "pool of 96", " Wh.", "Energy: "):
+        assert part in page
+    assert metadata(page)["model-index"][0]["results"][0]["dataset"]["name"] == "96 held-out pairs, a → b"
+    assert "not measured on pairs" in build(tmp_path / "other").card(tmp_path / "saved", "org/name")
+
+
+def saved(trainer, folder):
+    trainer.save_published(folder)
+    return folder
+
+
+def test_a_card_can_be_written_again_from_its_folder(tmp_path, folder):
+    write_model_card(folder, {"seed": 3, "init": "random"}, results=rows())
+    first = (folder / "README.md").read_text()
+    assert json.loads((folder / "training.json").read_text())["results"] == rows()
+    write_model_card(folder)
+    assert (folder / "README.md").read_text() == first
+
+
+def test_a_model_without_a_run_has_a_card_without_holes(folder):
+    page = str(model_card(folder, {}, name="org/name"))
+    assert PAGE.fullmatch(page)
+    assert not card_errors(page)
+    assert not re.search(r"unknown|None|: \.|  \|", page.split("---", 2)[2])
+
+
+def test_labels_of_others_stay_text(folder, tmp_path):
+    local = tmp_path / "my-encoder"
+    local.mkdir()
+    odd = "<img src=x onerror=alert(1)> | `x` |\n\n# heading: [link](http://evil)"
+    encoders = {"a": ENCODER | {"model": str(local)}, "b": ENCODER | {"model": "org/m: [x]", "prompt": odd}}
+    page = str(model_card(folder, {"encoders": encoders}, name="model"))
+    assert PAGE.fullmatch(page)
+    assert not card_errors(page)
+    assert "base_model" not in metadata(page)  # neither is an id on the Hub
+    assert "<img" not in page
+    assert "\n# heading" not in page
+    assert "[link](" not in page
+    assert str(local) not in page
+    assert "my-encoder, mean pooling" in page
+    strange = {"verdict": "<script>alert(1)</script>", "score": 1, "null_score": 1, "ceiling": 1, "consensus": 1}
+    facts = {"report": strange, "init": "<b>", "texts": "<i>", "files": {"a": "<u>"}, "rows": {"a": 3, "b": 3}}
+    facts |= {
+        "results": [row | {"method": "<s>translator"} for row in rows()],
+        "versions": {"<p>": "<q>"},
+        "hardware": "<h1>",
+    }
+    facts |= {"arguments": {"<em>": "<br>"}, "scores": {}, "steps": "<hr>", "seconds": 1, "seed": "<tt>"}
+    page = str(model_card(folder, facts | {"encoders": {"a": {}, "b": {"model": 3}}}, name="model"))
+    assert not re.search("<[a-z]", page.split("---", 2)[2])
+    known = {"a": ENCODER | {"model": "org/encoder"}, "b": ENCODER | {"model": "wordllama-256"}}
+    base_models = metadata(str(model_card(folder, {"encoders": known})))["base_model"]
+    assert base_models == ["org/encoder", "dleemiller/word-llama-l2-supercat"]

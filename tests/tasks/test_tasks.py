@@ -1,0 +1,255 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from helpers.tasks import MISMATCHED, SHAPE, decoder_tokenizer, encoder_tokenizer, write_task
+from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, set_padding
+from hf_vec2vec.tasks.base import map_batches
+
+ENCODER, DECODER = encoder_tokenizer(), decoder_tokenizer()
+
+
+@pytest.fixture
+def load(tmp_path):
+    return lambda name, **kwargs: load_task(name, write_task(name, tmp_path / name), **kwargs)
+
+
+class Answers(nn.Module):
+    """Gives each row what it is told to, wherever the row stands in a batch, and however it is padded."""
+
+    device = torch.device("cpu")
+    config = BertConfig()
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        return SequenceClassifierOutput(logits=torch.stack([self.answer(tuple(row)) for row in rows]))
+
+
+def known_answers(task, features) -> dict[tuple, torch.Tensor]:
+    """What an oracle says to each row."""
+    known = {}
+    for row in features:
+        ids = (
+            [i for choice in row["input_ids"] for i in choice] if isinstance(row["input_ids"][0], list) else row["input_ids"]
+        )
+        logits = torch.zeros(5)
+        if isinstance(row["labels"], float):
+            logits = torch.tensor([row["labels"]])
+        else:
+            logits[row["labels"]] = 1
+            logits = logits[: len(getattr(task, "labels", "ABCDE"))]
+        known[tuple(ids)] = logits
+    return known
+
+
+PERFECT = {"cola": {"matthews_correlation": 1}, "stsb": {"pearson": 1, "spearmanr": 1}}
+PERFECT |= dict.fromkeys(["mrpc", "qqp"], {"accuracy": 1, "f1": 1})
+CONSTANT = {  # class 1 for ever, or 2.5
+    "cola": {"matthews_correlation": 0},
+    "sst2": {"accuracy": 3 / 5},
+    "mrpc": {"accuracy": 3 / 4, "f1": 6 / 7},
+    "stsb": {"pearson": 0, "spearmanr": 0},
+    "qqp": {"accuracy": 1 / 3, "f1": 1 / 2},
+    "mnli": {"accuracy": 1 / 3},
+    "qnli": {"accuracy": 2 / 3},
+    "rte": {"accuracy": 1 / 2},
+    "wnli": {"accuracy": 1 / 2},
+    "commonsense_qa": {"accuracy": 1 / 3},
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_constant_and_oracle_score_their_known_values(name, load):
+    task = load(name)
+    width = 5 if name == "commonsense_qa" else task.num_labels
+    constant = torch.tensor([2.5]) if width == 1 else torch.eye(width)[1]
+    found = evaluate_task(Answers(lambda row: constant), ENCODER, task, batch_size=2, progress=False)
+    assert found == pytest.approx(CONSTANT[name])
+    oracle = known_answers(task, task.prepare(ENCODER, "validation"))
+    found = evaluate_task(Answers(oracle.__getitem__), ENCODER, task, batch_size=2, progress=False)
+    assert found == pytest.approx(PERFECT.get(name, {"accuracy": 1}))
+
+
+def test_mnli_has_two_validation_sets(load):
+    task = load("mnli")
+    assert list(task.splits) == ["train", "validation", "validation_mismatched"]
+    assert len(task.splits["validation_mismatched"]) == len(MISMATCHED)
+    constant = Answers(lambda row: torch.tensor([1.0, 0, 0]))
+    assert evaluate_task(constant, ENCODER, task, "validation_mismatched", progress=False) == {"accuracy": 0.5}
+
+
+# Kind of model, tokenizer, task, whether it answers without a head.
+KINDS = {
+    "encoder classifies": (BertForSequenceClassification, BertConfig, ENCODER, "mrpc", False),
+    "encoder regresses": (BertForSequenceClassification, BertConfig, ENCODER, "stsb", False),
+    "decoder classifies": (LlamaForSequenceClassification, LlamaConfig, DECODER, "mnli", False),
+    "decoder with positions": (GPT2ForSequenceClassification, GPT2Config, DECODER, "sst2", False),
+    "encoder finds": (BertForQuestionAnswering, BertConfig, ENCODER, "squad_v2", False),
+    "decoder finds": (LlamaForQuestionAnswering, LlamaConfig, DECODER, "squad", False),
+    "encoder chooses": (BertForMultipleChoice, BertConfig, ENCODER, "commonsense_qa", False),
+    "decoder chooses": (LlamaForCausalLM, LlamaConfig, DECODER, "commonsense_qa", True),
+    "decoder writes": (LlamaForCausalLM, LlamaConfig, DECODER, "squad_v2", True),
+}
+
+
+@pytest.fixture(params=KINDS)
+def made(request, load):
+    """Model, tokenizer and task of one kind."""
+    model_class, config_class, tokenizer, name, language_model = KINDS[request.param]
+    task = load(name, language_model=language_model)
+    torch.manual_seed(0)
+    model = model_class(config_class(**SHAPE, **task.head_arguments()))
+    return model, tokenizer, task
+
+
+def test_every_kind_trains_and_is_evaluated_in_a_trainer(made, tmp_path):
+    model, tokenizer, task = made
+    set_padding(model, tokenizer)
+    features = task.prepare(tokenizer, "train")
+    before = {name: weights.clone() for name, weights in model.named_parameters()}
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            str(tmp_path), max_steps=2, per_device_train_batch_size=2, learning_rate=1e-3, use_cpu=True, disable_tqdm=True
+        ),
+        data_collator=TaskCollator(tokenizer),
+        train_dataset=features,
+        eval_dataset=features,
+        processing_class=tokenizer,
+        compute_metrics=task.metrics_for(features, "train"),
+    )
+    trainer.train()
+    assert any(not torch.equal(weights, before[name]) for name, weights in model.named_parameters())
+    reported = trainer.evaluate()
+    assert 0 < reported["eval_loss"] < 50
+    found = evaluate_task(model, tokenizer, task, "train", batch_size=2, progress=False)
+    assert all(0 <= abs(figure) <= 100 or name.endswith("thresh") for name, figure in found.items())
+    if task.metrics_for(features, "train") is not None:
+        assert {name: reported[f"eval_{name}"] for name in found} == pytest.approx(found, abs=1e-5)
+
+
+def test_padding_and_batches_change_no_output(made):
+    model, tokenizer, task = made
+    set_padding(model.eval(), tokenizer)
+    features = task.prepare(tokenizer, "validation")
+    names = ["start_logits", "end_logits"] if "start_positions" in features.column_names else ["logits"]
+
+    def step(batch):
+        found = model(**{name: values for name, values in batch.items() if name in ("input_ids", "attention_mask")})
+        return zip(*(found[name] for name in names), strict=True)
+
+    with torch.inference_mode():
+        together, alone = (
+            map_batches(step, features, TaskCollator(tokenizer), size, model.device, False) for size in (8, 1)
+        )
+    lengths = {len(row) for row in features["input_ids"]}
+    assert len(lengths) > 1 or task.name == "commonsense_qa"
+    for padded, plain in zip(together, alone, strict=True):
+        for a, b in zip(padded, plain, strict=True):
+            torch.testing.assert_close(a[: len(b)], b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # GPT-2 has both kinds of layers
+def test_models_with_adapters_are_evaluated_as_they_are(made):
+    model, tokenizer, task = made
+    plain = evaluate_task(model, tokenizer, task, progress=False)
+    adapted = get_peft_model(model, LoraConfig(target_modules="all-linear", r=2))
+    assert evaluate_task(adapted, tokenizer, task, progress=False) == plain  # the adapters of a new model add nothing
+    assert adapted.training
+
+
+def test_a_decoder_is_padded_with_its_end_token(load):
+    model, tokenizer = LlamaForSequenceClassification(LlamaConfig(**SHAPE)), decoder_tokenizer()
+    assert (tokenizer.pad_token, model.config.pad_token_id) == (None, None)
+    evaluate_task(model, tokenizer, load("sst2"), progress=False)
+    assert tokenizer.pad_token == "<end>"
+    assert model.config.pad_token_id == tokenizer.eos_token_id
+    tokenizer = decoder_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="`tokenizer` has neither a padding nor an end token; set `tokenizer.pad_token`"):
+        evaluate_task(model, tokenizer, load("sst2"), progress=False)
+
+
+def test_heads_are_loaded_with_the_tasks_labels(load, tmp_path):
+    BertModel(BertConfig(**SHAPE)).save_pretrained(tmp_path / "bert")
+    model = load("mnli").load_model(str(tmp_path / "bert"))
+    assert isinstance(model, BertForSequenceClassification)
+    assert model.config.id2label == {0: "entailment", 1: "neutral", 2: "contradiction"}
+    model = load("stsb").load_model(str(tmp_path / "bert"))
+    assert (model.config.problem_type, model.classifier.out_features) == ("regression", 1)
+    assert isinstance(load("squad").load_model(str(tmp_path / "bert")), BertForQuestionAnswering)
+
+
+def test_both_texts_of_a_pair_stay_apart_without_a_separator(load):
+    features = load("rte").prepare(DECODER, "validation")
+    assert DECODER.decode(features[0]["input_ids"]) == "Ann owns a mill\na mill is owned"
+    features = load("rte").prepare(ENCODER, "validation")
+    assert ENCODER.decode(features[0]["input_ids"]) == "[CLS]Ann owns a mill[SEP]a mill is owned[SEP]"
+
+
+def test_models_without_the_right_head_are_refused(load):
+    for model in (BertModel(BertConfig(**SHAPE)), BertForMaskedLM(BertConfig(**SHAPE))):
+        with pytest.raises(ValueError, match=r"`model` is a Bert.*are no answers to 'sst2'.*AutoModelForSequenceClass"):
+            evaluate_task(model, ENCODER, load("sst2"), progress=False)
+    three = BertForSequenceClassification(BertConfig(**SHAPE, num_labels=3))
+    with pytest.raises(ValueError, match=r"`predictions` must be \(5, 2\) for 'sst2', got \(5, 3\)"):
+        evaluate_task(three, ENCODER, load("sst2"), progress=False)
+
+
+def test_a_model_with_its_classes_in_another_order_is_refused(load):
+    order = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
+    model = BertForSequenceClassification(BertConfig(**SHAPE, id2label=order))
+    with pytest.raises(ValueError, match=r"order \['contradiction', 'neutral', 'entailment'\]"):
+        evaluate_task(model, ENCODER, load("mnli"), progress=False)
+
+
+def test_hidden_labels_and_unknown_splits_are_refused(load):
+    task = load("sst2")
+    with pytest.raises(ValueError, match=r"`split` must be one of \['train', 'validation'\], got 'test'"):
+        task.prepare(ENCODER, "test")
+    hidden = task.splits["train"].map(lambda row: {"label": -1})
+    task = replace(task, splits=task.splits | {"test": hidden})
+    with pytest.raises(ValueError, match="'sst2' have hidden labels"):
+        task.metrics_for(task.prepare(ENCODER, "test"), "test")
+    task = load("commonsense_qa")
+    hidden = task.splits["train"].map(lambda row: {"answerKey": ""})
+    task = replace(task, splits=task.splits | {"test": hidden})
+    with pytest.raises(ValueError, match="'commonsense_qa' have hidden answers"):
+        task.metrics_for(task.prepare(ENCODER, "test"), "test")
+
+
+def test_choices_must_be_as_many_for_a_head(load):
+    task = load("commonsense_qa")
+    rows = task.splits["train"].to_list()
+    rows[0]["choices"] = {"label": ["A", "B"], "text": ["oven", "fridge"]}
+    task = replace(task, splits={"train": task.splits["train"].from_list(rows)})
+    with pytest.raises(ValueError, match=r"`choices` of 'commonsense_qa' are \[2, 5\] a question"):
+        task.prepare(ENCODER, "train")
+    rows[0]["answerKey"] = "E"
+    task = replace(task, splits={"train": task.splits["train"].from_list(rows[:1])})
+    with pytest.raises(ValueError, match=r"`answerKey` must be one of \['A', 'B'\], got 'E'"):
+        task.prepare(ENCODER, "train")
