@@ -1,7 +1,5 @@
 """Files of vectors: read and written whole."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from ..model.modeling_vec2vec import check_embeddings
 from .columns import EMBEDDING, to_dataset, vectors
+from .staging import locked, staged_file, staged_folder
 
 MADE_BY = b"hf_vec2vec"  # Parquet metadata that keep a data set's description: how its vectors were made
+DATASET_FILES = ("data-*.arrow", "dataset_info.json", "state.json")  # what `Dataset.save_to_disk` makes
 VECTOR_FORMATS = "an Arrow folder (`Dataset.save_to_disk`), .parquet, .npy or .safetensors"
 
 
@@ -77,24 +77,22 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
         FileExistsError, ValueError: see `check_output`.
     """
     path = check_output(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    if path.suffix == "":
-        shutil.rmtree(partial, ignore_errors=True)
-        data.save_to_disk(str(partial))
-        replaced = path.with_name(f".replaced-{path.name}")
-        if path.exists():  # moved aside first, so that a whole data set is there at any moment
-            os.replace(path, replaced)
-        os.replace(partial, path)
-        shutil.rmtree(replaced, ignore_errors=True)
-        return
-    if path.suffix == ".parquet":
+    with locked(path, argument="path"):
+        if path.suffix == "":
+            with staged_folder(path, ours=DATASET_FILES) as folder:
+                data.save_to_disk(str(folder))
+            return
+        with staged_file(path) as file:
+            _write(data, path.suffix, file)
+
+
+def _write(data: Dataset, suffix: str, file: Path) -> None:
+    if suffix == ".parquet":
         table = data.with_format("arrow")[:]
         metadata = (table.schema.metadata or {}) | {MADE_BY: data.info.description.encode()}
-        pa.parquet.write_table(table.replace_schema_metadata(metadata), partial)
-    elif path.suffix == ".npy":
-        with open(partial, "wb") as file:
-            np.save(file, vectors(data, path.name).numpy())
+        pa.parquet.write_table(table.replace_schema_metadata(metadata), file)
+    elif suffix == ".npy":
+        with open(file, "wb") as stream:
+            np.save(stream, vectors(data, "data").numpy())
     else:
-        save_file({EMBEDDING: vectors(data, path.name)}, partial)
-    os.replace(partial, path)
+        save_file({EMBEDDING: vectors(data, "data")}, file)
