@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -112,12 +113,12 @@ class CheckedPreTrainedModel(PreTrainedModel):
             max_shard_size: of a file of weights.
             kwargs: see `hf_vec2vec.sharing.publish`; without the package, see the parent's.
         """
-        try:
-            from hf_vec2vec.sharing import publish, short_card
+        try:  # by name: the model stands below the package's other rooms, and works without them
+            sharing = import_module("hf_vec2vec.sharing")
         except ImportError:  # this file came with a checkpoint
             return super().push_to_hub(repo_id, tags=tags, max_shard_size=max_shard_size, **kwargs)
         save = partial(self.save_pretrained, max_shard_size=max_shard_size)
-        return publish(save, repo_id, card=short_card(repo_id, tags, kwargs.get("token")), **kwargs)
+        return sharing.publish(save, repo_id, card=sharing.short_card(repo_id, tags, kwargs.get("token")), **kwargs)
 
 
 def weights_sha256(weights: dict[str, Tensor]) -> str:
