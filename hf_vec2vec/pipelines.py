@@ -17,7 +17,6 @@ class EmbeddingTranslationPipeline(Pipeline):
         target: name of the space to translate into.
 
     Example:
-
     ```python
     >>> from transformers import pipeline
     >>> import hf_vec2vec
@@ -25,7 +24,8 @@ class EmbeddingTranslationPipeline(Pipeline):
     >>> translate = pipeline("embedding-translation", model="org/name", source="minilm", target="wordllama")
     >>> translate(vectors)  # array or tensor (n, 384), or one vector, or a list of vectors
     >>> translate("A sentence.")
-    ```"""
+    ```
+    """
 
     _load_processor = False
     _load_image_processor = False

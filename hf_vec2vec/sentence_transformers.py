@@ -20,7 +20,6 @@ class Vec2VecModule(Module):
         ValueError: for a space that the model does not know.
 
     Example:
-
     ```python
     >>> from sentence_transformers import SentenceTransformer
 
@@ -30,7 +29,8 @@ class Vec2VecModule(Module):
     ```
 
     A saved one is loaded with `SentenceTransformer(folder, trust_remote_code=True)`, which sentence-transformers asks for
-    where a module is not its own; the class is then imported from this package."""
+    where a module is not its own; the class is then imported from this package.
+    """
 
     config_keys = ["source", "target"]
     config_file_name = "translation.json"

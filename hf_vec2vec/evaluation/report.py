@@ -127,8 +127,9 @@ def _without_nan(value):
 
 
 def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
-    """At most so many of a corpus' texts, drawn at random. A class of which one text alone was drawn is left out: the
-    attacker and the test need one each.
+    """At most so many of a corpus' texts, drawn at random.
+
+    A class of which one text alone was drawn is left out: the attacker and the test need one each.
     """
     corpus = load_labelled(name)
     rows = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist()

@@ -269,8 +269,10 @@ class _VectorMetric(evaluate.Metric):
 
 
 class TranslationCosine(_VectorMetric):
-    """Mean raw and centred cosine of translated and true vectors. `compute(..., mean=)` takes the `(d,)` mean of the
-    target space's training rows; without it the mean of the references."""
+    """Mean raw and centred cosine of translated and true vectors.
+
+    `compute(..., mean=)` takes the `(d,)` mean of the target space's training rows; without it the mean of the references.
+    """
 
     def _compute(self, predictions, references, mean: Tensor | None = None) -> dict[str, float]:
         predictions, references = _rows(predictions), _rows(references)
@@ -278,8 +280,10 @@ class TranslationCosine(_VectorMetric):
 
 
 class TranslationRank(_VectorMetric):
-    """Top-1, -5 and -10, mean, median and mean reciprocal rank of the true vector among all references, by raw cosine, and
-    reverse top-1: the true vector's own translation among all."""
+    """Ranks of the true vector among all references, by raw cosine: top-1, -5 and -10, mean, median, mean reciprocal rank.
+
+    Reverse top-1: the true vector's own translation among all.
+    """
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return rank_metrics(_rows(predictions), _rows(references))
@@ -293,8 +297,10 @@ class TranslationStructure(_VectorMetric):
 
 
 class TranslationIntervals(_VectorMetric):
-    """95 % bootstrap intervals over texts, `(low, high)` each, of every figure of the other three. `compute` also takes
-    `mean`, as [`TranslationCosine`], `resamples`, `confidence` and `seed`."""
+    """95 % bootstrap intervals over texts, `(low, high)` each, of every figure of the other three.
+
+    `compute` also takes `mean`, as [`TranslationCosine`], `resamples`, `confidence` and `seed`.
+    """
 
     def _compute(self, predictions, references, mean: Tensor | None = None, **options) -> dict[str, tuple[float, float]]:
         predictions, references = _rows(predictions), _rows(references)

@@ -18,8 +18,7 @@ NAME = re.compile(r"[\w-]{1,64}")
 
 @strict
 class Vec2VecConfig(PreTrainedConfig):
-    r"""
-    Shape of a [`Vec2VecModel`] and of the discriminators that train it.
+    r"""Shape of a [`Vec2VecModel`] and of the discriminators that train it.
 
     Args:
         embedding_dims (`dict[str, int]`):
@@ -56,12 +55,12 @@ class Vec2VecConfig(PreTrainedConfig):
             Of the checkpoint. One that is newer than this code is refused.
 
     Example:
-
     ```python
     >>> from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
     >>> model = Vec2VecModel(Vec2VecConfig(embedding_dims={"minilm": 384, "wordllama": 256}))
-    ```"""
+    ```
+    """
 
     model_type = "vec2vec"
 

@@ -58,7 +58,7 @@ class LanguageModelTask(Task):
 
 @dataclass(frozen=True)
 class ChoiceLikelihoodTask(LanguageModelTask):
-    """The choice whose tokens are likeliest behind `"Question: ...\\nAnswer:"`, on average over its tokens.
+    r"""The choice whose tokens are likeliest behind `"Question: ...\nAnswer:"`, on average over its tokens.
 
     Args:
         name, splits: see [`MultipleChoiceTask`]; the number of choices may differ from question to question.

@@ -137,8 +137,10 @@ def _local(source: Path, texts: tuple[str, ...]) -> dict[str, Dataset]:
 
 
 def _social_iqa(folder: Path) -> Iterator[dict]:
-    """SocialIQA in the schema of CommonsenseQA. Source: Sap et al., "Social IQa: commonsense reasoning about social
-    interactions", 2019."""
+    """SocialIQA in the schema of CommonsenseQA.
+
+    Source: Sap et al., "Social IQa: commonsense reasoning about social interactions", 2019.
+    """
     pattern = re.compile(r"(.+?) A: (.+); B: (.+); C: (.+?)\.?")
     path = folder / "registry" / "data" / "theory_of_mind" / "socialiqa" / "test.jsonl"
     with open(path, encoding="utf-8") as file:

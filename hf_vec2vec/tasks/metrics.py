@@ -215,8 +215,10 @@ class Squad(evaluate.Metric):
 
 
 class SquadV2(Squad):
-    """Figures of SQuAD 2.0, in percent (see `squad_v2`). Predictions with a `no_answer_probability` above
-    `compute(..., no_answer_threshold=)` count as empty."""
+    """Figures of SQuAD 2.0, in percent (see `squad_v2`).
+
+    Predictions with a `no_answer_probability` above `compute(..., no_answer_threshold=)` count as empty.
+    """
 
     prediction = Squad.prediction | {"no_answer_probability": datasets.Value("float32")}
     citation_text = _SQUAD_V2
