@@ -22,7 +22,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from hf_vec2vec.alignment.start import gram, partial_whitening, polar_factor, quadratic_assignment
+from hf_vec2vec.alignment.procrustes import polar_factor
+from hf_vec2vec.alignment.quadratic_assignment import quadratic_assignment
+from hf_vec2vec.alignment.start import gram, partial_whitening
 from hf_vec2vec.metrics.translation import ranks
 
 RIGHT = 400

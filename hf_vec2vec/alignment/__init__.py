@@ -1,21 +1,30 @@
 """Maps between embedding spaces, found without pairs.
 
-`start` guesses rotations from the shape of the clouds, `search` refines (`refine`) and selects (`score`) them,
-`back_translation` frees the best from being a rotation, `residual` from being linear, `verdict` says whether to believe it.
-[`align`] runs them all. `synchronization` makes the rotations between more than two spaces agree.
+[`align`] (`aligner`) runs every stage with [`AlignmentOptions`] (`options`) and gives an [`Alignment`] (`result`):
+
+- `statistics` take raw vectors to coordinates that two spaces can be compared in;
+- `start` guesses rotations from the shape of the clouds (`quadratic_assignment`);
+- `search` refines them (`refine`, by `neighbours`) and selects the best (`score`);
+- `back_translation` frees it from being a rotation (`soft_matching`, `partners`, `moments`), `residual` from being linear;
+- `verdict` says whether to believe it.
+
+`synchronization` makes the rotations between more than two spaces agree.
 """
 
-from .aligner import Alignment, Statistics, align, fit_statistics
-from .refine import ridge
-from .residual import PROTOTYPES
+from .aligner import align
+from .options import PROTOTYPES, AlignmentOptions
+from .procrustes import polar_factor
+from .regression import ridge
+from .result import Alignment
 from .score import alignment_score, matched_cosines
-from .start import polar_factor
+from .statistics import Statistics, fit_statistics
 from .synchronization import synchronize
 from .verdict import AlignmentReport
 
 __all__ = [
     "PROTOTYPES",
     "Alignment",
+    "AlignmentOptions",
     "AlignmentReport",
     "Statistics",
     "align",

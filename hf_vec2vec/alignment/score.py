@@ -5,8 +5,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST_ROWS = 1000  # that are matched: half a second, and their number cubed beyond
 
-def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = 1000) -> Tensor:
+
+def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = MOST_ROWS) -> Tensor:
     """Cosines of translated rows and the target rows that the best one-to-one matching gives them.
 
     Args:
@@ -26,7 +28,7 @@ def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = 1000)
     return cosines[torch.as_tensor(chosen[0]), torch.as_tensor(chosen[1])]
 
 
-def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = 1000) -> float:
+def alignment_score(translated: Tensor, target: Tensor, *, max_rows: int = MOST_ROWS) -> float:
     """Mean of `matched_cosines`, between -1 and 1; arguments as there.
 
     The rows need not, and in use do not, belong to the same texts. A right map lays the translated cloud on the real

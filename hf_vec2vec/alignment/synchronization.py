@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .start import polar_factor
+from .procrustes import polar_factor
 
 
 def synchronize(rotations: dict[tuple[str, str], Tensor]) -> dict[tuple[str, str], Tensor]:

@@ -8,13 +8,12 @@ from torch.nn import functional as F
 
 from .score import alignment_score
 
-NULLS = 20
-# Between alignments known to be right (ten seeds on each of three pairs of sentence encoders: fit .67 to .89, consensus
-# .50 to .66; hidden states of language models: fit .54 to .91, consensus .37 to .56) and wrong ones: MiniLM and Gemma (fit
-# .43 to .46, consensus .26 to .39), hidden states that were not standardised (fit .36, consensus .34, excess 7), controls
-# (fit .00 for Gaussians, .22 for random strings against text, up to .93, at an excess below 5, for shuffled coordinates;
-# consensus up to .28, .33, .12). Right but poor ones, which find a third of the partners, lie between (fit .47 to .53).
-LEAST_EXCESS, LEAST_FIT, GOOD_CONSENSUS = 5.0, 0.5, 0.5
+NULLS = 20  # reflections of the source that tell what chance gives: enough for a deviation
+# Between what right and wrong alignments were measured to have; docs/alignment.md, "Thresholds of the verdict".
+LEAST_EXCESS = 5.0  # of the score over chance, in deviations of chance
+LEAST_FIT = 0.5  # share of the way from chance to the best that two samples of one space reach
+GOOD_CONSENSUS = 0.5  # cosine of translations by independent guesses
+LEAST_DEVIATION = 1e-6  # of the null scores, where all of them are equal
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,20 @@ def judge(
     x, y = held_out
     ceiling = min(_ceiling(x), _ceiling(y))
     axes = torch.linalg.eigh(x.T @ x)[1]
-    nulls = []
+    null_scores = []
     for _ in range(NULLS):
         signs = torch.ones(len(axes))
         signs[torch.randperm(len(axes), generator=generator)[: len(axes) // 2]] = -1
         reflected = x @ (axes * signs.to(axes)) @ axes.T
-        nulls.append(_half_score(reflected @ rotation, y))
-    score, nulls = _half_score(x @ rotation, y), torch.tensor(nulls)
+        null_scores.append(_half_score(reflected @ rotation, y))
+    score, nulls = _half_score(x @ rotation, y), torch.tensor(null_scores)
     null = nulls.mean().item()
     translated = F.normalize(x @ rotation, dim=1)
     consensus = max(F.cosine_similarity(translated, x @ other).mean().item() for other in others)
     return AlignmentReport(
         score=score,
         null_score=null,
-        excess=(score - null) / max(nulls.std().item(), 1e-6),
+        excess=(score - null) / max(nulls.std().item(), LEAST_DEVIATION),
         ceiling=ceiling,
         fit=(score - null) / (ceiling - null) if ceiling - null > nulls.std().item() else 0.0,
         consensus=consensus,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from ..alignment.aligner import fit_statistics
+from ..alignment.statistics import fit_statistics
 from ..data.columns import TEXT, to_dataset
 from ..data.corpora import LabelledTexts
 from ..evaluation.attributes import linear_probe

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..alignment.refine import nearest_means
+from ..alignment.neighbours import nearest_means
 from ..model.modeling_vec2vec import Vec2VecModel
 
 

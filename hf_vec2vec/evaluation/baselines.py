@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..alignment.aligner import Statistics, fit_statistics
-from ..alignment.refine import ridge
-from ..alignment.start import polar_factor
+from ..alignment.procrustes import polar_factor
+from ..alignment.regression import ridge
+from ..alignment.statistics import Statistics, fit_statistics
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.layers_vec2vec import LinearPlusMLP
 

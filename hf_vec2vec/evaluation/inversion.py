@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..alignment.refine import ridge
+from ..alignment.regression import ridge
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")

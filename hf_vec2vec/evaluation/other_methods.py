@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ..alignment.start import gram, polar_factor, quadratic_assignment
+from ..alignment.procrustes import polar_factor
+from ..alignment.quadratic_assignment import quadratic_assignment
+from ..alignment.start import gram
 from ..metrics.hubness import hub_penalties
 
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..alignment.start import polar_factor
+from ..alignment.procrustes import polar_factor
 from .baselines import Translate
 
 Transport = Literal["hungarian", "emd", "sinkhorn", "entropic_gromov_wasserstein"]

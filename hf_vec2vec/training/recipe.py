@@ -8,8 +8,9 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from ..alignment.aligner import align, fit_statistics
-from ..alignment.residual import PROTOTYPES
+from ..alignment.aligner import align
+from ..alignment.options import PROTOTYPES
+from ..alignment.statistics import fit_statistics
 from ..data.spaces import UnpairedEmbeddings
 from ..data.streaming import StreamedEmbeddings
 from ..model.configuration_vec2vec import Vec2VecConfig

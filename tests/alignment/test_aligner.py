@@ -7,17 +7,15 @@ import torch
 from helpers.clouds import make_cloud, random_rotation, top1
 from hf_vec2vec import Vec2VecModel, align, alignment_score
 from hf_vec2vec.alignment import fit_statistics, polar_factor, ridge
-from hf_vec2vec.alignment.back_translation import Moments, back_translate, balanced_covariance, partner_estimator
-from hf_vec2vec.alignment.refine import largest, mutual_covariance, nearest_means, spectral_power, top
+from hf_vec2vec.alignment.back_translation import back_translate
+from hf_vec2vec.alignment.moments import Moments
+from hf_vec2vec.alignment.neighbours import largest, mutual_covariance, nearest_means, top
+from hf_vec2vec.alignment.partners import partner_estimator
+from hf_vec2vec.alignment.procrustes import spectral_power
+from hf_vec2vec.alignment.quadratic_assignment import _linear_swap_gains, _swap_gains, quadratic_assignment
 from hf_vec2vec.alignment.residual import fit_residual
-from hf_vec2vec.alignment.start import (
-    _linear_swap_gains,
-    _swap_gains,
-    gram,
-    partial_whitening,
-    profiles,
-    quadratic_assignment,
-)
+from hf_vec2vec.alignment.soft_matching import balanced_covariance
+from hf_vec2vec.alignment.start import gram, partial_whitening, profiles
 
 QUICK = {"num_starts": 6, "num_anchors": 20, "steps": 10, "hidden_dim": 32, "progress": False}
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers.clouds import random_rotation
-from hf_vec2vec.alignment.start import polar_factor
+from hf_vec2vec.alignment.procrustes import polar_factor
 from hf_vec2vec.evaluation.other_methods import (
     _assignment,
     _csls_pairs,

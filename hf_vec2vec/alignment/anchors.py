@@ -1,0 +1,49 @@
+"""Known pairs of rows, where there are any."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model.modeling_vec2vec import check_embeddings
+from .statistics import Statistics, normalise
+
+PAIR_WEIGHT = 5  # estimated partners that one known pair counts as much as
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Known pairs in normalised coordinates: row i of `source` `(p, d_a)` belongs to row i of `target` `(p, d_b)`."""
+
+    source: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, pairs: tuple[Tensor, Tensor], source: Statistics, target: Statistics) -> "Anchors":
+        """From raw vectors `(p, d_a)` and `(p, d_b)` and the statistics of their spaces.
+
+        Raises:
+            TypeError, ValueError: for rows that `check_embeddings` refuses, or another number of them on the two sides.
+        """
+        sides = []
+        for i, (rows, statistics) in enumerate(zip(pairs, (source, target), strict=True)):
+            rows = check_embeddings(rows, f"anchors[{i}]", len(statistics[0])).float().to(statistics[0].device)
+            sides.append(normalise(rows, statistics))
+        if len(sides[0]) != len(sides[1]):
+            raise ValueError(f"`anchors` are {len(sides[0])} and {len(sides[1])} rows: row i of both must be the same text.")
+        return cls(*sides)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def units(self) -> "Anchors":
+        """The same with rows of norm 1."""
+        return Anchors(F.normalize(self.source, dim=1), F.normalize(self.target, dim=1))
+
+    def swapped(self) -> "Anchors":
+        """The same with the sides exchanged."""
+        return Anchors(self.target, self.source)
+
+    def share(self, rows: int) -> float:
+        """Weight in a mean over known pairs and so many rows."""
+        return PAIR_WEIGHT * len(self) / (PAIR_WEIGHT * len(self) + rows)

@@ -1,0 +1,30 @@
+"""Maps out of a cross-covariance: the best rotation, and its relatives."""
+
+import torch
+from torch import Tensor
+
+
+def polar_factor(cross_covariance: Tensor) -> Tensor:
+    """Nearest (semi-)orthogonal matrix, the solution of the orthogonal Procrustes problem.
+
+    Args:
+        cross_covariance: `(d_a, d_b)`, for matched rows `x` and `y` the sum of their outer products `x.T @ y`.
+
+    Returns:
+        `(d_a, d_b)`: `u @ v.T` of the thin SVD. Its smaller side is orthonormal, so rectangular maps need no padding.
+
+    Source: Schönemann, "A generalized solution of the orthogonal Procrustes problem", 1966.
+    """
+    # float64: the factor is a small matrix, and an error made here would be carried through every later step.
+    left, _, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
+    return (left @ right).to(cross_covariance.dtype)
+
+
+def spectral_power(cross_covariance: Tensor, power: float) -> Tensor:
+    """Map `u @ diag(s ** power) @ v.T` of a cross-covariance with the thin SVD `u, s, v`, scaled so that `s[0]` is 1.
+
+    Power 0 is the polar factor, which trusts every direction alike. While most matches are wrong, only the directions
+    with large singular values carry signal; a positive power keeps the others from drowning it.
+    """
+    left, values, right = torch.linalg.svd(cross_covariance, full_matrices=False)
+    return left * (values / values[0]).pow(power) @ right

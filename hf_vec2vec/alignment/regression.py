@@ -1,0 +1,22 @@
+"""Ridge regression, from rows or from sums over rows."""
+
+import torch
+from torch import Tensor
+
+
+def ridge(inputs: Tensor, outputs: Tensor, strength: float) -> Tensor:
+    """Linear map that takes `inputs` to `outputs` in least squares, `(d_a, d_b)`.
+
+    Args:
+        inputs: `(n, d_a)`, centred.
+        outputs: `(n, d_b)`, centred, row i belongs to row i of `inputs`.
+        strength: penalty, in units of the mean eigenvalue of the inputs' covariance.
+    """
+    return solve_ridge(inputs.T @ inputs, inputs.T @ outputs, strength)
+
+
+def solve_ridge(inner: Tensor, cross: Tensor, strength: float) -> Tensor:
+    """[`ridge`] from its sums over rows, `inputs.T @ inputs` `(d_a, d_a)` and `inputs.T @ outputs` `(d_a, d_b)`."""
+    covariance = inner.double()
+    covariance.diagonal().add_(strength * covariance.diagonal().mean())
+    return torch.linalg.solve(covariance, cross.double()).to(inner.dtype)
