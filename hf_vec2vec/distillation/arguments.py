@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import torch
-from transformers import TrainingArguments
-
 from ..encoders.text import POOLINGS, EncoderSettings
+from ..training.base_arguments import BaseTrainingArguments
 
 
 @dataclass
-class DistillationTrainingArguments(TrainingArguments):
+class DistillationTrainingArguments(BaseTrainingArguments):
     """`transformers.TrainingArguments` with the weights of distillation and what a student's vector is.
 
     The student's vectors must be made as the translator's student space was: the same pooling, layer, prompt, length and
@@ -64,11 +62,8 @@ class DistillationTrainingArguments(TrainingArguments):
     # Other defaults than the parent's.
     learning_rate: float = field(default=1e-3, metadata={"help": "Of the adapter."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Texts in a batch."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: teacher vectors are columns."})
 
     def __post_init__(self):
-        if self.remove_unused_columns:
-            raise ValueError("`remove_unused_columns` must be False: the teacher's vectors are columns of the data set.")
         weights = (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight", "logit_weight")
         for name in weights:
             if getattr(self, name) < 0:
@@ -82,8 +77,6 @@ class DistillationTrainingArguments(TrainingArguments):
         for name in ("span_words", "max_length"):
             if getattr(self, name) < (name == "max_length"):
                 raise ValueError(f"`{name}` must be a number of words or tokens, got {getattr(self, name)}.")
-        # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
 
     def encoder_settings(self, model: str) -> EncoderSettings:

@@ -1,11 +1,13 @@
 """Texts with teacher vectors, as the student's batches."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+import pyarrow as pa
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -22,17 +24,25 @@ def label_column(space: str, spaces: list[str]) -> str:
     return LABEL if len(spaces) == 1 else f"{LABEL}_{space}"
 
 
-def check_texts(data: Dataset, name: str) -> None:
+def check_texts(data: Dataset | IterableDataset, name: str) -> None:
     """Raise, before anything is computed, if a data set has no texts or empty ones; `name` is the argument's.
+
+    Of a stream only the first row is looked at; the others are checked as they come.
 
     Raises:
         ValueError: for a missing column, no rows or an empty text.
     """
-    if TEXT not in data.column_names:
-        raise ValueError(f"`{name}` has the columns {data.column_names}; the student reads the column '{TEXT}'.")
+    if isinstance(data, IterableDataset):
+        data = Dataset.from_list(list(data.take(1)))
     if len(data) == 0:
         raise ValueError(f"`{name}` has no rows.")
-    empty = [i for i, text in enumerate(data[TEXT]) if text is None or not text.strip()]
+    if TEXT not in data.column_names:
+        raise ValueError(f"`{name}` has the columns {data.column_names}; the student reads the column '{TEXT}'.")
+    _refuse_empty(data[TEXT], name)
+
+
+def _refuse_empty(texts: Iterable[str | None], name: str, first_row: int = 0) -> None:
+    empty = [i for i, text in enumerate(texts, start=first_row) if text is None or not text.strip()]
     if empty:
         raise ValueError(f"`{name}` has {len(empty)} empty text(s), the first in row {empty[0]}. Drop them.")
 
@@ -46,13 +56,13 @@ def with_teacher_vectors(data: Dataset, teachers: Mapping[str, TextEncoder]) -> 
 
 
 def prepare(
-    data: Dataset,
+    data: Dataset | IterableDataset,
     name: str,
     tokenizer: PreTrainedTokenizerBase,
     args: DistillationTrainingArguments,
     teacher_dims: dict[str, int | None],
-) -> Dataset:
-    """Check a data set's columns and cut its texts into tokens.
+) -> Dataset | IterableDataset:
+    """Check a data set's columns and cut its texts into tokens; of a stream as its rows come.
 
     Args:
         data: with the column `text`; teacher vectors in `label` (`label_SPACE`), the class of a task in `labels`.
@@ -64,43 +74,63 @@ def prepare(
     Raises:
         ValueError: for a missing column, a text without tokens, or vectors of another dimension.
     """
-    kept = [TEXT]
-    for space, dim in teacher_dims.items():
-        column = label_column(space, list(teacher_dims))
-        if column not in data.column_names:
-            raise ValueError(
-                f"`{name}` has the columns {data.column_names}; the vectors of teacher {space!r} go into {column!r}. Add "
-                "them, or pass `teacher`, an encoder that makes them."
-            )
-        vectors(data.select_columns(column).rename_column(column, EMBEDDING), f"{name}: {column}", dim)  # checks them
-        kept.append(column)
-    if args.task_weight:
-        if LABELS not in data.column_names:
-            raise ValueError(
-                f"`task_weight` is {args.task_weight}, but `{name}` has no column '{LABELS}': {data.column_names}."
-            )
-        kept.append(LABELS)
-
-    def tokenize(batch: dict) -> dict:
-        found = tokenizer(
-            [args.prompt + text for text in batch[TEXT]],
-            truncation=True,
-            max_length=args.max_length,
-            return_offsets_mapping=args.span_words > 0,
-            return_token_type_ids=False,
-        )
-        return dict(found)
-
-    # A fingerprint of our own, for a tokenizer's hash changes with its use and the cache would never be hit.
+    columns = {label_column(space, list(teacher_dims)): dim for space, dim in teacher_dims.items()}
+    streamed = isinstance(data, IterableDataset)
+    names = list(next(iter(data))) if streamed else data.column_names
+    _check_columns(names, name, columns, args)
+    kept = [TEXT, *columns, *([LABELS] if args.task_weight else [])]
     data = data.select_columns(kept)
+    if not streamed:
+        for column, dim in columns.items():
+            vectors(data.select_columns(column).rename_column(column, EMBEDDING), f"{name}: {column}", dim)  # checks them
+    read = partial(_read_rows, name=name, tokenizer=tokenizer, args=args, columns=columns if streamed else {})
+    if streamed:
+        return data.map(read, batched=True, with_indices=True).with_format("torch")
+    # A fingerprint of our own, for a tokenizer's hash changes with its use and the cache would never be hit.
     key = [data._fingerprint, tokenizer.name_or_path, len(tokenizer), args.prompt, args.max_length, args.span_words]
-    tokens = data.map(
-        tokenize, batched=True, desc="tokenize", new_fingerprint=hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-    )
-    lengths = [sum(mask) for mask in tokens["attention_mask"]]
-    if 0 in lengths:
-        raise ValueError(f"`{name}` has a text without any token in row {lengths.index(0)}. Drop it.")
+    fingerprint = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+    tokens = data.map(read, batched=True, with_indices=True, desc="tokenize", new_fingerprint=fingerprint)
     return tokens.with_format("torch")
+
+
+def _check_columns(
+    found: list[str], name: str, columns: Mapping[str, int | None], args: DistillationTrainingArguments
+) -> None:
+    for column in columns:
+        if column not in found:
+            raise ValueError(
+                f"`{name}` has the columns {found}; the vectors of the teacher go into {column!r}. Add them, or pass "
+                "`teacher`, an encoder that makes them."
+            )
+    if args.task_weight and LABELS not in found:
+        raise ValueError(f"`task_weight` is {args.task_weight}, but `{name}` has no column '{LABELS}': {found}.")
+
+
+def _read_rows(
+    batch: dict[str, list],
+    indices: list[int],
+    *,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    args: DistillationTrainingArguments,
+    columns: Mapping[str, int | None],
+) -> dict[str, list]:
+    """The tokens of a batch of rows, whose texts and, in `columns`, vectors are checked."""
+    _refuse_empty(batch[TEXT], name, indices[0])
+    for column, dim in columns.items():
+        table = pa.table({EMBEDDING: batch[column]})
+        vectors(table, f"{name}: {column}, rows from {indices[0]:,}", dim)
+    found = tokenizer(
+        [args.prompt + text for text in batch[TEXT]],
+        truncation=True,
+        max_length=args.max_length,
+        return_offsets_mapping=args.span_words > 0,
+        return_token_type_ids=False,
+    )
+    lengths = [sum(mask) for mask in found["attention_mask"]]
+    if 0 in lengths:
+        raise ValueError(f"`{name}` has a text without any token in row {indices[lengths.index(0)]}. Drop it.")
+    return dict(found)
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from peft import PeftModel
+from transformers import PreTrainedModel
+
 from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
@@ -56,4 +59,21 @@ def teacher_dims(
     return dict.fromkeys(spaces, None if across else width)
 
 
-__all__ = ["student_and_teachers", "teacher_dims"]
+def check_teachers(
+    model: PreTrainedModel | PeftModel,
+    args: DistillationTrainingArguments,
+    translator: Vec2VecModel | None,
+    teachers: Mapping[str, TextEncoder],
+    logit_teacher: object | None,
+    spaces: list[str],
+) -> None:
+    """Raise ValueError for losses whose teacher is missing."""
+    if args.span_words and args.distils and not teachers:
+        raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
+    if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
+        raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
+    if args.learn_projection and (translator is not None or len(spaces) > 1):
+        raise ValueError("`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others.")
+
+
+__all__ = ["check_teachers", "student_and_teachers", "teacher_dims"]

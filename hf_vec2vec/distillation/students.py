@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -16,6 +18,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+from transformers.utils import ModelOutput
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..encoders.bundled import BUNDLED
@@ -52,6 +56,11 @@ def load_student(
     settings = folder_settings(folder)
     if settings.pop("static_folder") is not None:
         raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    if kind != "encoder" and AutoConfig.from_pretrained(folder).is_encoder_decoder:
+        raise ValueError(
+            f"`kind` is {kind!r}, but `model` {model!r} is an encoder-decoder, of which the encoder alone can be a student: "
+            "use 'encoder'."
+        )
     extra = {"num_labels": num_labels} if kind == "classifier" else {}
     loaded, report = HEADS[kind].from_pretrained(
         folder,
@@ -81,6 +90,22 @@ def pooled(states: tuple[Tensor, ...], mask: Tensor, made: EncoderSettings | Dis
     """Vectors `(n, d)` of hidden states, each `(n, tokens, d)`, and a mask `(n, tokens)`; differentiable."""
     rows = pool(states[made.layer], mask, made.pooling, made.mask_first_token)
     return F.normalize(rows, dim=1) if made.normalize else rows
+
+
+def with_decoder_start(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs of a student; an encoder-decoder, which does not run without, gets one token to decode that nobody looks at."""
+    config = model.config
+    if not config.is_encoder_decoder:
+        return dict(inputs)
+    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.pad_token_id or 0
+    ids = inputs["input_ids"]
+    return dict(inputs) | {"decoder_input_ids": ids.new_full((len(ids), 1), start)}
+
+
+def token_states(outputs: ModelOutput) -> tuple[Tensor, ...]:
+    """Hidden states of all layers, each `(n, tokens, d)`; of an encoder-decoder its encoder's."""
+    states = outputs.get("encoder_hidden_states")
+    return outputs.hidden_states if states is None else states
 
 
 class StudentEncoder(TextEncoder):
@@ -116,7 +141,7 @@ class StudentEncoder(TextEncoder):
             return_tensors="pt",
         ).to(self.device)
         with first_layers(self.model, self.settings.layer):
-            states = self.model(**inputs, output_hidden_states=True).hidden_states
+            states = token_states(self.model(**with_decoder_start(self.model, inputs), output_hidden_states=True))
         return pooled(states, inputs["attention_mask"], self.settings)
 
 
@@ -169,6 +194,11 @@ def save_as_sentence_transformer(
         raise ValueError(
             f"`settings` have layer {settings.layer} and mask_first_token {settings.mask_first_token}; a folder of "
             "sentence-transformers can only express layer -1 and all tokens."
+        )
+    if model.config.is_encoder_decoder and model.config.model_type not in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+        raise ValueError(
+            f"`model` is a {type(model).__name__}, of which sentence-transformers would pool the decoder, not the encoder. "
+            "Save it with `save_pretrained`; `TextEncoder` reads that."
         )
     folder = Path(folder)
     model.save_pretrained(folder)

@@ -1,26 +1,26 @@
 """Distillation of translated teacher vectors into an adapted student, with the Hugging Face Trainer."""
 
-import copy
 import inspect
-import re
 from collections.abc import Mapping
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from datasets import Dataset
-from peft import PeftConfig, PeftModel, get_peft_model
+from datasets import Dataset, IterableDataset
+from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder, first_layers
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
-from ..training.component_log import ComponentLog
-from ..training.hub_updates import PublishesItself
-from ..training.run_cost import RunCost
+from ..training.base import BaseTrainer
+from ..training.fingerprint import rows_digest, tensors_digest, weights_digest
+from .adapters import PROJECTION, Student, check_student, freeze_unused, width, with_adapter
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
@@ -33,12 +33,11 @@ from .losses import (
     squared_error_loss,
     universal_logit_loss,
 )
-from .spaces import student_and_teachers, teacher_dims
+from .spaces import check_teachers, student_and_teachers, teacher_dims
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
-from .students import StudentEncoder, pooled
+from .students import StudentEncoder, pooled, token_states, with_decoder_start
 
-PROJECTION = "distillation_projection"
 CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length
 WEIGHTS = {
     "cosine_loss": "cosine_weight",
@@ -51,7 +50,7 @@ WEIGHTS = {
 }
 
 
-class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
+class DistillationTrainer(BaseTrainer):
     """Moves a student's vectors towards a teacher's, translated into the student's own space.
 
     The target of a text is `translator.translate(teacher_vector)` in the space of the student *before* training. Distances
@@ -69,7 +68,8 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             (`label_SPACE` where there are several teachers).
         logit_teacher: a causal language model and its tokenizer, for `args.logit_weight`.
         peft_config: adapter that is put on the student; default: the student is trained as it is.
-        train_dataset: with the column `text`, and `label`, `labels` as needed.
+        train_dataset: with the column `text`, and `label`, `labels` as needed. A stream (`datasets.IterableDataset`) needs
+            `max_steps`, keeps its order, and asks its teacher as the texts come; its first 1,024 texts give the means.
         eval_dataset: the same.
         processing_class: the student's tokenizer.
         kwargs: of `transformers.Trainer`.
@@ -78,72 +78,62 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         ValueError: for data, spaces or arguments that do not go together, before anything is trained.
     """
 
+    args: DistillationTrainingArguments
+    processing_class: PreTrainedTokenizerBase
+
     def __init__(
         self,
-        model: PreTrainedModel | PeftModel,
+        model: Student,
         args: DistillationTrainingArguments,
         *,
         translator: Vec2VecModel | None = None,
         teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
         logit_teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
         peft_config: PeftConfig | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | IterableDataset | None = None,
         processing_class: PreTrainedTokenizerBase,
-        **kwargs,
+        **kwargs: Any,
     ):
-        if processing_class.pad_token is None:
-            raise ValueError(
-                "`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`."
-            )
-        if args.span_words and not processing_class.is_fast:
-            raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
-        width = _width(model)
-        spaces, self.student_space = student_and_teachers(translator, teacher, args, width)
+        check_student(model, processing_class, peft_config, args)
+        spaces, self.student_space = student_and_teachers(translator, teacher, args, width(model))
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
-        if args.span_words and args.distils and not self.teachers:
-            raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
-        if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
-            raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
-        if args.learn_projection and (translator is not None or len(spaces) > 1):
-            raise ValueError(
-                "`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others."
-            )
-        dims = teacher_dims(translator, spaces, self.student_space, width, args)
-        live = args.span_words > 0 or not args.cache_teacher
-        stored = spaces if args.distils and not (self.teachers and live) else []
+        check_teachers(model, args, translator, self.teachers, logit_teacher, spaces)
+        self.translator, self.logit_teacher = translator, logit_teacher
+        stored = self._stored_spaces(args, spaces, streamed=isinstance(train_dataset, IterableDataset))
+        dims = teacher_dims(translator, spaces, self.student_space, width(model), args)
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
         for name, rows in data.items():
             if rows is not None:
                 check_texts(rows, name)
                 rows = with_teacher_vectors(rows, self.teachers) if self.teachers and stored else rows
                 data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
-        set_seed(args.seed)  # new adapters depend on the seed, not on what came before
-        if peft_config is not None:
-            model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
-        _freeze_unused(model, args)
-        if args.gradient_checkpointing:
-            model.enable_input_require_grads()
+        model = with_adapter(model, peft_config, args)
         if args.learn_projection:
-            (space,) = spaces
-            row = data["train_dataset"][0][label_column(space, spaces)] if stored else self.teachers[space].encode(["a"])[0]
-            model.add_module(PROJECTION, nn.Linear(width, len(row)))
+            model.add_module(
+                PROJECTION, nn.Linear(width(model), self._teacher_width(data["train_dataset"], spaces[0], stored))
+            )
         collator = DistillationCollator(processing_class, stored, args)
-        super().__init__(model=model, args=args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
-        self.translator = translator and translator.to(self.args.device).eval().requires_grad_(False)
-        self.logit_teacher = logit_teacher
-        if logit_teacher is not None:
-            logit_teacher[0].to(self.args.device).eval().requires_grad_(False)
-        self.can_return_loss, self.label_names, self.loss_is_scaled_for_ga = True, [], False
+        super().__init__(model, args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
+        for frozen in (translator, logit_teacher and logit_teacher[0]):
+            if frozen is not None:
+                frozen.to(self.args.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # a device will do
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._can_skip_logits = "logits_to_keep" in inspect.signature(base.forward).parameters
-        self._last_batch = None
+        self._last_batch: dict[str, Tensor] | None = None
         self.centres = self._centres()
-        self.record = {}  # what the card should say of this run that the trainer cannot know
         self.add_callback(StopOnCollapse(args.collapse_threshold))
 
+    def _stored_spaces(self, args: DistillationTrainingArguments, spaces: list[str], *, streamed: bool) -> list[str]:
+        """Teachers whose vectors are columns of the data. Those of a stream's texts a teacher is asked for as they come."""
+        live = args.span_words > 0 or not args.cache_teacher or streamed
+        return spaces if args.distils and not (self.teachers and live) else []
+
+    def _teacher_width(self, data: Dataset | IterableDataset, space: str, stored: list[str]) -> int:
+        return len(next(iter(data))[label_column(space, stored)] if stored else self.teachers[space].encode(["a"])[0])
+
     @property
-    def student(self) -> PreTrainedModel | PeftModel:
+    def student(self) -> Student:
         """The model being trained, unwrapped."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -170,9 +160,9 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             own["lm_loss"] = language_modelling_loss(outputs.logits, batch["input_ids"], batch["attention_mask"])
         distillation, task = self._weighted(losses), self._weighted(own)
         if model.training:
-            self.add_components(losses | own)
+            self.log_parts(losses | own)
             if losses and own and (self.state.global_step + 1) % self.args.logging_steps == 0:
-                self.add_components({"gradient_ratio": self._gradient_ratio(distillation, task)})
+                self.log_parts({"gradient_ratio": self._gradient_ratio(distillation, task)})
             self._last_batch = inputs["inputs"]
         return (distillation + task, outputs) if return_outputs else distillation + task
 
@@ -183,7 +173,8 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         elif not (self.args.lm_loss_weight or self.args.logit_weight) and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
         with nullcontext() if self.args.uses_head else first_layers(self.student, self.args.layer):
-            return model(**inputs["inputs"], **head, output_hidden_states=self.args.distils)
+            batch = with_decoder_start(self.student, inputs["inputs"])
+            return model(**batch, **head, output_hidden_states=self.args.distils)
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor | float:
         return sum(getattr(self.args, WEIGHTS[name]) * value for name, value in losses.items())
@@ -191,7 +182,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
     def _distillation_losses(self, outputs, inputs: dict) -> dict[str, Tensor]:
         """The losses that look at a teacher, each the mean over teachers."""
         args, found = self.args, {}
-        for space, sides in self._sides(outputs.hidden_states, inputs).items():
+        for space, sides in self._sides(token_states(outputs), inputs).items():
             ours, target, own = (side - centre for side, centre in zip(sides, self.centres[space], strict=True))
             losses = {"gram_loss": gram_loss(ours, own)} if args.gram_weight else {}
             if args.learn_projection:
@@ -263,19 +254,27 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         data = self.train_dataset if self.train_dataset is not None else self.eval_dataset
         if data is None or not self.args.distils:
             return {}
-        rows = range(0, len(data), -(-len(data) // CENTRED_ON))
+        rows = list(islice(data, CENTRED_ON)) if isinstance(data, IterableDataset) else _evenly_spaced(data, CENTRED_ON)
         found: dict[str, list[tuple[Tensor, ...]]] = {}
         was_training = self.model.training
         self.model.eval()
         for start in range(0, len(rows), self.args.eval_batch_size):
             picked = rows[start : start + self.args.eval_batch_size]
-            inputs = self._prepare_inputs(self.data_collator([data[i] for i in picked]))
+            inputs = self._prepare_inputs(self.data_collator(picked))
             with self.compute_loss_context_manager():
-                states = self._forward(self.model, inputs).hidden_states
+                states = token_states(self._forward(self.model, inputs))
             for space, sides in self._sides(states, inputs).items():
                 found.setdefault(space, []).append(sides)
         self.model.train(was_training)
-        return {space: tuple(torch.cat(side).mean(0) for side in zip(*parts, strict=True)) for space, parts in found.items()}
+        centres = {
+            space: tuple(torch.cat(side).mean(0) for side in zip(*parts, strict=True)) for space, parts in found.items()
+        }
+        if not all(mean.isfinite().all() for means in centres.values() for mean in means):
+            raise ValueError(
+                "`train_dataset`: vectors of the teacher or the student are too large, for their mean is not finite. Look "
+                "for rows that are damaged."
+            )
+        return centres
 
     def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:
         """Norm of the gradient of what looks at the teacher by that of the others, over all trained parameters."""
@@ -304,7 +303,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         if isinstance(model, PeftModel):
             with model.disable_adapter():
                 before = self._pooled(batch)
-            _freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
+            freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
             found["effective_rank_before"] = effective_rank(before)
             found["student_drift"] = cosine_loss(now, before).item()
         model.train(was_training)
@@ -312,7 +311,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
 
     def _pooled(self, batch: dict) -> Tensor:
         with first_layers(self.student, self.args.layer):
-            states = self.student(**batch, output_hidden_states=True).hidden_states
+            states = token_states(self.student(**with_decoder_start(self.student, batch), output_hidden_states=True))
         return pooled(states, batch["attention_mask"], self.args).float()
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -328,14 +327,38 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
         """Write what is published: the student or its adapter, and the tokenizer."""
         self._save(str(folder))
 
-    def create_model_card(self, **kwargs) -> None:
-        """Write `README.md` into `output_dir`, from what this run knows of itself. `kwargs` of the parent are not needed."""
-        if self.is_world_process_zero():
-            write_student_card(Path(self.args.output_dir), self.facts(), self.args)
+    def write_card(self, folder: Path) -> None:
+        """Write `README.md` and `distillation.json`, from what this run knows of itself."""
+        write_student_card(folder, self.facts(), self.args)
+
+    def hashes(self) -> dict[str, str]:
+        """Of the training rows, the student as it was loaded, the translator and the teachers."""
+        student = self.student
+        kept = student if isinstance(student, PeftModel) else student.base_model  # a new head comes from a checkpoint
+        frozen = not isinstance(student, PeftModel)
+        weights = ((name, p) for name, p in kept.named_parameters() if frozen or not p.requires_grad)
+        found = {"training rows": rows_digest(self.train_dataset), "student": tensors_digest(weights)}
+        if self.logit_teacher is not None:
+            found["logit teacher"] = weights_digest(self.logit_teacher[0])
+        if not self.data_collator.spaces:
+            found |= {f"teacher {space!r}": encoder.fingerprint() for space, encoder in self.teachers.items()}
+        return found
 
     def card(self, folder: Path, name: str) -> str:
         """The card of the student as it is now."""
         return str(student_card(self.facts(), self.args, name=name))
+
+    def answers(self) -> dict[str, list[float]]:
+        """What the translator makes of one row, the numbers from -1 to 1, of each other space."""
+        if self.translator is None:
+            return {}
+        found = {}
+        for space, dim in self.translator.config.embedding_dims.items():
+            if space != self.student_space:
+                row = torch.linspace(-1, 1, dim, device=self.args.device)[None]
+                there = self.translator.translate(row, source=space, target=self.student_space)
+                found[f"translator from {space!r}"] = there[0, :16].tolist()
+        return found
 
     def facts(self) -> dict:
         """What a card says of this run."""
@@ -345,7 +368,7 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             "adapter": isinstance(self.student, PeftModel),
             "translator": self.translator and self.translator.config.name_or_path,
             "teacher": ", ".join(teacher_name(self.translator, space) for space in spaces),
-            "texts": len(self.train_dataset) if self.train_dataset else 0,
+            "texts": len(self.train_dataset) if isinstance(self.train_dataset, Dataset) else None,
             "steps": self.state.global_step,
             "log": [row for row in self.state.log_history if "loss" in row],
             **self.cost(),
@@ -366,17 +389,9 @@ class DistillationTrainer(RunCost, PublishesItself, ComponentLog, Trainer):
             getattr(self.student, PROJECTION).load_state_dict(load_file(file))
 
 
-def _freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None:
-    """No parameter of a layer that no loss reaches is trained: those above `args.layer`, where no head is used."""
-    if args.uses_head or args.layer < 0:
-        return
-    for name, parameter in model.named_parameters():
-        if (found := re.search(r"\.(?:layers?|h)\.(\d+)\.", name)) and int(found[1]) >= args.layer:
-            parameter.requires_grad_(False)
-
-
-def _width(model: PreTrainedModel | PeftModel) -> int:
-    return model.config.get_text_config().hidden_size
+def _evenly_spaced(data: Dataset, count: int) -> list[dict]:
+    """At most so many rows, from all over the data."""
+    return [data[i] for i in range(0, len(data), -(-len(data) // count))]
 
 
 __all__ = ["DistillationTrainer"]

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field
 
-import torch
-from transformers import TrainingArguments
+from .base_arguments import BaseTrainingArguments
 
 
 @dataclass
-class Vec2VecTrainingArguments(TrainingArguments):
+class Vec2VecTrainingArguments(BaseTrainingArguments):
     """`transformers.TrainingArguments` with the weights and switches of adversarial training.
 
     Losses are explained in `hf_vec2vec.losses`. Defaults start from an alignment; `PRESETS` hold the published settings,
@@ -42,17 +41,10 @@ class Vec2VecTrainingArguments(TrainingArguments):
     adam_beta1: float = field(default=0.5, metadata={"help": "AdamW beta1; games want less momentum than .9."})
     per_device_train_batch_size: int = field(default=256, metadata={"help": "Rows of each space in a batch."})
     per_device_eval_batch_size: int = field(default=1024, metadata={"help": "Rows in an evaluation batch."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: batches have a key a space."})
 
     def __post_init__(self):
-        if self.fp16:
-            raise ValueError(
-                "`fp16` is True: the two sides of adversarial training would share one loss scaler. Use `bf16`."
-            )
         if self.fp16_full_eval or self.bf16_full_eval:
             raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
-        if self.remove_unused_columns:
-            raise ValueError("`remove_unused_columns` must be False: the columns of a batch are the spaces.")
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
         for name in (*LOSS_WEIGHTS, "r1_penalty_weight", "discriminator_learning_rate"):
@@ -63,8 +55,6 @@ class Vec2VecTrainingArguments(TrainingArguments):
         for name, allowed in (("gan_loss", ("least_squares", "vanilla", "hinge")), ("distance", ("mse", "cosine"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
-        # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
 
 

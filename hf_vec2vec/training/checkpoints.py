@@ -1,68 +1,18 @@
-"""Checkpoints of a training run: whole or absent, whatever happens while they are written."""
+"""Checkpoints on disk: is one whole, which is the newest."""
 
 import json
 import os
-import shutil
 import zipfile
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
+from transformers.trainer_utils import sort_checkpoints
 
-STAGING = ".partial-checkpoint"
 STATE, FILES = "trainer_state.json", "files.json"
-NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", STATE)
+NEEDED = ("optimizer.pt", "scheduler.pt", STATE)
 
 
-class WholeCheckpoints:
-    """Mixin of a `transformers.Trainer`: a checkpoint is written aside and appears under its name once it is whole.
-
-    Older ones are deleted only then. What a run that was killed left half written the next save clears away.
-    """
-
-    _staging = False
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
-        """The parent's `train`; `True` goes on from the newest checkpoint that is whole."""
-        if resume_from_checkpoint is True and (newest := newest_checkpoint(Path(self.args.output_dir))):
-            resume_from_checkpoint = str(newest)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _get_output_dir(self, trial) -> str:
-        folder = super()._get_output_dir(trial)
-        return os.path.join(folder, STAGING) if self._staging else folder
-
-    def _save_checkpoint(self, model, trial) -> None:
-        output, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
-        staging = output / STAGING
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self._staging = True
-        try:
-            super()._save_checkpoint(model, trial)
-            if Path(self.state.best_model_checkpoint or "") == staging / name:
-                self.state.best_model_checkpoint = str(output / name)
-            self.accelerator.wait_for_everyone()  # each process adds files of its own
-            if self.args.should_save:
-                self.state.save_to_json(str(staging / name / STATE))  # again, with the final path of the best one
-                _seal(staging / name)
-                shutil.rmtree(output / name, ignore_errors=True)
-                os.replace(staging / name, output / name)
-                staging.rmdir()
-        except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
-            shutil.rmtree(staging, ignore_errors=True)
-            raise OSError(f"{name!r} was not written to {str(output)!r}; earlier ones are as they were: {error}") from error
-        finally:
-            self._staging = False
-        if self.args.should_save:
-            rotate_checkpoints(
-                str(output), self.args.save_total_limit, best_model_checkpoint=self.state.best_model_checkpoint
-            )
-        self.accelerator.wait_for_everyone()
-
-
-def _seal(checkpoint: Path) -> None:
+def seal_checkpoint(checkpoint: Path) -> None:
     """List the files with their sizes, and have the disk hold them before the folder gets its name."""
     sizes = {}
     for file in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
@@ -85,20 +35,27 @@ def check_checkpoint(checkpoint: Path) -> None:
         sizes = json.loads((checkpoint / FILES).read_text())
     except (OSError, ValueError):  # of a version that did not write it
         sizes = {}
-    for name in {*NEEDED, *sizes}:
+    for name in sorted({*NEEDED, *sizes}):
         file = checkpoint / name
         if not file.exists() or file.stat().st_size != sizes.get(name, file.stat().st_size):
             raise ValueError(
                 f"`resume_from_checkpoint` {str(checkpoint)!r} is truncated: {name} is missing or not whole. Delete it and "
                 "take an earlier one."
             )
-    try:
-        with safe_open(checkpoint / "model.safetensors", framework="pt"):
-            whole = zipfile.is_zipfile(checkpoint / "optimizer.pt")
-    except SafetensorError:
-        whole = False
-    if not whole:
+    if not _can_be_opened(checkpoint):
         raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} is truncated. Delete it and take an earlier one.")
+
+
+def _can_be_opened(checkpoint: Path) -> bool:
+    """Whether there are weights, and their files and the optimizer's have a beginning and an end."""
+    weights = list(checkpoint.glob("*.safetensors"))
+    try:
+        for file in weights:
+            with safe_open(file, framework="pt"):
+                pass
+    except SafetensorError:
+        return False
+    return bool(weights) and zipfile.is_zipfile(checkpoint / "optimizer.pt")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

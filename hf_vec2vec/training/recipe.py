@@ -17,7 +17,7 @@ from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import Vec2VecTrainingArguments
 from .checkpoints import STATE, check_checkpoint, newest_checkpoint
-from .run_cost import Reading
+from .energy import EnergyMeter
 from .trainer import Vec2VecTrainer
 
 REPORT = "report.json"
@@ -100,7 +100,7 @@ def train_translator(
     if trains and training is not aligned_on:
         Vec2VecTrainer.check_streaming(training_args)  # before the alignment, not after
     aligned = translator_args.init == "alignment"
-    replaced, before = output / ".replaced", Reading.now()
+    replaced, before = output / ".replaced", EnergyMeter.start()
     with training_args.main_process_first(local=False):
         if resume and aligned:
             model, report = _saved_alignment(resume.parent / "alignment")

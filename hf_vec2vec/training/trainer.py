@@ -1,15 +1,14 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
+import json
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..alignment.score import matched_cosines
@@ -21,9 +20,8 @@ from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import model_card, surroundings, write_model_card
 from .adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
-from .checkpoints import WholeCheckpoints
-from .component_log import ComponentLog
-from .hub_updates import PublishesItself
+from .base import BaseTrainer
+from .fingerprint import rows_digest, tensors_digest
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -33,13 +31,11 @@ from .losses import (
     reconstruction_loss,
     vector_space_preservation_loss,
 )
-from .run_cost import RunCost
-from .stream_training import StreamTraining
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
-class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself, ComponentLog, Trainer):
+class Vec2VecTrainer(BaseTrainer):
     """Alternates updates of the discriminators and of the translator.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
@@ -85,8 +81,6 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, model.config.embedding_dims)
-        if isinstance(train_dataset, StreamedEmbeddings):
-            self.check_streaming(args)
         if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
             raise ValueError(
                 f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
@@ -102,12 +96,6 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
             data_collator=lambda batch: batch,  # `__getitems__` gives whole batches
             **kwargs,
         )
-        if self.accelerator.mixed_precision == "fp16":  # as `accelerate launch` may set it
-            raise ValueError("`mixed_precision` is 'fp16', which adversarial training cannot use. Use 'bf16' or 'no'.")
-        self.can_return_loss = True
-        self.label_names = []
-        self.loss_is_scaled_for_ga = False
-        self.record = {}  # what the card should say of this run that the trainer cannot know
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -146,18 +134,8 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
         """The parent's `train`; afterwards no parameter is frozen."""
         try:
             return super().train(*args, **kwargs)
-        except UnpicklingError as error:
-            raise ValueError(
-                "`resume_from_checkpoint` has a file that is damaged or could run code, for it holds more than numbers. It "
-                "was not read: take another checkpoint."
-            ) from error
         finally:
             self.accelerator.unwrap_model(self.model).requires_grad_(True)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        if not list(Path(resume_from_checkpoint).glob("*.safetensors")):
-            raise OSError(f"`resume_from_checkpoint` {resume_from_checkpoint!r} has no weights in safetensors.")
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)
@@ -179,7 +157,7 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
         losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
         loss = losses.pop("objective")
         if model.training:
-            self.add_components(losses)
+            self.log_parts(losses)
         return (loss, output) if return_outputs else loss
 
     def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
@@ -242,11 +220,6 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save")
 
-    def create_model_card(self, **kwargs) -> None:
-        """Write `README.md` into `output_dir`, from what this run knows of itself. `kwargs` of the parent are not needed."""
-        if self.is_world_process_zero():
-            write_model_card(Path(self.args.output_dir), self.facts())
-
     def save_published(self, folder: Path) -> None:
         """Write what is published: the translator, without discriminators and optimizer."""
         self.translator.save_pretrained(folder)
@@ -254,6 +227,21 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
     def card(self, folder: Path, name: str) -> str:
         """The card of the translator in a folder, as far as the run is now."""
         return str(model_card(folder, self.facts(), name=name))
+
+    def write_card(self, folder: Path) -> None:
+        """Write `README.md` and `training.json`, from what this run knows of itself."""
+        write_model_card(folder, self.facts())
+
+    def hashes(self) -> dict[str, str]:
+        """Of the training rows, and of the model's shape: its weights are all in a checkpoint."""
+        data = self.train_dataset
+        if isinstance(data, StreamedEmbeddings):
+            rows = {f"rows of {name!r}": rows_digest(stream) for name, stream in data.spaces.items()}
+            rows["held-out share of the rows"] = repr((data.held_out, data.buffer_rows))
+        else:
+            rows = {f"rows of {name!r}": tensors_digest([(name, values)]) for name, values in data.spaces.items()}
+        shape = self.translator.config.to_diff_dict() | dict.fromkeys(("encoders", "_name_or_path", "transformers_version"))
+        return rows | {"shape of the model": json.dumps(shape, sort_keys=True, default=str)}
 
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
@@ -280,7 +268,7 @@ class Vec2VecTrainer(WholeCheckpoints, StreamTraining, RunCost, PublishesItself,
     def _results(self) -> list[dict]:
         """The table of translation, beside baselines and oracles, if there are pairs; not while training goes on."""
         data = self.eval_dataset
-        if not isinstance(data, PairedEmbeddings) or self._started is not None:
+        if not isinstance(data, PairedEmbeddings) or self._meter is not None:
             return []
         ends = combinations(data.spaces, 2)
         tables = [evaluate_translation({"translator": self.translator}, data, source=a, target=b) for a, b in ends]

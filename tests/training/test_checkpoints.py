@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from helpers.training import build, weights
-from hf_vec2vec.training import checkpoints as checkpointing
-from hf_vec2vec.training.checkpoints import STAGING, check_checkpoint, newest_checkpoint
+from hf_vec2vec.training import base
+from hf_vec2vec.training.base import STAGING
+from hf_vec2vec.training.checkpoints import check_checkpoint, newest_checkpoint
 
 RUN = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
 
@@ -26,7 +27,9 @@ def folder(trainer):
     return trainer.args.output_dir
 
 
-@pytest.mark.parametrize("moment", ["super()._save_optimizer_and_scheduler", "_seal", "os.replace", "rotate_checkpoints"])
+@pytest.mark.parametrize(
+    "moment", ["super()._save_optimizer_and_scheduler", "seal_checkpoint", "os.replace", "rotate_checkpoints"]
+)
 def test_a_run_that_dies_while_it_saves_goes_on_exactly(tmp_path, monkeypatch, straight, moment):
     kept = {"save_total_limit": 1}
     trainer, calls = build(tmp_path, **RUN, **kept), []
@@ -45,10 +48,10 @@ def test_a_run_that_dies_while_it_saves_goes_on_exactly(tmp_path, monkeypatch, s
             name = "transformers.Trainer._save_optimizer_and_scheduler"
             patched.setattr(name, dies(__import__("transformers").Trainer._save_optimizer_and_scheduler))
         elif moment == "os.replace":
-            names = "hf_vec2vec.training.checkpoints.shutil.rmtree"  # of the name's place, just before it is taken
+            names = "hf_vec2vec.training.base.shutil.rmtree"  # of the name's place, just before it is taken
             patched.setattr(names, dies(shutil.rmtree))
         else:
-            patched.setattr(f"hf_vec2vec.training.checkpoints.{moment}", dies(getattr(checkpointing, moment)))
+            patched.setattr(f"hf_vec2vec.training.base.{moment}", dies(getattr(base, moment)))
         with pytest.raises(Killed):
             trainer.train()
     left = sorted(path.name for path in tmp_path.glob("checkpoint-*"))

@@ -1,37 +1,68 @@
-"""Trainers that publish what they trained: the model and its card, never pickles, each push in one commit."""
+"""A Trainer that publishes what it trained: the model and its card, never pickles, each push in one commit."""
 
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi
+from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..sharing.hub import CHECKPOINTS, one_message, patiently, publish, publish_folder
+from .base_arguments import BaseTrainingArguments
 
 logger = logging.get_logger(__name__)
 
 
-class PublishesItself:
-    """Mixin of a `transformers.Trainer`, in place of its pushes, which upload arguments as a pickle and an empty card.
+class HubTrainer(Trainer):
+    """A `transformers.Trainer` with other pushes: the parent's upload arguments as a pickle and an empty card.
 
-    A trainer gives `save_published(folder)`, which writes the model, and `card(folder, name)`, the card of what is in it.
+    A subclass gives `save_published`, `card` and `write_card`.
     """
 
-    def init_hf_repo(self, *args, **kwargs) -> None:
+    args: BaseTrainingArguments
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.record: dict[str, Any] = {}  # what the card should say of this run that the trainer cannot know
+
+    @property
+    def output(self) -> Path:
+        """The folder for the model."""
+        return Path(str(self.args.output_dir))
+
+    def save_published(self, folder: Path) -> None:
+        """Write what is published: the model."""
+        raise NotImplementedError
+
+    def card(self, folder: Path, name: str) -> str:
+        """The card of the model in a folder, as far as the run is now."""
+        raise NotImplementedError
+
+    def write_card(self, folder: Path) -> None:
+        """Write the card into the model's folder."""
+        raise NotImplementedError
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
         with one_message(self._repo_id()):
             patiently(partial(super().init_hf_repo, *args, **kwargs))
 
-    def push_to_hub(
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write `README.md` into `output_dir`, from what this run knows of itself. The parent's arguments have no use."""
+        if self.is_world_process_zero():
+            self.write_card(self.output)
+
+    def push_to_hub(  # type: ignore[override]  # where `blocking` is false, the parent gives a future, too
         self,
-        commit_message: str = "End of training",
+        commit_message: str | None = "End of training",
         blocking: bool = True,
         token: str | None = None,
         revision: str | None = None,
         private: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CommitInfo | Future | None:
         """Publish the model and its card in one commit, and leave both in `output_dir`.
 
@@ -48,13 +79,14 @@ class PublishesItself:
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if not self.is_world_process_zero():
             return None
-        self.save_published(Path(self.args.output_dir))
+        self.save_published(self.output)
         self.create_model_card(**kwargs)
-        push = partial(self._publish, commit_message, token=token, revision=revision, private=private)
+        message = commit_message or "End of training"
+        push = partial(self._publish, message, token=token, revision=revision, private=private)
         return push() if blocking else HfApi().run_as_future(push)
 
     def _repo_id(self) -> str:
-        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+        return self.hub_model_id or self.args.hub_model_id or self.output.absolute().name
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """At every save, unless `hub_strategy` is "end": publish the model as it is.
@@ -69,7 +101,7 @@ class PublishesItself:
         names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
         try:
             self._publish(message)
-            if name := names.get(self.args.hub_strategy):
+            if name := names.get(HubStrategy(self.args.hub_strategy)):
                 publish_folder(
                     Path(checkpoint_folder),
                     self._repo_id(),
@@ -82,7 +114,9 @@ class PublishesItself:
         except OSError as error:
             logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
 
-    def _publish(self, message: str, *, token=None, revision=None, private=None) -> CommitInfo:
+    def _publish(
+        self, message: str, *, token: str | None = None, revision: str | None = None, private: bool | None = None
+    ) -> CommitInfo:
         """Push the model as it is now, with a card that says how far the run is."""
         args = self.args
         return publish(

@@ -9,23 +9,23 @@ import torch
 WATTS_A_THREAD = 5  # of a busy thread, with its share of memory: servers take about 2 to 5, laptops and desktops up to 10
 
 
-class Reading(NamedTuple):
-    """Clocks and counters at one moment."""
+class EnergyMeter(NamedTuple):
+    """Clocks and counters at the moment when it was started; `cost` tells what has been used since."""
 
     seconds: float
     cpu_seconds: float
     gpu_joules: float | None
 
     @classmethod
-    def now(cls) -> "Reading":
+    def start(cls) -> "EnergyMeter":
         """Read them. GPUs have a counter since Volta; it is of the whole device, whoever used it."""
         used = os.times()
         cpu_seconds = used.user + used.system + used.children_user + used.children_system
         return cls(time.monotonic(), cpu_seconds, _gpu_joules())
 
     def cost(self) -> dict[str, float | str]:
-        """Since this reading: `seconds`, `watt_hours`, and `energy_source`, how the energy is known."""
-        now = Reading.now()
+        """Since the start: `seconds`, `watt_hours`, and `energy_source`, how the energy is known."""
+        now = EnergyMeter.start()
         joules = (now.cpu_seconds - self.cpu_seconds) * WATTS_A_THREAD
         source = f"estimated from CPU time at {WATTS_A_THREAD} W a busy thread"
         if self.gpu_joules is not None and now.gpu_joules is not None:
@@ -51,25 +51,3 @@ def _gpu_joules() -> float | None:
         return sum(map(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles)) / 1000
     except pynvml.NVMLError:  # older than the counter, or a part of a device
         return None
-
-
-class RunCost:
-    """Mixin of a `transformers.Trainer` that keeps account of `train`."""
-
-    _spent = (0.0, 0.0)  # seconds, watt-hours of earlier calls
-    _started: Reading | None = None
-
-    def train(self, *args, **kwargs):
-        """The parent's `train`."""
-        self._started = Reading.now()
-        try:
-            return super().train(*args, **kwargs)
-        finally:
-            cost = self.cost()
-            self._spent, self._started = (cost["seconds"], cost["watt_hours"]), None
-
-    def cost(self) -> dict[str, float | str]:
-        """Of all training so far, as [`Reading.cost`] gives it. Processes other than this one are not counted."""
-        cost = (self._started or Reading.now()).cost()
-        seconds, watt_hours = self._spent
-        return cost | {"seconds": seconds + cost["seconds"], "watt_hours": watt_hours + cost["watt_hours"]}

@@ -1,0 +1,91 @@
+"""The student that is trained: its adapter, its projection, and which of its weights move."""
+
+import copy
+import re
+
+from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from .arguments import DistillationTrainingArguments
+
+PROJECTION = "distillation_projection"
+LAYER = re.compile(r"\.(?:layers?|h|block)\.(\d+)\.")  # of the names that models give their layers
+Student = PreTrainedModel | PeftModel
+
+
+def check_student(
+    model: Student,
+    tokenizer: PreTrainedTokenizerBase,
+    peft_config: PeftConfig | None,
+    args: DistillationTrainingArguments,
+) -> None:
+    """Raise, before anything is computed, for a student that these arguments cannot train.
+
+    Raises:
+        ValueError: for a tokenizer that lacks something, an adapter on an adapter, a head without a use, or a layer that
+            the student does not have.
+    """
+    if tokenizer.pad_token is None:
+        raise ValueError("`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`.")
+    if args.span_words and not tokenizer.is_fast:
+        raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
+    if peft_config is not None and any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise ValueError(
+            "`model` has an adapter already, and `peft_config` asks for a second, which nothing could load. Merge "
+            "the first (`model = model.merge_and_unload()`), save the result and give its folder to `load_student`; or "
+            "leave out `peft_config` to train the first adapter further."
+        )
+    if peft_config is not None and peft_config.is_prompt_learning:
+        raise ValueError(
+            f"`peft_config` is a {type(peft_config).__name__}, which puts tokens of its own before each text, and "
+            "vectors would be made of them. Use an adapter of the layers, such as `LoraConfig`."
+        )
+    if peft_config is None and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "`model` has no weight that may be trained: load its adapter with `is_trainable=True`, or pass `peft_config`."
+        )
+    if is_encoder_decoder(model) and args.uses_head:
+        raise ValueError(
+            "`model` is an encoder-decoder, whose encoder alone is the student: `task_weight`, `lm_loss_weight` and "
+            "`logit_weight` need a head, so leave them at 0."
+        )
+    layers = model.config.get_text_config().num_hidden_layers
+    if not -layers - 1 <= args.layer <= layers:
+        raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this student, got {args.layer}.")
+
+
+def with_adapter(model: Student, peft_config: PeftConfig | None, args: DistillationTrainingArguments) -> Student:
+    """The model under a new adapter, if one is asked for, with nothing left to train that no loss reaches."""
+    set_seed(args.seed)  # new adapters depend on the seed, not on what came before
+    if peft_config is not None:
+        model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
+    freeze_unused(model, args)
+    if args.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return model
+
+
+def freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None:
+    """No parameter that no loss reaches is trained: above `args.layer`, where no head is used, and in a decoder."""
+    if args.uses_head:
+        return
+    encoder_only = is_encoder_decoder(model)
+    for name, parameter in model.named_parameters():
+        above = args.layer >= 0 and (found := LAYER.search(name)) and int(found[1]) >= args.layer
+        if above or (encoder_only and ".decoder." in f".{name}"):
+            parameter.requires_grad_(False)
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether a model has an encoder, which makes the vectors, and a decoder, which is left alone."""
+    return bool(model.config.is_encoder_decoder)
+
+
+def width(model: Student) -> int:
+    """Dimensions of the student's vectors."""
+    return int(model.config.get_text_config().hidden_size)
+
+
+__all__ = ["PROJECTION", "Student", "check_student", "freeze_unused", "is_encoder_decoder", "width", "with_adapter"]

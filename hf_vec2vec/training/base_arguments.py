@@ -1,0 +1,69 @@
+"""Arguments that both trainers have, and what no run of either can use."""
+
+import math
+from dataclasses import dataclass, field, fields
+
+import torch
+from transformers import TrainingArguments
+
+# Names of `transformers.TrainingArguments` that change what a run computes. How long it trains is not among them: going on
+# for longer is what resuming is for.
+COMMON = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args", "weight_decay"),
+    *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "per_device_train_batch_size"),
+    *("gradient_accumulation_steps", "bf16", "data_seed", "train_sampling_strategy", "neftune_noise_alpha"),
+)
+NOT_NEGATIVE = ("num_train_epochs", "learning_rate", "weight_decay", "max_grad_norm", "warmup_steps")
+AT_LEAST_ONE = (
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    *("logging_steps", "save_steps"),
+)
+
+
+@dataclass
+class BaseTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` whose numbers are checked before anything is done."""
+
+    # Another default than the parent's.
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay off: vectors are columns that no model names."}
+    )
+
+    def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("`output_dir` must be given: the folder for the model, its card and its checkpoints.")
+        if self.fp16:
+            raise ValueError(
+                "`fp16` is True, which neither trainer can use: hidden states of language models exceed its largest number, "
+                "65,504, and the two sides of adversarial training would share one loss scaler. Use `bf16`."
+            )
+        if self.remove_unused_columns:
+            raise ValueError("`remove_unused_columns` must be False: vectors are columns of the data that no model names.")
+        self._check_numbers()
+        # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        super().__post_init__()
+
+    def _check_numbers(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`{each.name}` must be a finite number, got {value}.")
+        for name in NOT_NEGATIVE:
+            if getattr(self, name) is not None and getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        for name in AT_LEAST_ONE:
+            value = getattr(self, name)
+            # Steps between 0 and 1 are a share of the run.
+            if value <= 0 or (value < 1 and not name.endswith("_steps")):
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        if self.max_steps != -1 and self.max_steps < 1:
+            raise ValueError(
+                f"`max_steps` must be at least 1, got {self.max_steps}. Leave it out to train for `num_train_epochs`."
+            )
+
+    def shaping(self) -> dict:
+        """What decides a run's result, length and machine apart: its own arguments and those in `COMMON`."""
+        own = {each.name for each in fields(self)} - {each.name for each in fields(TrainingArguments)}
+        values = self.to_dict()
+        return {name: values[name] for name in sorted({*COMMON, *own}) if name in values}
