@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 from datasets import ClassLabel, Dataset, load_dataset
+from transformers.utils import logging
 
 from .columns import TEXT
+from .labels import natural_order, read_labels
 from .texts import load_table
 
+logger = logging.get_logger(__name__)
 LABEL = "label"
 
 
@@ -97,11 +100,15 @@ def load_labelled(
     missing = [column for column in (text_column, label_column) if column not in table.column_names]
     if missing:
         raise ValueError(f"`source` {source!r} has the columns {table.column_names}; it lacks {missing}.")
-    values, feature = table[label_column], table.features[label_column]
-    labels = [feature.int2str(v) if isinstance(feature, ClassLabel) else str(v) for v in values]
-    rows = [(str(t).strip(), label) for t, label in zip(table[text_column], labels, strict=True) if t and str(t).strip()]
+    feature = table.features[label_column]
+    labels = read_labels(table[label_column][:], feature.names if isinstance(feature, ClassLabel) else None)
+    if unlabelled := labels.count(None):
+        logger.warning(f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label and are left out.")
+    named = [(text, label) for text, label in zip(table[text_column], labels, strict=True) if label is not None]
+    rows = [(str(text).strip(), label) for text, label in named if text and str(text).strip()]
     texts, labels = [t for t, _ in rows], [label for _, label in rows]
-    sentences = descriptions or {name: f"This is about {name}." for name in sorted(set(labels))}
+    classes = [name for name in feature.names if name in set(labels)] if isinstance(feature, ClassLabel) else []
+    sentences = descriptions or {name: f"This is about {name}." for name in classes or natural_order(set(labels))}
     return LabelledTexts(Path(source).stem, texts, labels, sentences)
 
 

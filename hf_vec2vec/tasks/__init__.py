@@ -24,6 +24,7 @@ from .loading import GLUE, TASKS, load_task
 from .metrics import Accuracy, AccuracyAndF1, Correlations, MatthewsCorrelation, Squad, SquadV2
 from .multiple_choice import MultipleChoiceTask
 from .question_answering import QuestionAnsweringTask
+from .trained import load_trained_model
 
 __all__ = [
     "GLUE",
@@ -43,5 +44,6 @@ __all__ = [
     "TaskCollator",
     "evaluate_task",
     "load_task",
+    "load_trained_model",
     "set_padding",
 ]

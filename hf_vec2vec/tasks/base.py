@@ -1,8 +1,8 @@
 """What all tasks share: splits, padded batches, a model's outputs row by row."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import model_folder
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+NO_LABELS = np.empty(0)  # `metrics_for` has them from the features
 TARGETS = ("labels", "start_positions", "end_positions")
 
 
@@ -25,6 +26,7 @@ class Task:
     Args:
         name: for tables.
         splits: rows in the schema of the published data set, by the name of the split.
+        unlabelled: how many rows of a split were left out, since they have no label.
 
     Attributes:
         head: the `AutoModel...` class that a model for the task is loaded with.
@@ -34,8 +36,9 @@ class Task:
 
     name: str
     splits: DatasetDict
+    unlabelled: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
-    head: ClassVar[type]
+    head: ClassVar[Any]
     default_length: ClassVar[int]
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
@@ -49,18 +52,39 @@ class Task:
             raise ValueError(f"`split` must be one of {list(self.splits)}, got {split!r}.")
         return self.splits[split]
 
-    def head_arguments(self) -> dict[str, Any]:
-        """What `head.from_pretrained` has to know of the task."""
+    def length(self, max_length: int | None) -> int:
+        """Tokens of a row: `max_length`, or the task's own.
+
+        Raises:
+            ValueError: for fewer than one.
+        """
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1 token, got {max_length}.")
+        return max_length or self.default_length
+
+    def head_arguments(self, config: PretrainedConfig | None = None) -> dict[str, Any]:
+        """What `head.from_pretrained` has to know of the task; `config` is that of the checkpoint."""
         return {}
 
-    def load_model(self, model: str) -> PreTrainedModel:
+    def load_model(self, model: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
         """A model with the task's head, which is new unless the checkpoint has one.
 
         Args:
             model: short name of a bundled model, local folder or Hub id. Only safetensors are read.
+            trust_remote_code: run the code that a checkpoint brings along.
+
+        Raises:
+            ValueError: if the checkpoint has a head for other classes than the task's.
         """
-        arguments = self.head_arguments()
-        return self.head.from_pretrained(model_folder(model), dtype=torch.float32, use_safetensors=True, **arguments)
+        folder = model_folder(model)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        return self.head.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            **self.head_arguments(config),
+        )
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
         """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.
@@ -84,6 +108,28 @@ class Task:
         """
         raise NotImplementedError
 
+    def known(self, split: str, labelled: np.ndarray) -> np.ndarray:
+        """`labelled`, `(n,)`, checked: which rows have a label.
+
+        Raises:
+            ValueError: if no row has one, as in published test sets.
+        """
+        if not labelled.any():
+            raise ValueError(
+                f"`split` {split!r} of {self.name!r} has no labels, as published test sets have none: there is nothing to "
+                "compare with. Take another split."
+            )
+        return labelled
+
+    def unlabelled_rows(self, split: str, known: np.ndarray) -> dict[str, float]:
+        """`{"unlabelled": rows}` that are left out of a split's figures, or nothing."""
+        count = int((~known).sum()) + self.unlabelled.get(split, 0)
+        return {"unlabelled": count} if count else {}
+
+    def in_task_order(self, model: PreTrainedModel, logits: np.ndarray) -> np.ndarray:
+        """A model's logits, one row an example, as `metrics_for` wants them."""
+        return logits
+
     def evaluate(
         self,
         model: PreTrainedModel,
@@ -96,7 +142,7 @@ class Task:
     ) -> dict[str, float]:
         """Figures of a model that is in evaluation mode. `evaluate_task` is what calls it."""
         features = self.prepare(tokenizer, split, max_length)
-        score = self.metrics_for(features, split)
+        score = cast(Callable, self.metrics_for(features, split))  # tasks without one have an `evaluate` of their own
 
         def step(batch: dict[str, Tensor]) -> Iterable[tuple[np.ndarray, ...]]:
             found = model(**{name: values for name, values in batch.items() if name in INPUTS})
@@ -109,7 +155,9 @@ class Task:
 
         rows = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
         predictions = tuple(zip(*rows, strict=True))
-        return score(EvalPrediction(predictions if len(predictions) > 1 else np.stack(predictions[0]), None))
+        if len(predictions) > 1:
+            return score(EvalPrediction(cast(Any, predictions), NO_LABELS))
+        return score(EvalPrediction(self.in_task_order(model, np.stack(predictions[0])), NO_LABELS))
 
 
 class TaskCollator:

@@ -1,35 +1,42 @@
 """Classes or scores of single sentences and pairs: GLUE, and any labelled texts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset
-from transformers import AutoModelForSequenceClassification, EvalPrediction
+from datasets import Dataset, DatasetDict
+from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig, PreTrainedModel
 
+from ..data.corpora import LABEL
 from .base import Task, first_of_pair
+from .labels import classes_of_outputs, output_names, with_classes
 from .metrics import accuracy
 
-LABEL = "label"
+HEAD = "ForSequenceClassification"  # how `architectures` of a checkpoint with such a head end
 
 
 @dataclass(frozen=True)
 class ClassificationTask(Task):
     """Sequence classification, or regression, by an encoder or a causal language model with such a head.
 
+    A model whose head is trained keeps its own classes and their order: `evaluate_task` goes by their names.
+
     Args:
         name, splits: see [`Task`]; rows have the text columns and `label`, -1 where it is hidden.
         columns: one or two columns of text.
         labels: names of the classes, in the order of their numbers; none for regression.
         metrics: of `hf_vec2vec.tasks.metrics`.
+        label_map: `{name of the model: name of the data}` for models that name the classes otherwise; several names of the
+            model may stand for one class.
     """
 
     columns: tuple[str, ...]
     labels: tuple[str, ...]
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]] = accuracy
+    label_map: Mapping[str, str] | None = None
 
-    head: ClassVar[type] = AutoModelForSequenceClassification
+    head: ClassVar[Any] = AutoModelForSequenceClassification
     default_length: ClassVar[int] = 128
 
     @property
@@ -37,8 +44,18 @@ class ClassificationTask(Task):
         """Outputs of the head: one for regression."""
         return len(self.labels) or 1
 
-    def head_arguments(self) -> dict[str, Any]:
-        """Number, names and kind of the labels."""
+    def head_arguments(self, config: PretrainedConfig | None = None) -> dict[str, Any]:
+        """Number, names and kind of the labels. A checkpoint that has a head already keeps its own.
+
+        Args:
+            config: of the checkpoint.
+
+        Raises:
+            ValueError: if the checkpoint's classes are not those of the task.
+        """
+        if config is not None and any(name.endswith(HEAD) for name in config.architectures or ()):
+            self.classes(config)
+            return {}
         if not self.labels:
             return {"num_labels": 1, "problem_type": "regression"}
         return {
@@ -48,9 +65,45 @@ class ClassificationTask(Task):
             "problem_type": "single_label_classification",
         }
 
+    def classes(self, config: PretrainedConfig) -> np.ndarray:
+        """Which class each output of a model stands for, `(outputs,)`; of regression the one output.
+
+        Raises:
+            ValueError: if the model's classes are not those of the task (see `classes_of_outputs`).
+        """
+        outputs = output_names(config)
+        if self.labels:
+            return classes_of_outputs(outputs, self.labels, self.label_map)
+        if len(outputs) != 1:
+            raise ValueError(
+                f"`model` has the classes {outputs}; {self.name!r} wants one score: take a model of one output."
+            )
+        return np.zeros(1, dtype=int)
+
+    def numbered_as(self, model: PreTrainedModel) -> "ClassificationTask":
+        """The task with its classes in the order of a model, to train a head on that is trained already.
+
+        Figures stay those of the data's own order, so that the F1 of a class is that of the same class.
+
+        Raises:
+            ValueError: if the model's classes are not those of the task, one to one.
+        """
+        classes = self.classes(model.config)
+        if len(classes) != self.num_labels:
+            raise ValueError(f"`model` has {len(classes)} classes for {self.num_labels}: it can be evaluated, not trained.")
+        if not self.labels:
+            return self
+        labels = tuple(self.labels[i] for i in classes)
+        splits = {name: with_classes(rows, labels) for name, rows in self.splits.items()}
+
+        def metrics(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+            return self.metrics(classes[predictions], classes[references])
+
+        return replace(self, splits=DatasetDict(splits), labels=labels, metrics=metrics)
+
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
         """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first."""
-        rows, columns, max_length = self.rows(split), self.columns, max_length or self.default_length
+        rows, columns, max_length = self.rows(split), self.columns, self.length(max_length)
 
         def encode(batch: dict[str, list]) -> dict[str, list]:
             first, *second = (batch[column] for column in columns)
@@ -61,10 +114,9 @@ class ClassificationTask(Task):
         return rows.map(encode, batched=True, remove_columns=rows.column_names)
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
-        """See [`Task`]. Predictions are `(n, num_labels)`."""
+        """See [`Task`]. Predictions are `(n, num_labels)`, in the order of `labels`."""
         references = np.asarray(features["labels"][:])
-        if references.min(initial=0) < 0:
-            raise ValueError(f"`features` of {self.name!r} have hidden labels (-1): there is nothing to compare with.")
+        known = self.known(split, references >= 0)
 
         def compute(found: EvalPrediction) -> dict[str, float]:
             logits = np.asarray(found.predictions)
@@ -72,39 +124,21 @@ class ClassificationTask(Task):
                 raise ValueError(
                     f"`predictions` must be {(len(references), self.num_labels)} for {self.name!r}, got {logits.shape}."
                 )
-            return self.metrics(logits.argmax(1) if self.labels else logits[:, 0], references)
+            answers = logits.argmax(1) if self.labels else logits[:, 0]
+            return self.metrics(answers[known], references[known]) | self.unlabelled_rows(split, known)
 
         return compute
 
-    def evaluate(self, model, tokenizer, split: str, **options) -> dict[str, float]:
-        """See [`Task`].
-
-        Raises:
-            ValueError: if the model has the task's classes in another order, as some published MNLI models do.
-        """
-        names = [str(model.config.id2label[i]).lower() for i in sorted(model.config.id2label)]
-        if names != list(self.labels) and sorted(names) == sorted(self.labels):
+    def in_task_order(self, model: PreTrainedModel, logits: np.ndarray) -> np.ndarray:
+        """See [`Task`]. Where several outputs of the model stand for one class, the greatest counts."""
+        classes = self.classes(model.config)
+        if logits.shape[1] != len(classes):
             raise ValueError(
-                f"`model` has the classes in the order {names}, {self.name!r} as {list(self.labels)}: reorder the rows of "
-                "its last layer, and `config.id2label`."
+                f"`model` has {logits.shape[1]} outputs, and its config names {len(classes)}: {output_names(model.config)}."
             )
+        return np.stack([logits[:, classes == i].max(1) for i in range(self.num_labels)], 1)
+
+    def evaluate(self, model, tokenizer, split: str, **options) -> dict[str, float]:
+        """See [`Task`]."""
+        self.classes(model.config)  # raises before the model runs
         return super().evaluate(model, tokenizer, split, **options)
-
-
-def with_classes(data: Dataset, labels: tuple[str, ...]) -> Dataset:
-    """The rows with their labels, names or numbers, as numbers of `labels`.
-
-    Raises:
-        ValueError: for a label that is none of them.
-    """
-    feature, known = data.features[LABEL], ClassLabel(names=list(labels))
-    if feature == known:
-        return data
-    values = [feature.int2str(v) if isinstance(feature, ClassLabel) and v >= 0 else v for v in data[LABEL]]
-    unknown = {v for v in values if v not in (labels if isinstance(v, str) else range(-1, len(labels)))}
-    if unknown:
-        raise ValueError(
-            f"`label` must be one of {list(labels)}, their numbers, or -1; got {sorted(map(str, unknown))[:5]}."
-        )
-    numbers = [labels.index(v) if isinstance(v, str) else v for v in values]
-    return data.remove_columns(LABEL).add_column(LABEL, numbers).cast_column(LABEL, known)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import (
     AutoModelForCausalLM,
+    GenerationMixin,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -21,8 +22,8 @@ from transformers.utils import logging
 from ..encoders.text import model_folder
 from .base import Task, TaskCollator, check_offsets, map_batches
 from .metrics import accuracy, squad, squad_v2
-from .multiple_choice import known_answers, right_choices
-from .question_answering import right_answers
+from .multiple_choice import right_choices
+from .question_answering import answered, right_answers
 
 logger = logging.get_logger(__name__)
 UNANSWERABLE = "unanswerable"  # what a model writes where the passage holds no answer
@@ -37,16 +38,20 @@ class LanguageModelTask(Task):
     loss; the task's figures come from `evaluate_task`.
     """
 
-    head: ClassVar[type] = AutoModelForCausalLM
+    head: ClassVar[Any] = AutoModelForCausalLM
 
-    def load_model(self, model: str) -> PreTrainedModel:
+    def load_model(self, model: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
         """See [`Task`].
 
         Raises:
             ValueError: if the checkpoint has no language-modelling head: a new one would know no word.
         """
-        loaded, report = AutoModelForCausalLM.from_pretrained(
-            model_folder(model), dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        loaded, report = self.head.from_pretrained(
+            model_folder(model),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
         )
         if report["missing_keys"]:
             raise ValueError(f"`model` {model!r} writes no text: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
@@ -76,10 +81,10 @@ class ChoiceLikelihoodTask(LanguageModelTask):
     def _scored(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None) -> Dataset:
         """One row a choice: `example` is its question, `right` whether it is the right one."""
         check_offsets(tokenizer)
-        rows, max_length = self.rows(split), max_length or self.default_length
+        rows, max_length = self.rows(split), self.length(max_length)
 
         def encode(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
-            columns = {name: [] for name in ("input_ids", "attention_mask", "labels", "example", "right")}
+            columns: dict[str, list] = {name: [] for name in ("input_ids", "attention_mask", "labels", "example", "right")}
             asked = zip(batch["question"], batch["choices"], right_choices(batch), indices, strict=True)
             for question, choices, right, example in asked:
                 for i, choice in enumerate(choices["text"]):
@@ -93,9 +98,11 @@ class ChoiceLikelihoodTask(LanguageModelTask):
 
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
-        references = known_answers(self.name, right_choices(self.rows(split)[:]))
+        references = np.array(right_choices(self.rows(split)[:]))
+        known = self.known(split, references >= 0)
         scores = self.scores(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
-        return accuracy([int(np.argmax(row)) for row in scores], references)
+        answers = np.array([int(np.argmax(row)) for row in scores])
+        return accuracy(answers[known], references[known]) | self.unlabelled_rows(split, known)
 
     def scores(
         self,
@@ -119,7 +126,7 @@ class ChoiceLikelihoodTask(LanguageModelTask):
             return mean_log_likelihood(logits, batch["labels"]).tolist()
 
         found = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
-        scores = [[] for _ in self.rows(split)]
+        scores: list[list[float]] = [[] for _ in self.rows(split)]
         for example, score in zip(features["example"], found, strict=True):
             scores[example].append(score)
         return scores
@@ -146,7 +153,7 @@ class AnswerGenerationTask(LanguageModelTask):
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
         """See [`Task`]. One row a question, with its first answer and the end token; passages are cut at their end."""
         check_offsets(tokenizer)
-        rows, max_length = self.rows(split), max_length or self.default_length
+        rows, max_length = self.rows(split), self.length(max_length)
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
         def encode(row: dict) -> dict[str, list[int]]:
@@ -164,9 +171,11 @@ class AnswerGenerationTask(LanguageModelTask):
 
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
+        known = self.known(split, answered(self.rows(split)["answers"][:], self.unanswerable))
         references = right_answers(self.rows(split), self.unanswerable)
         answers = self.answers(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
-        return squad_v2(answers, references) if self.unanswerable else squad(answers, references)
+        figures = squad_v2(answers, references) if self.unanswerable else squad(answers, references)
+        return figures | self.unlabelled_rows(split, known)
 
     def answers(
         self,
@@ -183,13 +192,13 @@ class AnswerGenerationTask(LanguageModelTask):
         if not model.can_generate():
             raise ValueError(f"`model` is a {type(model).__name__}, which writes no text: load it with `task.load_model`.")
         rows = self.rows(split)
-        room = (max_length or self.default_length) - self.max_answer_length
+        room = self.length(max_length) - self.max_answer_length
         prompts = [_prompt(tokenizer, row, room) for row in rows]
         features = Dataset.from_dict({"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]})
 
         def step(batch: dict[str, Tensor]) -> Iterable[str]:
             length = batch["input_ids"].shape[1]
-            written = model.generate(
+            written = cast(GenerationMixin, model).generate(
                 **batch,
                 max_new_tokens=self.max_answer_length,
                 do_sample=False,

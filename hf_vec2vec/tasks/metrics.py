@@ -9,6 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
+Classes = Sequence[int] | np.ndarray
 _GLUE = "Wang et al., GLUE: a multi-task benchmark and analysis platform for natural language understanding, 2019"
 _SQUAD = "Rajpurkar et al., SQuAD: 100,000+ questions for machine comprehension of text, 2016"
 _SQUAD_V2 = "Rajpurkar et al., Know what you don't know: unanswerable questions for SQuAD, 2018"
@@ -16,26 +17,26 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def accuracy(predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+def accuracy(predictions: Classes, references: Classes) -> dict[str, float]:
     """Share of rows with the right class, between 0 and 1."""
     return {"accuracy": float(np.mean(np.asarray(predictions) == np.asarray(references)))}
 
 
-def accuracy_and_f1(predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+def accuracy_and_f1(predictions: Classes, references: Classes) -> dict[str, float]:
     """`accuracy`, and F1 of class 1, which is 0 where class 1 is never predicted."""
     from sklearn.metrics import f1_score  # slow to import
 
     return accuracy(predictions, references) | {"f1": float(f1_score(references, predictions, zero_division=0))}
 
 
-def matthews(predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+def matthews(predictions: Classes, references: Classes) -> dict[str, float]:
     """Matthews' correlation of two classes, between -1 and 1; 0 for a constant prediction."""
     from sklearn.metrics import matthews_corrcoef
 
     return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
 
 
-def correlations(predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+def correlations(predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Pearson's and Spearman's correlation, between -1 and 1; 0 for a constant prediction, which orders nothing."""
     from scipy.stats import pearsonr, spearmanr
 
@@ -120,7 +121,7 @@ def squad_v2(
             name: {i: score if no_answer[i] <= threshold else float(not has_answer[i]) for i, score in scores.items()}
             for name, scores in raw.items()
         }
-    figures = {}
+    figures: dict[str, float] = {}
     groups = {
         "": list(golds),
         "HasAns_": [i for i in golds if has_answer[i]],

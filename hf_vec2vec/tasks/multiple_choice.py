@@ -1,13 +1,15 @@
 """Questions with a few choices, by a head that scores each choice: CommonsenseQA and its kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from string import ascii_uppercase
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
 from transformers import AutoModelForMultipleChoice, EvalPrediction
 
+from ..data.labels import MISSING
 from .base import Task, first_of_pair
 from .metrics import accuracy
 
@@ -23,7 +25,7 @@ class MultipleChoiceTask(Task):
     Source: Talmor et al., "CommonsenseQA: a question answering challenge targeting commonsense knowledge", 2019.
     """
 
-    head: ClassVar[type] = AutoModelForMultipleChoice
+    head: ClassVar[Any] = AutoModelForMultipleChoice
     default_length: ClassVar[int] = 128
 
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
@@ -32,7 +34,7 @@ class MultipleChoiceTask(Task):
         Raises:
             ValueError: also if questions differ in their number of choices, which a head cannot score in one batch.
         """
-        rows, max_length = self.rows(split), max_length or self.default_length
+        rows, max_length = self.rows(split), self.length(max_length)
         counts = {len(choices["text"]) for choices in rows["choices"]}
         if len(counts) > 1:
             raise ValueError(f"`choices` of {self.name!r} are {sorted(counts)} a question; a head needs one number.")
@@ -56,10 +58,12 @@ class MultipleChoiceTask(Task):
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are `(n, choices)`."""
-        references = known_answers(self.name, features["labels"][:])
+        references = np.asarray(features["labels"][:])
+        known = self.known(split, references >= 0)
 
         def compute(found: EvalPrediction) -> dict[str, float]:
-            return accuracy(np.asarray(found.predictions).argmax(1), references)
+            answers = np.asarray(found.predictions).argmax(1)
+            return accuracy(answers[known], references[known]) | self.unlabelled_rows(split, known)
 
         return compute
 
@@ -70,20 +74,23 @@ def right_choices(batch: dict[str, list]) -> list[int]:
     Raises:
         ValueError: if `answerKey` is none of the labels.
     """
-    found = []
-    for choices, answer in zip(batch["choices"], batch["answerKey"], strict=True):
-        if answer and answer not in choices["label"]:
-            raise ValueError(f"`answerKey` must be one of {list(choices['label'])}, got {answer!r}.")
-        found.append(list(choices["label"]).index(answer) if answer else -1)
-    return found
+    return [_place(answer, choices["label"]) for choices, answer in zip(batch["choices"], batch["answerKey"], strict=True)]
 
 
-def known_answers(name: str, labels: list[int]) -> np.ndarray:
-    """The numbers of the right choices.
+def _place(answer: str | int | None, labels: Sequence[str | int]) -> int:
+    """Where an answer stands among the labels of the choices.
 
-    Raises:
-        ValueError: if some are hidden.
+    Some sets letter the choices and number the answers from 1, or the other way round (ARC has both kinds of rows).
     """
-    if min(labels) < 0:
-        raise ValueError(f"`features` of {name!r} have hidden answers: there is nothing to compare with.")
-    return np.asarray(labels)
+    key, names = str("" if answer is None else answer).strip(), [str(label).strip() for label in labels]
+    if not key or key == str(MISSING):
+        return MISSING
+    if len(set(names)) < len(names):
+        raise ValueError(f"`choices` have the labels {names}; each choice needs its own.")
+    positions = {str(i + 1): i for i in range(len(names))}
+    letters = {letter: i for i, letter in enumerate(ascii_uppercase[: len(names)])}
+    other = positions if names == list(letters) else letters if names == list(positions) else {}
+    found = {name.upper(): i for i, name in enumerate(names)}.get(key.upper(), other.get(key.upper()))
+    if found is None:
+        raise ValueError(f"`answerKey` must be one of {names}, got {answer!r}.")
+    return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
@@ -38,7 +38,7 @@ class QuestionAnsweringTask(Task):
     max_answer_length: int = 30
     null_threshold: float = 0.0
 
-    head: ClassVar[type] = AutoModelForQuestionAnswering
+    head: ClassVar[Any] = AutoModelForQuestionAnswering
     default_length: ClassVar[int] = 384
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
 
@@ -52,7 +52,7 @@ class QuestionAnsweringTask(Task):
             ValueError: also for a tokenizer without offsets or without a `cls` or end token.
         """
         check_offsets(tokenizer)
-        rows, max_length = self.rows(split), max_length or self.default_length
+        rows, max_length = self.rows(split), self.length(max_length)
         if tokenizer.cls_token_id is None and tokenizer.eos_token_id is None:
             raise ValueError("`tokenizer` has neither a cls nor an end token, which would stand for no answer.")
         self._check_room(tokenizer, rows["question"], max_length)
@@ -73,13 +73,16 @@ class QuestionAnsweringTask(Task):
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are start and end logits, one row a window, padded at will."""
-        references = right_answers(self.rows(split).select(sorted(set(features["example"]))), self.unanswerable)
+        rows = self.rows(split).select(sorted(set(features["example"])))
+        known = self.known(split, answered(rows["answers"][:], self.unanswerable))
+        references = right_answers(rows, self.unanswerable)
+        unlabelled = self.unlabelled_rows(split, known)
 
         def compute(found: EvalPrediction) -> dict[str, float]:
             predictions, no_answer = self.answers(features, split, *found.predictions)
             if self.unanswerable:
-                return squad_v2(predictions, references, no_answer, self.null_threshold)
-            return squad(predictions, references)
+                return squad_v2(predictions, references, no_answer, self.null_threshold) | unlabelled
+            return squad(predictions, references) | unlabelled
 
         return compute
 
@@ -98,7 +101,9 @@ class QuestionAnsweringTask(Task):
             `{id: answer}`, empty only where no window has a span, and `{id: null score - span score}`, in which the null
             score is the lowest of all windows.
         """
-        rows, best, null = self.rows(split), {}, {}
+        rows = self.rows(split)
+        best: dict[int, tuple[float, tuple[int, int]]] = {}
+        null: dict[int, float] = {}
         windows = zip(features.with_format("numpy"), start_logits, end_logits, strict=True)
         for window, start, end in windows:
             example, at = int(window["example"]), window["null_position"]
@@ -147,6 +152,12 @@ def _windows(
     return windows | {"example": [examples[owner] for owner in owners]}
 
 
+def answered(answers: Sequence[dict[str, list] | None], unanswerable: bool) -> np.ndarray:
+    """Whether each question has its label, `(n,)`: an answer, or, if `unanswerable`, an empty list of them."""
+    found = [None if row is None else row["text"] for row in answers]
+    return np.array([texts is not None and (unanswerable or bool(texts)) for texts in found])
+
+
 def right_answers(rows: Dataset, unanswerable: bool) -> dict[str, list[str]]:
     """`{id: right answers}`.
 
@@ -186,9 +197,9 @@ def best_span(
     return float(scores[i, j]), (int(offsets[starts[i], 0]), int(offsets[ends[j], 1]))
 
 
-def _target(offsets: list[tuple[int, int]], answers: dict[str, list]) -> tuple[int, int] | None:
+def _target(offsets: list[tuple[int, int]], answers: dict[str, list] | None) -> tuple[int, int] | None:
     """First and last token of the first right answer, if it lies in the window whole."""
-    if not answers["text"]:
+    if not answers or not answers["text"]:
         return None
     first, last = answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0])
     touched = [i for i, (start, end) in enumerate(offsets) if start >= 0 and start < last and end > first]

@@ -38,11 +38,10 @@ class Answers(nn.Module):
     """Gives each row what it is told to, wherever the row stands in a batch, and however it is padded."""
 
     device = torch.device("cpu")
-    config = BertConfig()
 
-    def __init__(self, answer):
+    def __init__(self, answer, outputs=2):
         super().__init__()
-        self.answer = answer
+        self.answer, self.config = answer, BertConfig(num_labels=outputs)
 
     def forward(self, input_ids, attention_mask, token_type_ids=None):
         rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
@@ -87,10 +86,10 @@ def test_constant_and_oracle_score_their_known_values(name, load):
     task = load(name)
     width = 5 if name == "commonsense_qa" else task.num_labels
     constant = torch.tensor([2.5]) if width == 1 else torch.eye(width)[1]
-    found = evaluate_task(Answers(lambda row: constant), ENCODER, task, batch_size=2, progress=False)
+    found = evaluate_task(Answers(lambda row: constant, width), ENCODER, task, batch_size=2, progress=False)
     assert found == pytest.approx(CONSTANT[name])
     oracle = known_answers(task, task.prepare(ENCODER, "validation"))
-    found = evaluate_task(Answers(oracle.__getitem__), ENCODER, task, batch_size=2, progress=False)
+    found = evaluate_task(Answers(oracle.__getitem__, width), ENCODER, task, batch_size=2, progress=False)
     assert found == pytest.approx(PERFECT.get(name, {"accuracy": 1}))
 
 
@@ -98,7 +97,7 @@ def test_mnli_has_two_validation_sets(load):
     task = load("mnli")
     assert list(task.splits) == ["train", "validation", "validation_mismatched"]
     assert len(task.splits["validation_mismatched"]) == len(MISMATCHED)
-    constant = Answers(lambda row: torch.tensor([1.0, 0, 0]))
+    constant = Answers(lambda row: torch.tensor([1.0, 0, 0]), 3)
     assert evaluate_task(constant, ENCODER, task, "validation_mismatched", progress=False) == {"accuracy": 0.5}
 
 
@@ -216,15 +215,8 @@ def test_models_without_the_right_head_are_refused(load):
         with pytest.raises(ValueError, match=r"`model` is a Bert.*are no answers to 'sst2'.*AutoModelForSequenceClass"):
             evaluate_task(model, ENCODER, load("sst2"), progress=False)
     three = BertForSequenceClassification(BertConfig(**SHAPE, num_labels=3))
-    with pytest.raises(ValueError, match=r"`predictions` must be \(5, 2\) for 'sst2', got \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"`model` has the 3 classes \['LABEL_0', .*the data have the 2 classes"):
         evaluate_task(three, ENCODER, load("sst2"), progress=False)
-
-
-def test_a_model_with_its_classes_in_another_order_is_refused(load):
-    order = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
-    model = BertForSequenceClassification(BertConfig(**SHAPE, id2label=order))
-    with pytest.raises(ValueError, match=r"order \['contradiction', 'neutral', 'entailment'\]"):
-        evaluate_task(model, ENCODER, load("mnli"), progress=False)
 
 
 def test_hidden_labels_and_unknown_splits_are_refused(load):
@@ -233,12 +225,12 @@ def test_hidden_labels_and_unknown_splits_are_refused(load):
         task.prepare(ENCODER, "test")
     hidden = task.splits["train"].map(lambda row: {"label": -1})
     task = replace(task, splits=task.splits | {"test": hidden})
-    with pytest.raises(ValueError, match="'sst2' have hidden labels"):
+    with pytest.raises(ValueError, match="'test' of 'sst2' has no labels"):
         task.metrics_for(task.prepare(ENCODER, "test"), "test")
     task = load("commonsense_qa")
     hidden = task.splits["train"].map(lambda row: {"answerKey": ""})
     task = replace(task, splits=task.splits | {"test": hidden})
-    with pytest.raises(ValueError, match="'commonsense_qa' have hidden answers"):
+    with pytest.raises(ValueError, match="'test' of 'commonsense_qa' has no labels"):
         task.metrics_for(task.prepare(ENCODER, "test"), "test")
 
 

@@ -1,0 +1,58 @@
+"""Labels as files hold them: what counts as missing, which values name a class, and the order of classes."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+MISSING = -1  # what published data sets write where a row has no label
+
+
+def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[str | None]:
+    """The name of each row's class, without spaces at its ends.
+
+    No label are: null, NaN, an empty text, and -1, unless the column has other negative numbers, too.
+
+    Args:
+        values: n labels: texts, whole numbers (also as `1.0`, as tables with gaps hold them) or truth values.
+        names: of the classes, where the labels are places among them.
+
+    Returns:
+        n names, `None` for rows without a label.
+
+    Raises:
+        ValueError: for fractions, which are scores and no classes, or a place that is not among `names`.
+    """
+    found = [_label(value) for value in values]
+    numbers = [int(label) for label in found if label is not None and re.fullmatch(r"-?\d+", label)]
+    present = sum(label is not None for label in found)
+    if len(numbers) == present and min(numbers, default=0) >= MISSING:
+        found = [None if label is None or int(label) == MISSING else label for label in found]
+    if names is None:
+        return found
+    wrong = sorted({label for label in found if label is not None and not label.isdecimal()})
+    wrong += sorted({label for label in found if label is not None and label.isdecimal() and int(label) >= len(names)})
+    if wrong:
+        raise ValueError(f"`label` must be a place among {list(names)}, from 0 on; got {wrong[:5]}.")
+    return [None if label is None else names[int(label)] for label in found]
+
+
+def _label(value: object) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise ValueError(f"`label` holds {value!r}: classes have names or whole numbers, a fraction is a score.")
+        value = int(value)
+    return str(value).strip() or None
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Names sorted as people count: `"2"` before `"10"`, `"grade 9"` before `"grade 12"`, `"-1"` before `"0"`."""
+
+    def key(name: str) -> tuple:
+        if re.fullmatch(r"-?\d+", name):
+            return (0, int(name), [], name)
+        parts = re.split(r"(\d+)", name)  # text and digits in turn
+        return (1, 0, [int(part) if i % 2 else part for i, part in enumerate(parts)], name)
+
+    return sorted(names, key=key)
