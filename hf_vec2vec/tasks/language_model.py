@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import (
     AutoModelForCausalLM,
-    GenerationMixin,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -198,7 +197,7 @@ class AnswerGenerationTask(LanguageModelTask):
 
         def step(batch: dict[str, Tensor]) -> Iterable[str]:
             length = batch["input_ids"].shape[1]
-            written = cast(GenerationMixin, model).generate(
+            written = cast(Any, model).generate(
                 **batch,
                 max_new_tokens=self.max_answer_length,
                 do_sample=False,

@@ -41,7 +41,7 @@ def test_classes_stand_as_people_count():
     [
         (["sea", "sky", None, "sea"], ["sea", "sky", "sea"]),
         ([3, 11, -1, 3], ["3", "11", "3"]),
-        (["x", "y", " ", "x "], None),
+        (["x", "y", " ", "x "], ["x", "y", "x"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
