@@ -4,6 +4,9 @@ Some rows of a store lie near to many queries, whatever these ask for, and crowd
 vectors meet them more often than others, for translations are averages. How much of a hub a row is, any queries of the kind
 tell, without their partners: the mean cosine to those that lie nearest to it. Taken off its cosines, it leaves a ranking
 that needs one more coordinate in any index that compares by inner product.
+
+Source: cross-domain similarity local scaling (CSLS), Conneau et al., "Word translation without parallel data", 2018, section
+2.3: `2 cos(q, s) - r(q) - r(s)`, with r the mean cosine to the nearest rows of the other side. Penalties here are r / 2.
 """
 
 import torch
@@ -12,10 +15,30 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..model.modeling_vec2vec import check_embeddings
+from .selection import largest
+
+NEIGHBOURS = 10  # that tell how much of a hub a row is, as in the paper
 
 
-def hub_penalties(store: Tensor, sample: Tensor, *, k: int = 10, block: int = 2048) -> Tensor:
-    """What is to be taken off each stored row's cosines: half its mean cosine to the `k` nearest queries of a sample.
+def penalties(cosines: Tensor, k: int = NEIGHBOURS, *, dim: int = 1, approximate: bool = False) -> Tensor:
+    """What is to be taken off the cosines of each row or column: half the mean of its `k` largest.
+
+    Args:
+        cosines: `(m, n)`.
+        k: how many are averaged; all, if there are fewer.
+        dim: 1 for each row, 0 for each column.
+        approximate: about the `k` largest, several times as fast; entries must come in random order. See `largest`.
+
+    Returns:
+        `(m,)` or `(n,)`, in cosines.
+    """
+    k = min(k, cosines.shape[dim])
+    nearest = largest(cosines, k, dim) if approximate else cosines.topk(k, dim=dim, sorted=False).values
+    return nearest.mean(dim) / 2
+
+
+def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: int = 2048) -> Tensor:
+    """[`penalties`] of stored rows, by a sample of queries. A query's own penalty would not change the order of its answers.
 
     Args:
         store: `(m, d)`, rows that are searched.
@@ -28,9 +51,6 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = 10, block: int = 20
 
     Raises:
         TypeError, ValueError: for rows that `check_embeddings` refuses, or fewer than `k` of `sample`.
-
-    Source: cross-domain similarity local scaling (CSLS), Conneau et al., "Word translation without parallel data", 2018,
-    section 2.3: `2 cos(q, s) - r(q) - r(s)`, of which `r(q)` does not change the order of a query's answers.
     """
     store = check_embeddings(store, "store")
     sample = check_embeddings(sample, "sample", store.shape[1])
@@ -38,11 +58,10 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = 10, block: int = 20
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
     queries = F.normalize(sample, dim=1).T
     blocks = tqdm(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
-    nearest = [(F.normalize(rows, dim=1) @ queries).topk(k, sorted=False).values for rows in blocks]
-    return torch.cat(nearest).mean(1) / 2
+    return torch.cat([penalties(F.normalize(rows, dim=1) @ queries, k) for rows in blocks])
 
 
-def hub_corrected(store: Tensor, sample: Tensor, *, k: int = 10) -> Tensor:
+def hub_corrected(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
     """Rows for an index that compares by inner product: norm 1, and [`hub_penalties`] as one more coordinate.
 
     Args:

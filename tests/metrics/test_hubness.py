@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from hf_vec2vec import hub_corrected, hub_queries
-from hf_vec2vec.metrics.hubness import hub_penalties
+from hf_vec2vec.metrics.hubness import hub_penalties, penalties
 from hf_vec2vec.metrics.translation import csls_metrics, rank_metrics
 
 
@@ -74,3 +74,20 @@ def test_bad_input_is_named(clouds):
         hub_corrected(torch.full((3, 24), torch.nan), sample)
     with pytest.raises(TypeError, match="`queries` holds"):
         hub_queries(torch.ones(3, 24, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_penalties_of_rows_and_columns_are_half_the_mean_of_the_largest(dim):
+    cosines = torch.rand(60, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    lines = (cosines if dim else cosines.T).tolist()
+    expected = [sum(sorted(line, reverse=True)[:7]) / 14 for line in lines]
+    torch.testing.assert_close(penalties(cosines, 7, dim=dim), torch.tensor(expected))
+    torch.testing.assert_close(penalties(cosines, 7, dim=dim, approximate=True), torch.tensor(expected))
+    torch.testing.assert_close(penalties(cosines, 100, dim=dim), cosines.mean(dim) / 2)
+
+
+def test_approximate_penalties_are_little_below_the_exact():
+    cosines = torch.rand(50, 4000, generator=torch.Generator().manual_seed(0))
+    exact, approximate = penalties(cosines), penalties(cosines, approximate=True)
+    assert (approximate <= exact + 1e-6).all()
+    torch.testing.assert_close(approximate, exact, rtol=0, atol=0.002)
