@@ -62,7 +62,10 @@ def run_train(argv: list[str]) -> None:
         spaces = UnpairedEmbeddings(loaded, strict_unpaired=data_args.strict_unpaired)
     set_seed(training_args.seed)
     files = {name: Path(path).name for name, path in sides}
-    train_translator(spaces, translator_args, training_args, encoders, files)
+    trained = train_translator(spaces, translator_args, training_args, encoders, files)
+    if trained.report:
+        print(f"Alignment: {trained.report}")
+    print(trained.selection)
 
 
 def run_ablate(argv: list[str]) -> None:

@@ -111,12 +111,17 @@ def staged_entries(folder: str | Path, *, ours: Collection[str] = ()) -> Iterato
     partial.mkdir()
     try:
         yield partial
-        _all_to_disk(partial)
-        made = {entry.name for entry in partial.iterdir()}
-        os.rename(partial, folder / WHOLE)
+        replace_entries(partial, folder, ours=ours)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def replace_entries(new: Path, folder: Path, *, ours: Collection[str] = ()) -> None:
+    """Move what a complete folder `new` holds, which lies in `folder`, into their places there; see [`staged_entries`]."""
+    _all_to_disk(new)
+    made = {entry.name for entry in new.iterdir()}
+    os.rename(new, folder / WHOLE)
     restore(folder)
     for entry in list(folder.iterdir()):
         if entry.name not in made and _matches(entry.name, ours):
@@ -220,4 +225,4 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["locked", "replace_folder", "restore", "staged_entries", "staged_file", "staged_folder"]
+__all__ = ["locked", "replace_entries", "replace_folder", "restore", "staged_entries", "staged_file", "staged_folder"]

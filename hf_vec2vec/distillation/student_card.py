@@ -1,13 +1,12 @@
 """The card of a student: what taught it, what that changed, and what it cost."""
 
-import json
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..encoders.bundled import BUNDLED
 from ..model.modeling_vec2vec import Vec2VecModel
-from ..sharing.translator_card import HUB_ID, harmless, write_whole
+from ..sharing.translator_card import HUB_ID, harmless, write_card
 from .arguments import DistillationTrainingArguments
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "student_card.md"
@@ -22,7 +21,7 @@ WEIGHTS = {
 }
 
 
-def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArguments) -> None:
+def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArguments, *, name: str | None = None) -> None:
     """Write `README.md` and `distillation.json` of a student's folder.
 
     Args:
@@ -31,9 +30,9 @@ def write_student_card(folder: Path, facts: dict, args: DistillationTrainingArgu
             (of a task), `store` (number of vectors that targets were guessed from), and `perplexity_before`,
             `perplexity_after` of a language model.
         args: of the trainer.
+        name: what to load it by; the folder's name by default.
     """
-    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
-    write_whole(folder / "README.md", str(student_card(facts, args, name=folder.name)))
+    write_card(folder, FACTS, facts, str(student_card(facts, args, name=name or folder.name)))
 
 
 def student_card(facts: dict, args: DistillationTrainingArguments, *, name: str) -> ModelCard:

@@ -329,7 +329,7 @@ class DistillationTrainer(BaseTrainer):
 
     def write_card(self, folder: Path) -> None:
         """Write `README.md` and `distillation.json`, from what this run knows of itself."""
-        write_student_card(folder, self.facts(), self.args)
+        write_student_card(folder, self.facts(), self.args, name=self.model_name)
 
     def hashes(self) -> dict[str, str]:
         """Of the training rows, the student as it was loaded, the translator and the teachers."""

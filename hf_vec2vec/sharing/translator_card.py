@@ -1,5 +1,6 @@
 """The card of a translator, written from what its folder and its run know."""
 
+import hashlib
 import html
 import json
 import os
@@ -18,25 +19,48 @@ from ..version import __version__
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "model_card.md"
 FACTS = "training.json"
+CARD_HASH = "card_sha256"
 METRICS = {"cosine": "Cosine", "centred_cosine": "Centred cosine", "top1": "Top-1", "mean_rank": "Mean rank"}
 UNLIMITED = 10**6  # tokens: what static embeddings have in place of a limit
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def write_model_card(folder: Path, facts: dict | None = None, results: list[dict] | None = None) -> None:
+def write_model_card(
+    folder: Path, facts: dict | None = None, results: list[dict] | None = None, *, name: str | None = None
+) -> None:
     """Write `README.md` of a translator's folder, and `training.json`, which it can be written from again.
 
     Args:
         folder: with the translator's `config.json`.
         facts: of [`Vec2VecTrainer.facts`]; those in `training.json` by default.
         results: rows of `evaluate_translation`; those known already by default.
+        name: what to load it by; the folder's name by default.
     """
     facts = read_facts(folder) if facts is None else facts
     if results is not None:
         facts = facts | {"results": results}
-    card = model_card(folder, facts)
-    write_whole(folder / FACTS, json.dumps(facts, indent=2, ensure_ascii=False))
-    write_whole(folder / "README.md", str(card))
+    write_card(folder, FACTS, facts, str(model_card(folder, facts, name=name)))
+
+
+def write_card(folder: Path, record: str, facts: dict, text: str) -> None:
+    """Write a card and the record of its facts, which keeps a hash of it: a later run replaces no card of another hand."""
+    write_whole(folder / record, json.dumps(facts | {CARD_HASH: _hash(text)}, indent=2, ensure_ascii=False))
+    write_whole(folder / "README.md", text)
+
+
+def is_own_card(folder: Path, record: str) -> bool:
+    """Whether the `README.md` of a folder, if there is one, is as this package wrote it."""
+    card = folder / "README.md"
+    if not card.exists():
+        return True
+    text = card.read_text(encoding="utf-8", errors="replace")
+    facts = json.loads((folder / record).read_text(encoding="utf-8")) if (folder / record).exists() else {}
+    # Versions before this one kept no hash.
+    return facts[CARD_HASH] == _hash(text) if CARD_HASH in facts else bool(facts) and "hf_vec2vec" in text
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -2,10 +2,17 @@
 
 from .adversarial import Vec2VecForAdversarialTraining
 from .arguments import Vec2VecTrainingArguments
-from .recipe import TranslatorArguments, load_translator, train_translator
+from .base import BaseTrainer, TrainingDivergedError
+from .recipe import Selection, TrainedTranslator, train_translator
+from .start import load_translator
 from .trainer import Vec2VecTrainer
+from .translator_arguments import TranslatorArguments
 
 __all__ = [
+    "BaseTrainer",
+    "Selection",
+    "TrainedTranslator",
+    "TrainingDivergedError",
     "TranslatorArguments",
     "Vec2VecForAdversarialTraining",
     "Vec2VecTrainer",

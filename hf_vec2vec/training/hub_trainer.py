@@ -82,8 +82,13 @@ class HubTrainer(Trainer):
         self.save_published(self.output)
         self.create_model_card(**kwargs)
         message = commit_message or "End of training"
-        push = partial(self._publish, message, token=token, revision=revision, private=private)
+        push = partial(self.publish, message, token=token, revision=revision, private=private)
         return push() if blocking else HfApi().run_as_future(push)
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called in its card on disk: the last part of its repository's id, or its folder."""
+        return (self.args.hub_model_id or self.output.absolute().name).split("/")[-1]
 
     def _repo_id(self) -> str:
         return self.hub_model_id or self.args.hub_model_id or self.output.absolute().name
@@ -100,7 +105,7 @@ class HubTrainer(Trainer):
         message = f"Training in progress, step {self.state.global_step}"
         names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: Path(checkpoint_folder).name}
         try:
-            self._publish(message)
+            self.publish(message)
             if name := names.get(HubStrategy(self.args.hub_strategy)):
                 publish_folder(
                     Path(checkpoint_folder),
@@ -114,10 +119,19 @@ class HubTrainer(Trainer):
         except OSError as error:
             logger.warning(f"Training goes on, but step {self.state.global_step} is not on the Hub: {error}")
 
-    def _publish(
+    def publish(
         self, message: str, *, token: str | None = None, revision: str | None = None, private: bool | None = None
     ) -> CommitInfo:
-        """Push the model as it is now, with a card that says how far the run is."""
+        """Push the model as it is now, with a card that says how far the run is; nothing on this disk changes.
+
+        Args:
+            message: of the commit.
+            token, private: default to `hub_token` and `hub_private_repo`.
+            revision: branch; defaults to `hub_revision`.
+
+        Raises:
+            OSError: if the Hub refuses or cannot be reached. No commit was made then.
+        """
         args = self.args
         return publish(
             self.save_published,

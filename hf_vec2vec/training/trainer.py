@@ -81,11 +81,7 @@ class Vec2VecTrainer(BaseTrainer):
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, model.config.embedding_dims)
-        if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
-            raise ValueError(
-                f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen "
-                "without them: use 'alignment_score' or 'loss'."
-            )
+        check_selection(args)
         if model.config.norm == "batch":  # which cannot normalise a last batch of one row
             args.dataloader_drop_last = True
         super().__init__(
@@ -101,6 +97,10 @@ class Vec2VecTrainer(BaseTrainer):
     def translator(self) -> Vec2VecModel:
         """The model being trained, without its discriminators."""
         return self.accelerator.unwrap_model(self.model).vec2vec
+
+    @translator.setter
+    def translator(self, translator: Vec2VecModel) -> None:
+        self.accelerator.unwrap_model(self.model).vec2vec = translator
 
     def _get_train_sampler(self, train_dataset: UnpairedEmbeddings | None = None) -> UnpairedSampler:
         data = self.train_dataset if train_dataset is None else train_dataset
@@ -230,7 +230,7 @@ class Vec2VecTrainer(BaseTrainer):
 
     def write_card(self, folder: Path) -> None:
         """Write `README.md` and `training.json`, from what this run knows of itself."""
-        write_model_card(folder, self.facts())
+        write_model_card(folder, self.facts(), name=self.model_name)
 
     def hashes(self) -> dict[str, str]:
         """Of the training rows, and of the model's shape: its weights are all in a checkpoint."""
@@ -304,6 +304,15 @@ class Vec2VecTrainer(BaseTrainer):
         translated = self.translator.translate(source_rows[:1000], source=source, target=target)
         mean = self.translator.normalizers[target].mean.cpu()
         return matched_cosines(translated - mean, target_rows - mean)
+
+
+def check_selection(args: Vec2VecTrainingArguments) -> None:
+    """Raise ValueError if a checkpoint would be chosen by a figure that needs pairs."""
+    if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
+        raise ValueError(
+            f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen without "
+            "them: use 'alignment_score' or 'loss'."
+        )
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:

@@ -184,28 +184,29 @@ def test_only_what_training_made_is_replaced(folder, tmp_path, capsys):
     assert (tmp_path / "model" / "alignment" / "model.safetensors").exists()
     assert run("train", *sides, *QUICK, "--overwrite") == 0
     assert (tmp_path / "model" / "mine.txt").read_text() == "mine"
-    assert not (tmp_path / "model" / ".replaced").exists()
 
 
 def test_a_failed_overwrite_keeps_the_old_model(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "model", tmp_path / "model")
-    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    def files(model):
+        found = [path for path in model.rglob("*") if path.is_file() and ".unfinished-run" not in path.parts]
+        return {str(path.relative_to(model)): path.read_bytes() for path in found}
+
+    before = files(tmp_path / "model")
 
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
     sides = ["--source", f"a={folder}/a.npy", "--target", f"b={folder}/b.npy", "--output_dir", tmp_path / "model"]
-    with monkeypatch.context() as patched:  # before anything was made: the old model stays where it is
-        patched.setattr("hf_vec2vec.training.recipe.align", fail)
-        assert run("train", *sides, *QUICK, "--overwrite") == 2
-    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
-    with monkeypatch.context() as patched:  # halfway, and a second time: it is kept aside
-        patched.setattr("hf_vec2vec.training.recipe.Vec2VecTrainer.train", fail)
-        for _ in range(2):
-            assert run("train", *sides, *QUICK, "--overwrite") == 2
-    assert (tmp_path / "model" / ".replaced" / "model.safetensors").read_bytes() == before
+    for broken in ("start.align", "recipe.Vec2VecTrainer.train"):  # before anything was made, and halfway
+        with monkeypatch.context() as patched:
+            patched.setattr(f"hf_vec2vec.training.{broken}", fail)
+            for _ in range(2):
+                assert run("train", *sides, *QUICK, "--overwrite") == 2
+                assert files(tmp_path / "model") == before
     assert run("train", *sides, *QUICK, "--overwrite") == 0
-    assert not (tmp_path / "model" / ".replaced").exists()
+    assert not (tmp_path / "model" / ".unfinished-run").exists()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with report", "made before there were reports"])
@@ -305,7 +306,7 @@ def test_bad_calls(folder, tmp_path, capsys):
         "`source` names 'z'": ["evaluate", folder / "model", "--source", f"z={held[0]}", "--target", f"b={held[1]}"],
         "dimension 8 for 'b'": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"b={held[0]}"],
         "both name 'a'": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"a={held[0]}"],
-        "pass --init random": ["train", *data, "--architecture", "paper"],
+        "set `init` to 'random'": ["train", *data, "--architecture", "paper"],
         "'train', which torch needs": ["train", "--source", f"train={folder}/a.npy", *data[2:]],
         "`validation_rows` leaves 0": ["train", *data, "--validation_rows", "0"],
         "numbers of rows": ["evaluate", folder / "model", "--source", f"a={held[0]}", "--target", f"b={folder}/b.npy"],

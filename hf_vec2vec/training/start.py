@@ -1,0 +1,72 @@
+"""What a translator starts from: an alignment of the two spaces, or random weights."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from ..alignment.aligner import align
+from ..alignment.statistics import fit_statistics
+from ..alignment.verdict import AlignmentReport
+from ..data.spaces import UnpairedEmbeddings
+from ..data.staging import staged_folder
+from ..model.modeling_vec2vec import Vec2VecModel
+from .fingerprint import Fingerprint, tensors_digest
+from .translator_arguments import TranslatorArguments
+
+REPORT = "report.json"
+
+
+def starting_model(
+    rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int
+) -> tuple[Vec2VecModel, AlignmentReport | None]:
+    """A translator that has not been trained, and the report of its alignment if it is one."""
+    config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
+    if args.init == "alignment":
+        (source, x), (target, y) = rows.spaces.items()
+        alignment = align(x, y, args.alignment_options(seed), source_name=source, target_name=target)
+        shape = args.shape()
+        if alignment.residuals:
+            shape.pop("hidden_dim", None)  # it is that of the networks, which few rows make narrower
+        model = Vec2VecModel.from_alignment(alignment, allow_not_aligned=args.allow_not_aligned, **shape)
+        return model, alignment.report
+    model = Vec2VecModel(config)
+    for name, values in rows.spaces.items():
+        mean, scale = fit_statistics(values, args.standardizes)
+        model.normalizers[name].mean.copy_(mean)
+        model.normalizers[name].scale.copy_(scale)
+    return model, None
+
+
+def start_fingerprint(rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> Fingerprint:
+    """What a starting model is made of."""
+    hashes = {f"rows of {name!r}": tensors_digest([(name, values)]) for name, values in rows.spaces.items()}
+    return Fingerprint(hashes, {"seed": seed} | args.shaping())
+
+
+def save_start(model: Vec2VecModel, report: AlignmentReport | None, made_of: Fingerprint, folder: Path) -> None:
+    """Leave a start in a folder, whole: a run that is stopped early goes on from it."""
+    with staged_folder(folder, ours=["*"]) as partial:
+        model.save_pretrained(partial)
+        (partial / REPORT).write_text(json.dumps(report and report.to_dict(), indent=2))
+        made_of.save(partial)
+
+
+def saved_start(folder: Path) -> tuple[Vec2VecModel, AlignmentReport | None]:
+    """The start that an earlier run left, and its report, which starts of earlier versions lack."""
+    file = folder / REPORT
+    known = json.loads(file.read_text()) if file.exists() else None
+    report = known and AlignmentReport(**{field.name: known[field.name] for field in fields(AlignmentReport)})
+    return load_translator(str(folder)), report
+
+
+def load_translator(folder: str) -> Vec2VecModel:
+    """`Vec2VecModel.from_pretrained` with an error that says what a folder lacks.
+
+    Raises:
+        FileNotFoundError: if the folder has no config.
+        ValueError: if weights are truncated or damaged, or do not fit the config.
+    """
+    path = Path(folder)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise FileNotFoundError(f"{folder!r} holds no translator: there is no config.json in it.")
+    return Vec2VecModel.from_pretrained(folder)
