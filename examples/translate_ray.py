@@ -16,8 +16,8 @@ import ray.data
 import torch
 
 from hf_vec2vec import Vec2VecModel
-from hf_vec2vec.bulk.columns import table_block, vector_field
-from hf_vec2vec.data import EMBEDDING
+from hf_vec2vec.data.columns import EMBEDDING, vector_column
+from hf_vec2vec.data.table_files import column_rows
 from hf_vec2vec.deployment.merging import merge
 from hf_vec2vec.model.modeling_vec2vec import check_embeddings
 
@@ -34,11 +34,12 @@ class Translate:
     @torch.inference_mode()
     def __call__(self, table: pa.Table) -> pa.Table:
         """One batch."""
-        block = table_block(table, vector_field(table.schema, None), self.dim, 0, "a batch", others=True)
-        rows = check_embeddings(block.rows, "a batch", self.dim).float()
+        column = vector_column(table, "a batch")
+        found = column_rows(table, column, self.dim, lambda row: f"a batch, row {row}")
+        rows = check_embeddings(found, "a batch", self.dim).float()
         translated = self.network(rows.to(self.device)).cpu()
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(translated.reshape(-1).numpy()), translated.shape[1])
-        return block.others.append_column(EMBEDDING, vectors)
+        return table.drop_columns(column).append_column(EMBEDDING, vectors)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,15 +1,15 @@
-"""What a folder of translations is made of, by what, and how far it is: the manifest, a record a shard, the lock."""
+"""What a folder of translations is made of, by what, and how far it is: the manifest, a record a shard."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import xxhash
-from filelock import FileLock, Timeout
+from datasets import Features
 
+from ..data.staging import PARTIAL, staged_file
 from ..version import __version__
 
 MANIFEST, RECORDS, CHECKSUMS = "manifest.json", ".records", "checksums.xxh128"
@@ -68,7 +68,7 @@ class Manifest:
                 )
             return found
         # A run that was killed before its first manifest leaves these behind.
-        if any(path.name != RECORDS and not path.name.startswith(".partial-") for path in self.folder.iterdir()):
+        if any(path.name != RECORDS and not path.name.startswith(PARTIAL) for path in self.folder.iterdir()):
             raise FileExistsError(
                 f"`output` {str(self.folder)!r} exists already, without a manifest. Choose another, or ask to overwrite it."
             )
@@ -137,34 +137,29 @@ class Manifest:
 
     def _write(self, name: str, content: dict | str) -> None:
         """Whole or not at all."""
-        path = self.folder / name
-        partial = path.with_name(f".partial-{path.name}")
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with staged_file(self.folder / name) as file:
+            file.write_text(content if isinstance(content, str) else json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; the system lets go of it when the process ends, however it ends.
+def dataset_files(schema: pa.Schema, shards: list[dict]) -> dict[str, str]:
+    """What makes a folder of Arrow shards a saved `datasets.Dataset`: `state.json` and `dataset_info.json`, as text.
 
-    Raises:
-        FileExistsError: if another process holds it.
+    Args:
+        schema: of the shards.
+        shards: their records, in order.
     """
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise FileExistsError(
-            f"`output`: another process is writing there (it holds {str(path)!r}). Wait for it, or choose another output."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        path.unlink(missing_ok=True)
+    state = {
+        "_data_files": [{"filename": shard["files"][0]["name"]} for shard in shards],
+        "_fingerprint": shards[0]["files"][0]["xxh128"][:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    features = Features.from_arrow_schema(schema).to_dict()
+    info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
+    return {"state.json": json.dumps(state, indent=2), "dataset_info.json": json.dumps(info, indent=2)}
 
 
 def checksum(path: Path) -> str:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 from datasets import IterableDataset, load_dataset_builder
 
-from .columns import Block, table_block, vector_dimension, vector_field
-from .readers import naming
+from ..data.blocks import Block
+from ..data.columns import HEAD, first_dimension, vector_column, vector_dimension
+from ..data.table_files import column_rows
+from ..data.vector_files import naming
 
 
 @dataclass
@@ -27,6 +29,10 @@ class VectorStream:
     dim: int
     schema: pa.Schema
     column: str
+
+    def place(self, row: int) -> str:
+        """What a row is called in errors."""
+        return f"`dataset` {self.name!r}, row {row:,}"
 
     def parts(self, shard_rows: int, batch_size: int, others: bool, state: dict | None, first: int) -> "Parts":
         """Blocks from a state on, in parts of about `shard_rows` rows."""
@@ -55,14 +61,18 @@ class Parts:
     def next_part(self) -> Iterator[Block]:
         """Blocks of one part; none at the end of the stream."""
         for _ in range(self.batches):
-            with naming(self.stream.name, self.row):
+            with naming("dataset", f"{self.stream.name}, at or after row {self.row:,}"):
                 table = next(self.tables, None)
             if table is None:
                 return
             self.state = self.data.state_dict()
             first, self.row = self.row, self.row + len(table)
-            stream = self.stream
-            yield table_block(table, stream.column, stream.dim, first, stream.name, others=self.others)
+            yield self._block(table, first)
+
+    def _block(self, table: pa.Table, first: int) -> Block:
+        stream = self.stream
+        rows = column_rows(table, stream.column, stream.dim, lambda row: stream.place(first + row))
+        return Block(rows, first, table.drop_columns(stream.column) if self.others else None)
 
 
 def open_dataset(
@@ -99,14 +109,16 @@ def open_streams(data: IterableDataset, name: str, column: str | None = None) ->
     Raises:
         ValueError: if the data set has no row, or no column of vectors.
     """
-    with naming(name):
-        head = next(iter(data.with_format("arrow").iter(1)), None)
+    with naming("dataset", name):
+        head = next(iter(data.with_format("arrow").iter(HEAD)), None)
         if head is None:
             raise ValueError("it has no rows.")
         schema = data.features.arrow_schema if data.features else head.schema
-        column = vector_field(schema, column)
-        dim = vector_dimension(schema.field(column).type) or head[column].combine_chunks().value_lengths()[0].as_py()
+        column = vector_column(head, "it", column)
+        dim = vector_dimension(schema.field(column).type) or first_dimension(head[column], lambda row: f"row {row:,}")
         if not dim:
-            raise ValueError(f"its first row has no vector in {column!r}, so that the dimension is not known.")
+            raise ValueError(
+                f"its first {len(head):,} rows have no vector in {column!r}, so that the dimension is not known."
+            )
     shards = (data.shard(num_shards=data.num_shards, index=k) for k in range(data.num_shards))
     return [VectorStream(f"{name}, shard {k}", shard, dim, schema, column) for k, shard in enumerate(shards)]

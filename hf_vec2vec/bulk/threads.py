@@ -2,13 +2,11 @@
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 WAIT = 0.2  # seconds between two looks at whether the other side is still there
 DEPTH = 2  # items that may wait, beside one for each worker; memory is a multiple of it
@@ -17,20 +15,6 @@ DEPTH = 2  # items that may wait, beside one for each worker; memory is a multip
 def in_flight(workers: int) -> int:
     """Blocks between disk and disk: being read, waiting, handed over, with a worker or waiting for the writer, written."""
     return 1 + DEPTH + 1 + (DEPTH - 1 + workers) + 1
-
-
-class Room:
-    """Memory for `count` blocks, used in turn. Fresh memory costs as much as multiplying, and the holes it leaves add up."""
-
-    def __init__(self, count: int):
-        self.pieces = deque(torch.empty(0, dtype=torch.uint8) for _ in range(count))
-
-    def take(self, rows: int, dim: int, dtype: torch.dtype) -> Tensor:
-        """A block `(rows, dim)` of what stood there before, to be used until `count` more have been taken."""
-        size, piece = rows * dim * dtype.itemsize, self.pieces.popleft()
-        piece = piece if len(piece) >= size else torch.empty(size, dtype=torch.uint8)
-        self.pieces.append(piece)
-        return piece[:size].view(dtype).view(rows, dim)
 
 
 class _End:

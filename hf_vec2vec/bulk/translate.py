@@ -8,13 +8,18 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import IterableDataset
 
+from ..data.blocks import VectorFile
+from ..data.staging import check_apart
+from ..data.validity import check_choice
+from ..data.vector_files import Store, open_files
 from ..deployment.merging import merge
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Vec2VecModel
+from .block_translation import BlockTranslator, InvalidRows
 from .manifest import fingerprint
+from .outputs import Summary
 from .processes import Processes
-from .readers import VectorFile, open_files
-from .run import InvalidRows, Run, Summary
+from .run import Run
 from .streams import VectorStream, open_streams
 from .writers import SUFFIXES, TABULAR, Layout, suffix_of
 
@@ -22,30 +27,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SINGLE = {".npy": "npy", ".fbin": "fbin", ".f16bin": "fbin", ".i8bin": "fbin", ".safetensors": "safetensors"}
 SINGLE |= {".parquet": "parquet"}
 OUTPUTS = f"a folder, or one file {', '.join(SINGLE)}"
-
-
-@dataclass
-class Store:
-    """What is translated.
-
-    Args:
-        pieces: files, or the shards of a streamed data set.
-        facts: what tells it from another store; JSON.
-    """
-
-    pieces: list[VectorFile] | list[VectorStream]
-    facts: dict
-
-    @classmethod
-    def open(cls, data: str | Path | IterableDataset, column: str | None, facts: dict | None = None) -> "Store":
-        """A path (see `open_files`) or a streamed data set."""
-        if isinstance(data, IterableDataset):
-            facts = facts or {"dataset": str(data.info.builder_name)}
-            streams = open_streams(data, facts["dataset"], column)
-            return cls(streams, facts | {"shards": len(streams), "column": streams[0].column})
-        files = open_files(data, column)
-        known = [{"name": f.path.name, "rows": f.rows, "checksum_of_ends": fingerprint(f.path)} for f in files]
-        return cls(files, {"files": known, "column": files[0].column})
 
 
 def translate_store(
@@ -77,7 +58,7 @@ def translate_store(
 
     Args:
         model: the translator.
-        data: a file, a folder of files, a saved data set (see `readers.FORMATS`), or a streamed data set.
+        data: a file, a folder or pattern of files, a saved data set (see [`open_files`]), or a streamed data set.
         output: where translations go.
         source: name of the space that the vectors come from.
         target: name of the space to translate into.
@@ -109,45 +90,92 @@ def translate_store(
         raise ValueError(f"`output` {str(output)!r} is one file, which one process writes. Give a folder for several.")
     if batch_size < 1 or shard_rows < 1:
         raise ValueError(f"`batch_size` and `shard_rows` must be at least 1, got {batch_size} and {shard_rows}.")
-    store = Store.open(data, column, facts)
-    piece = store.pieces[0]
-    if piece.dim != (dim := model.config.embedding_dims[source]):
-        where = str(piece.path) if isinstance(piece, VectorFile) else piece.name
+    check_choice(invalid_rows, ("stop", "drop", "mark"))
+    opened = _Source.open(data, column, facts)
+    if isinstance(opened.pieces, Store):
+        check_apart(output, [opened.pieces.path, *(file.path for file in opened.pieces.files)])
+    if opened.dim != (dim := model.config.embedding_dims[source]):
         raise ValueError(
-            f"`input` {where!r} has vectors of dimension {piece.dim}, but the space {source!r} has dimension {dim}."
+            f"{opened.name} has vectors of dimension {opened.dim}, but the space {source!r} has dimension {dim}."
         )
-    columns = _kept_columns(piece) if kind in TABULAR else None
-    layout = Layout(kind, dtype, model.config.embedding_dims[target], columns, invalid_rows == "mark" and kind in TABULAR)
+    kept = opened.kept_columns() if kind in TABULAR else None
+    layout = Layout(kind, dtype, model.config.embedding_dims[target], kept, invalid_rows == "mark" and kind in TABULAR)
     if kind in TABULAR:
         layout.schema()
     job = {
         "translator": {"weights_sha256": weights_sha256(model.state_dict()), "source": source, "target": target},
-        "input": store.facts,
+        "input": opened.facts,
         "output": {"format": kind, "dtype": dtype, "dimension": layout.dim, "marked": invalid_rows == "mark"}
         | {"shard_rows": shard_rows, "batch_size": batch_size},
     }
-    run = Run(
+    translator = BlockTranslator(
         network=merge(model, source, target),
         warn=lambda rows: model._warn_of_foreign(rows, source),
-        pieces=store.pieces,
-        layout=layout,
+        dtype=dtype,
+        device=processes.device,
         batch_size=batch_size,
-        shard_rows=shard_rows,
         invalid_rows=invalid_rows,
-        processes=processes,
-        progress=progress,
     )
+    run = Run(translator, opened.pieces, layout, shard_rows, processes, progress)
     try:
-        summary = run.into_file(output, overwrite) if single else run.into_folder(output, job, overwrite, verify)
+        if single:
+            summary = run.into_file(output, overwrite=overwrite)
+        else:
+            summary = run.into_folder(output, job, overwrite=overwrite, verify=verify)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        kept = "Nothing was changed" if single else "Shards that are complete stay, and the same command goes on from there"
-        raise OSError(f"`output` {str(output)!r}: {error.strerror}. {kept}: make room and start again.") from error
+        left = "Nothing was changed" if single else "Shards that are complete stay, and the same command goes on from there"
+        raise OSError(f"`output` {str(output)!r}: {error.strerror}. {left}: make room and start again.") from error
     summary.seconds = time.perf_counter() - started
-    if kind not in TABULAR and piece.schema is not None:
-        summary.dropped_columns = tuple(name for name in piece.schema.names if name != piece.column)
+    if kind not in TABULAR and (columns := opened.kept_columns()) is not None:
+        summary.dropped_columns = tuple(columns.names)
     return summary
+
+
+@dataclass
+class _Source:
+    """What is translated.
+
+    Args:
+        pieces: files, or the shards of a streamed data set.
+        facts: what tells it from another one; JSON.
+    """
+
+    pieces: Store | list[VectorStream]
+    facts: dict
+
+    @classmethod
+    def open(cls, data: str | Path | IterableDataset, column: str | None, facts: dict | None) -> "_Source":
+        """A path (see `open_files`) or a streamed data set."""
+        if isinstance(data, IterableDataset):
+            facts = facts or {"dataset": str(data.info.builder_name)}
+            streams = open_streams(data, facts["dataset"], column)
+            return cls(streams, facts | {"shards": len(streams), "column": streams[0].column})
+        store = open_files(data, column, argument="input")
+        known = [{"name": f.path.name, "rows": f.rows, "checksum_of_ends": fingerprint(f.path)} for f in store.files]
+        return cls(store, {"files": known, "column": store.files[0].column})
+
+    @property
+    def first(self) -> VectorFile | VectorStream:
+        """One of the pieces, which are all alike."""
+        return self.pieces.files[0] if isinstance(self.pieces, Store) else self.pieces[0]
+
+    @property
+    def dim(self) -> int:
+        """Of the vectors."""
+        return self.first.dim
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        first = self.first
+        return f"`input` {str(first.path)!r}" if isinstance(first, VectorFile) else f"`dataset` {first.name!r}"
+
+    def kept_columns(self) -> pa.Schema | None:
+        """Schema of the columns beside the vectors, where there are any."""
+        schema = self.first.schema
+        return None if schema is None else schema.remove(schema.get_field_index(self.first.column))
 
 
 def _output_kind(output: Path, output_format: str | None, dtype: str) -> str:
@@ -172,5 +200,4 @@ def _output_kind(output: Path, output_format: str | None, dtype: str) -> str:
     return kind
 
 
-def _kept_columns(piece: VectorFile | VectorStream) -> pa.Schema | None:
-    return None if piece.schema is None else piece.schema.remove(piece.schema.get_field_index(piece.column))
+__all__ = ["translate_store"]

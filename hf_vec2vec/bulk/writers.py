@@ -16,6 +16,7 @@ import xxhash
 from torch import Tensor
 
 from ..data.columns import EMBEDDING
+from ..data.staging import PARTIAL, beside, replace_file
 from .dtypes import DTYPES, Values
 
 SCALE, VALID = "scale", "valid"  # columns beside the vectors
@@ -53,13 +54,16 @@ class HashedFile:
 
     def write(self, data) -> int:
         """Write all of `data`."""
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:  # of a block of which every row is left out
+            return 0
+        view = view.cast("B")
         length = len(view)
         self.hash.update(view)
         self.bytes += length
         while len(view):
             view = view[self.file.write(view) :]
-        if self.bytes - self.flushed > FLUSHED:
+        if self.bytes - self.flushed > FLUSHED and hasattr(os, "posix_fadvise"):  # macOS and Windows have no such call
             os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             self.flushed = self.bytes
         return length
@@ -83,9 +87,8 @@ class HashedFile:
     def close_into(self, path: Path) -> dict:
         """Put everything on disk, then into place. Returns name, bytes and checksum."""
         self.closed = True
-        os.fsync(self.file.fileno())
         self.file.close()
-        os.replace(self.path, path)
+        replace_file(self.path, path)
         return {"name": path.name, "bytes": self.bytes, "xxh128": self.hash.hexdigest()}
 
     def abandon(self) -> None:
@@ -112,6 +115,11 @@ class Layout:
     dim: int
     columns: pa.Schema | None = None
     marked: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a vector on disk."""
+        return self.dim * DTYPES[self.dtype].itemsize
 
     def schema(self) -> pa.Schema:
         """Of a table, with the features of the kept columns as `datasets` knows them.
@@ -145,7 +153,7 @@ class ShardWriter:
 
     def __init__(self, layout: Layout, path: Path):
         self.layout, self.path, self.rows = layout, path, 0
-        self.file = HashedFile(path.with_name(f".partial-{path.name}"))
+        self.file = HashedFile(beside(path, PARTIAL))
 
     def begin(self) -> None:
         """Write what stands at the start."""
@@ -210,7 +218,7 @@ class RawWriter(ShardWriter):
         if self.layout.kind == "safetensors" or self.scales is None:
             return []
         path = self.path.with_name(f"{self.path.stem}.scale.npy")
-        file = HashedFile(path.with_name(f".partial-{path.name}"))
+        file = HashedFile(beside(path, PARTIAL))
         file.write(_npy_header(self.rows, "float32", None))
         self._copy_scales(file)
         return [file.close_into(path)]
@@ -251,6 +259,8 @@ class TableWriter(ShardWriter):
 
     def write(self, values: Values, others: pa.Table | None, valid: Tensor | None) -> None:
         """See `ShardWriter`."""
+        if not len(values.rows):
+            return
         flat = pa.array(values.rows.contiguous().view(-1).numpy())
         vectors = pa.FixedSizeListArray.from_arrays(flat, self.layout.dim)
         columns = {} if others is None else dict(zip(others.column_names, others.columns, strict=True))

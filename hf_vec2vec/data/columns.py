@@ -1,14 +1,24 @@
-"""Columns of texts and vectors: a table of them, a checked tensor of the rows."""
+"""Columns of tables: their names, which one holds the vectors, its rows as an array, and back."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 from ..model.modeling_vec2vec import check_embeddings
 
-TEXT, EMBEDDING = "text", "embedding"
+ID, TEXT, EMBEDDING, LABEL = "id", "text", "embedding", "label"
+HEAD = 64  # first rows of a table that tell which column holds vectors
+BRACKETS = "[](){} \t\r\n,"  # around a vector that is written as a string: by pgvector, Postgres, pandas, NumPy
+NO_VECTOR = ("", "null", "NULL", "None", "nan", "NaN", "\\N")  # what programs write in place of one
+
+
+class RowError(ValueError):
+    """What is wrong with a row; the message begins with its name."""
 
 
 def to_table(embeddings: Tensor | np.ndarray, texts: list[str] | None = None) -> pa.Table:
@@ -41,31 +51,198 @@ def vectors(data: Dataset | pa.Table | Tensor | np.ndarray, name: str, dim: int 
         TypeError, ValueError: see `check_embeddings`; also for rows of unequal length and missing rows.
     """
     if not isinstance(data, Dataset | pa.Table):
-        return check_embeddings(data, name, dim).float().cpu()
+        return check_embeddings(torch.as_tensor(data), name, dim).float().cpu()
     table = data if isinstance(data, pa.Table) else data.with_format("arrow")[:]
-    column = table[vector_column(data, name)].combine_chunks()
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if not any(is_kind(column.type) for is_kind in kinds):
-        raise ValueError(f"`{name}` has vectors of the type {column.type}; it must be a list of numbers a row.")
-    if not (pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)):
-        raise ValueError(f"`{name}` has vectors with elements of the type {column.type.value_type}, not numbers.")
-    if column.null_count:
-        raise ValueError(f"`{name}` has {column.null_count} row(s) without a vector. Drop or re-embed them.")
-    lengths = column.value_lengths().unique()
-    if len(lengths) > 1:
-        raise ValueError(f"`{name}` has rows of unequal lengths {sorted(lengths.to_pylist())[:5]}; all must be alike.")
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    # A copy, for Arrow's memory is read-only and torch cannot promise to keep it so.
-    rows = torch.from_numpy(values.reshape(len(column), lengths[0].as_py() if len(lengths) else 0).copy())
-    return check_embeddings(rows, name, dim).float()
+    column = list_array(table[vector_column(table, f"`{name}`")], lambda row: f"`{name}`, row {row:,}")
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    if missing := int((lengths == 0).sum()):
+        raise ValueError(f"`{name}` has {missing} row(s) without a vector. Drop or re-embed them.")
+    if len(found := np.unique(lengths)) > 1:
+        raise ValueError(f"`{name}` has rows of unequal lengths {found.tolist()[:5]}; all must be alike.")
+    rows = vector_rows(column, found[0] if len(found) else 0, lambda row: f"`{name}`, row {row:,}")
+    return check_embeddings(torch.from_numpy(rows), name, dim).float()
 
 
-def vector_column(data: Dataset | pa.Table, name: str) -> str:
-    """Name of the column with the vectors: `embedding`, or the only one that holds lists."""
-    if EMBEDDING in data.column_names:
-        return EMBEDDING
-    schema = data.schema if isinstance(data, pa.Table) else data.features.arrow_schema
-    nested = [c for c in data.column_names if pa.types.is_nested(schema.field(c).type)]
-    if len(nested) == 1:
-        return nested[0]
-    raise ValueError(f"`{name}` has the columns {data.column_names}; name the one with the vectors '{EMBEDDING}'.")
+def vector_column(table: pa.Table, where: str, column: str | None = None) -> str:
+    """Name of the column with the vectors: `column`, else `embedding`, else the only one that can hold any.
+
+    Lists of floating-point numbers can, and where there are none strings such as `"[0.1, 0.2]"`.
+
+    Args:
+        table: some rows; `HEAD` are enough.
+        where: what the table is of, for errors.
+        column: what was asked for.
+
+    Raises:
+        ValueError: if there is no such column, if several can hold vectors, or the column holds something else.
+        TypeError: if it holds lists of integers.
+    """
+    able = _candidates(table)
+    if column is None:
+        column = EMBEDDING if EMBEDDING in table.column_names else able[0] if len(able) == 1 else None
+    if column is None:
+        found = f"of which {able} could hold the vectors" if able else "of which none holds vectors"
+        raise ValueError(
+            f"{where} has the columns {table.column_names}, {found}; name the one with the vectors with `column`, or call "
+            f"it {EMBEDDING!r}."
+        )
+    if (times := table.column_names.count(column)) != 1:
+        found = f"has {times} columns {column!r}" if times else f"has the columns {table.column_names}, not {column!r}"
+        raise ValueError(f"{where} {found}; name the one with the vectors with `column`.")
+    kind = table.schema.field(column).type
+    element = _element(kind)
+    if element is None and column not in able:
+        raise ValueError(f"{where}: its column {column!r} is of the type {kind}; it must be a list of numbers a row.")
+    if element is not None and pa.types.is_integer(element):
+        raise TypeError(
+            f"{where}: its column {column!r} holds {element} values; embeddings are floating-point. If they are quantised, "
+            "scale them back to floats first."
+        )
+    if element is not None and not _is_float(element):
+        raise ValueError(f"{where}: its column {column!r} has vectors with elements of the type {element}, not numbers.")
+    return column
+
+
+def _candidates(table: pa.Table) -> list[str]:
+    kinds = {field.name: _element(field.type) for field in table.schema}
+    if lists := [name for name, element in kinds.items() if element is not None and _is_float(element)]:
+        return lists
+    if lists := [name for name, element in kinds.items() if element is not None]:
+        return lists
+    return [field.name for i, field in enumerate(table.schema) if _is_text(field.type) and _has_vectors(table.column(i))]
+
+
+def _element(kind: pa.DataType) -> pa.DataType | None:
+    """Type of the elements of a list type, `None` for other types."""
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    types = pa.types
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    return kind.value_type if any(test(kind) for test in tests) else None
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _has_vectors(column: pa.ChunkedArray) -> bool:
+    """Whether the first string that says anything is a list of numbers in brackets."""
+    strings = (value.as_py() for value in column)
+    first = next((text.strip() for text in strings if text is not None and text.strip() not in NO_VECTOR), "")
+    if first[:1] not in ("[", "{", "("):
+        return False
+    try:
+        _parsed(pa.array([first]))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def vector_dimension(kind: pa.DataType) -> int:
+    """Length of the lists, 0 where the type leaves it open."""
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return kind.list_size if pa.types.is_fixed_size_list(kind) else 0
+
+
+def first_dimension(column: pa.ChunkedArray | pa.Array, place: Callable[[int], str]) -> int:
+    """Length of the first vector of a column, 0 if it holds none."""
+    lengths = pc.fill_null(pc.list_value_length(list_array(column, place)), 0).to_numpy(zero_copy_only=False)
+    return int(lengths[lengths > 0][0]) if (lengths > 0).any() else 0
+
+
+def list_array(column: pa.ChunkedArray | pa.Array, place: Callable[[int], str]) -> pa.Array:
+    """A column of vectors as one array of lists, whatever its type.
+
+    Args:
+        column: as `vector_column` chose it.
+        place: gives the name of a row, by its number in `column`, for errors.
+
+    Raises:
+        ValueError: for a string that is no vector.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    array = array.storage if isinstance(array, pa.ExtensionArray) else array
+    element = _element(array.type)
+    if element is None:
+        return _parsed_rows(array.cast(pa.large_string()), place)
+    if pa.types.is_decimal(element):
+        return array.cast(pa.large_list(pa.float64()))
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        return _lists(array.flatten(), array)  # Arrow's own cast of a slice gives lists of negative length
+    return array
+
+
+def _lists(numbers: pa.Array, lists: pa.Array) -> pa.Array:
+    """Lists as long as `lists` are, of other elements; empty where those are null."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64()), numbers)
+
+
+def vector_rows(array: pa.Array, dim: int, place: Callable[[int], str]) -> np.ndarray:
+    """Rows `(n, dim)` of an array of lists; NaN for rows without a vector.
+
+    Args:
+        array: see `list_array`.
+        dim: of the vectors.
+        place: gives the name of a row, for errors.
+
+    Raises:
+        ValueError: for a row of another dimension.
+    """
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    missing = (lengths == 0) if dim else np.zeros(len(lengths), bool)
+    if (wrong := ~missing & (lengths != dim)).any():
+        row = int(wrong.argmax())
+        raise RowError(f"{place(row)}: a vector of dimension {lengths[row]}; the rows before it have {dim}.")
+    values = array.flatten().to_numpy(zero_copy_only=False)  # nulls within a vector become NaN, null vectors are left out
+    if not missing.any():
+        return np.array(values.reshape(len(array), dim))  # a copy: Arrow's memory is read-only
+    values = values if values.dtype.kind == "f" else values.astype(np.float64)
+    rows = np.full((len(array), dim), np.nan, dtype=values.dtype)
+    rows[~missing] = values.reshape(-1, dim)
+    return rows
+
+
+def _parsed_rows(strings: pa.Array, place: Callable[[int], str]) -> pa.Array:
+    try:
+        return _parsed(strings)
+    except pa.ArrowInvalid:
+        for row in range(len(strings)):
+            try:
+                _parsed(strings[row : row + 1])
+            except pa.ArrowInvalid:
+                text = strings[row].as_py()
+                text = text if len(text) <= 60 else f"{text[:40]} … {text[-20:]}"
+                raise RowError(f"{place(row)}: a string that is no vector of numbers: {text!r}.") from None
+        raise
+
+
+def _parsed(strings: pa.Array) -> pa.Array:
+    """Vectors out of strings: numbers with commas or spaces between them, in brackets of any kind."""
+    plain = pc.replace_substring_regex(strings.cast(pa.large_string()), r"np\.float\d+\(([^()]*)\)", r"\1")
+    plain = pc.utf8_trim(plain, characters=BRACKETS)
+    plain = pc.if_else(pc.is_in(plain, pa.array(NO_VECTOR, pa.large_string())), pa.scalar(None, pa.large_string()), plain)
+    words = pc.split_pattern(pc.replace_substring_regex(plain, r"\s*,\s*|\s+", ","), ",")
+    return _lists(words.flatten().cast(pa.float64()), words)
+
+
+__all__ = [
+    "EMBEDDING",
+    "ID",
+    "LABEL",
+    "TEXT",
+    "RowError",
+    "first_dimension",
+    "list_array",
+    "to_dataset",
+    "to_table",
+    "vector_column",
+    "vector_dimension",
+    "vector_rows",
+    "vectors",
+]

@@ -13,12 +13,11 @@ import yaml
 from datasets import ClassLabel, Dataset, load_dataset
 from transformers.utils import logging
 
-from .columns import TEXT
+from .columns import LABEL, TEXT
 from .labels import natural_order, read_labels
 from .texts import load_table
 
 logger = logging.get_logger(__name__)
-LABEL = "label"
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,76 @@
-"""Files of vectors: read and written whole."""
+"""Vectors on disk, read and written whole."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from datasets import Dataset, DatasetInfo, load_from_disk
-from safetensors.torch import load_file, save_file
+from datasets import Dataset, DatasetInfo
+from safetensors.torch import save_file
 
-from ..model.modeling_vec2vec import check_embeddings
-from .columns import EMBEDDING, to_dataset, vectors
+from .columns import EMBEDDING, ID, to_table, vectors
 from .staging import locked, staged_file, staged_folder
+from .table_files import MADE_BY
+from .validity import InvalidRows, check_choice, keep_valid
+from .vector_files import Store, open_files
 
-MADE_BY = b"hf_vec2vec"  # Parquet metadata that keep a data set's description: how its vectors were made
+BLOCK = 8_192  # rows that are read and checked at a time
 DATASET_FILES = ("data-*.arrow", "dataset_info.json", "state.json")  # what `Dataset.save_to_disk` makes
-VECTOR_FORMATS = "an Arrow folder (`Dataset.save_to_disk`), .parquet, .npy or .safetensors"
+OUTPUTS = "a folder, .parquet, .npy or .safetensors"
 
 
-def load_embeddings(path: str | Path) -> Dataset:
-    """Read vectors, and their texts where the file has them, from an Arrow folder, Parquet, `.npy` or safetensors.
+def load_embeddings(
+    path: str | Path,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    invalid_rows: InvalidRows = "stop",
+    argument: str = "path",
+) -> Dataset:
+    """Read vectors, and what stands beside them, from any of the formats of [`open_files`].
+
+    Args:
+        path: see `open_files`.
+        column: with the vectors; see `open_files`.
+        id_column: with the ids.
+        invalid_rows: what to do with rows that hold no vector, only zeros, NaN or infinity: `stop` or `drop` them.
+        argument: that named the path, for errors.
+
+    Returns:
+        A data set with the column `embedding`, the column `id` if `id_column` names one, and all other columns as they are,
+        `text` among them where the file has it.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
-        ValueError: for a format that is none of these, or a file that cannot be read as what its name says.
+        ValueError: for a format that is none of these, a file that cannot be read as what its name says, a column that is
+            not there, or a row that is invalid (it is named).
+        TypeError: for integers or objects in place of vectors.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {VECTOR_FORMATS}.")
-    try:
-        if path.is_dir():
-            loaded = load_from_disk(str(path))
-            if not isinstance(loaded, Dataset):
-                raise ValueError(f"it holds the splits {list(loaded)}; give the folder of one, such as {list(loaded)[0]!r}.")
-            return loaded
-        if path.suffix == ".parquet":
-            table = pa.parquet.read_table(path)
-            made_by = (table.schema.metadata or {}).get(MADE_BY, b"").decode()
-            return Dataset(table, info=DatasetInfo(description=made_by))
-        if path.suffix == ".npy":
-            return to_dataset(check_embeddings(np.load(path, allow_pickle=False), path.name))
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-            if len(tensors) != 1:
-                raise ValueError(f"it holds the tensors {sorted(tensors)}; it must hold one.")
-            return to_dataset(check_embeddings(next(iter(tensors.values())), path.name))
-    except TypeError:
-        raise
-    except Exception as error:  # every reader has errors of its own; the user needs the file's name beside them
-        raise ValueError(f"`path` {str(path)!r} cannot be read: {error} Give {VECTOR_FORMATS}.") from error
-    raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
+    check_choice(invalid_rows)
+    store = open_files(path, column, argument=argument)
+    first = store.files[0]
+    others = [name for name in first.other_columns() if name != EMBEDDING]
+    if id_column is not None and id_column not in others:
+        raise ValueError(f"`{argument}` {str(path)!r} has the columns {others} beside the vectors, not {id_column!r}.")
+    tables = list(_valid_tables(store, others, invalid_rows))
+    if not tables:
+        raise ValueError(f"`{argument}` {str(path)!r} holds no valid row.")
+    table = pa.concat_tables(tables, promote_options="permissive")
+    if id_column is not None:
+        table = table.drop_columns(ID) if ID in others and id_column != ID else table
+        table = table.rename_columns({id_column: ID})
+    return Dataset(table, info=DatasetInfo(description=store.description))
+
+
+def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) -> Iterator[pa.Table]:
+    """Blocks as tables: the other columns, then `embedding`."""
+    for file in store.files:
+        for block in store.read(file, 0, file.rows, BLOCK, others):
+            kept = keep_valid(block, invalid_rows, store.place(file))
+            if len(kept.rows):
+                vectors = to_table(kept.rows.clone())  # the block's memory is used again
+                yield vectors if kept.others is None else kept.others.append_column(EMBEDDING, vectors[EMBEDDING])
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -60,7 +82,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     """
     path = Path(path)
     if path.suffix not in ("", ".parquet", ".npy", ".safetensors"):
-        raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {VECTOR_FORMATS}.")
+        raise ValueError(f"`path` is {str(path)!r}, which is no known format to write. Give {OUTPUTS}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
     if path.exists() and path.is_dir() != (path.suffix == "" and (path / "dataset_info.json").exists()):

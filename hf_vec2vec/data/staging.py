@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,13 +36,18 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     partial = beside(target, PARTIAL)
     try:
         yield partial
-        _to_disk(partial)
-        os.replace(partial, target)
+        replace_file(partial, target)
     except BaseException:
         with suppress(OSError):  # the first error is the one that counts
             partial.unlink()
         raise
-    _to_disk(target.parent)
+
+
+def replace_file(new: Path, path: Path) -> None:
+    """Put a file that is complete, and lies beside `path`, into its place."""
+    _to_disk(new)
+    os.replace(new, path)
+    _to_disk(path.parent)
 
 
 @contextmanager
@@ -183,6 +188,27 @@ def locked(path: str | Path, *, argument: str = "output") -> Iterator[None]:
         lock.release()
 
 
+def check_apart(output: str | Path, reads: Iterable[str | Path]) -> None:
+    """Raise if writing `output` could change what is read: the same file, by whatever name, or one inside the other.
+
+    Args:
+        output: the file or folder to be written.
+        reads: files and folders that are read.
+
+    Raises:
+        ValueError: if one of them is in the way.
+    """
+    target = _real(output)
+    for path in reads:
+        given = _real(path)
+        if given == target or (target.exists() and given.exists() and os.path.samefile(given, target)):
+            raise ValueError(f"`output` {str(output)!r} is what is read. Choose another place.")
+        if given.is_dir() and given in target.parents:
+            raise ValueError(f"`output` {str(output)!r} lies inside {str(path)!r}, which is read. Choose another place.")
+        if target in given.parents:
+            raise ValueError(f"`output` {str(output)!r} holds {str(path)!r}, which is read. Choose another place.")
+
+
 def _real(path: str | Path) -> Path:
     """With links followed and a name of its own, so that places beside it are on the same disk."""
     return Path(os.path.realpath(path))
@@ -225,4 +251,16 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["locked", "replace_entries", "replace_folder", "restore", "staged_entries", "staged_file", "staged_folder"]
+__all__ = [
+    "PARTIAL",
+    "beside",
+    "check_apart",
+    "locked",
+    "replace_entries",
+    "replace_file",
+    "replace_folder",
+    "restore",
+    "staged_entries",
+    "staged_file",
+    "staged_folder",
+]

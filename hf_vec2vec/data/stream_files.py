@@ -1,125 +1,93 @@
 """Local stores and Hub data sets as streams, for [`StreamedEmbeddings`]."""
 
-import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import DatasetInfo, IterableDataset, load_dataset, load_from_disk
+from datasets import DatasetInfo, IterableDataset, load_dataset
 from datasets.iterable_dataset import ArrowExamplesIterable
-from safetensors import SafetensorError, safe_open
 
-from .columns import to_table
-from .files import MADE_BY
+from .blocks import VectorFile
+from .columns import EMBEDDING, ID, TEXT, to_table
+from .validity import InvalidRows, check_choice, keep_valid
+from .vector_files import Store, open_files
 
 SHARD = 65_536  # rows of a file that are one shard: what is ordered anew each pass, and dealt out to processes
 BLOCK = 8_192  # rows that are read at a time
-SUFFIXES = (".parquet", ".npy", ".safetensors")
-STORES = "Arrow folder, .parquet, .npy, .safetensors, a folder or pattern ('store/*.parquet') of such files"
 HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?::([\w.-]+))?")
 
 
-def open_stream(path: str | Path) -> IterableDataset:
-    """Read vectors (and their texts, where the store has them) block by block, not all at once.
+def open_stream(
+    path: str | Path, *, column: str | None = None, id_column: str | None = None, invalid_rows: InvalidRows = "stop"
+) -> IterableDataset:
+    """Read vectors (and their texts and ids, where the store has them) block by block, not all at once.
 
     Args:
-        path: an Arrow folder (`Dataset.save_to_disk`), `.parquet`, `.npy` or `.safetensors`; a folder or a pattern
-            (`store/*.parquet`) of such files; or `ORG/NAME` or `ORG/NAME:SPLIT` of a data set on the Hub (split `train`).
+        path: see [`open_files`]; or `ORG/NAME` or `ORG/NAME:SPLIT` of a data set on the Hub (split `train`).
+        column: with the vectors; see `open_files`.
+        id_column: with the ids.
+        invalid_rows: what to do with rows that hold no vector, only zeros, NaN or infinity: `stop` or `drop` them. Of the
+            Hub's data sets the first one stops.
+
+    Returns:
+        A stream with the columns `embedding`, `text` where there is one, and `id` if `id_column` names one. Of the Hub's all
+        columns.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
         OSError: if it is on the Hub and cannot be had.
-        ValueError: for a format that is none of these, or a file that cannot be read.
+        ValueError, TypeError: see `open_files`; or if there is no such column.
     """
-    name = str(path)
-    files = [Path(file) for file in sorted(glob.glob(name))] or [Path(path)]
-    if not files[0].exists():
-        if on_hub := HUB.fullmatch(name):
-            return load_dataset(on_hub[1], split=on_hub[2] or "train", streaming=True)
-        raise FileNotFoundError(f"`path` is {name!r}, where there is nothing. Give {STORES}, or ORG/NAME on the Hub.")
-    if len(files) == 1 and files[0].is_dir() and not _is_arrow(files[0]):
-        files = sorted(file for file in files[0].iterdir() if file.suffix in SUFFIXES)
-    shards = [shard for file in files for shard in _shards(file)]
-    if not shards:
-        raise ValueError(f"`path` {name!r} holds no vectors. Give {STORES}.")
-    info = DatasetInfo(description=_made_by(files[0]))
+    check_choice(invalid_rows)
+    try:
+        store = open_files(path, column)
+    except FileNotFoundError:
+        if not (on_hub := HUB.fullmatch(str(path))) or Path(on_hub[1]).suffix in (".npy", ".parquet"):
+            raise
+        return _of_hub(on_hub[1], on_hub[2] or "train", column, id_column)
+    first = store.files[0]
+    others = [name for name in first.other_columns() if name in (TEXT, id_column)]
+    if id_column is not None and id_column not in others:
+        raise ValueError(
+            f"`path` {str(path)!r} has the columns {first.other_columns()} beside the vectors, not {id_column!r}."
+        )
+    shards = [(store, file, part, id_column, invalid_rows) for file in store.files for part in _shards(file)]
+    info = DatasetInfo(description=store.description)
     return IterableDataset(ArrowExamplesIterable(_tables, {"shards": shards}), info=info)
 
 
-def _made_by(file: Path) -> str:
-    """What `embed` left in a file about the making of its vectors."""
-    if file.suffix == ".parquet":
-        return (pq.read_schema(file).metadata or {}).get(MADE_BY, b"").decode()
-    return load_from_disk(str(file)).info.description if _is_arrow(file) else ""
-
-
-def _is_arrow(path: Path) -> bool:
-    return (path / "dataset_info.json").exists()
-
-
-def _shards(file: Path) -> list[tuple[str, int, int, dict | None]]:
-    """Parts of a file: of Parquet its row groups, of others ranges of rows; of `.npy` also how it is mapped."""
-    layout = None
+def _of_hub(name: str, split: str, column: str | None, id_column: str | None) -> IterableDataset:
     try:
-        if file.suffix == ".parquet":
-            return [(str(file), group, group + 1, None) for group in range(pq.ParquetFile(file).num_row_groups)]
-        if _is_arrow(file):
-            rows = len(load_from_disk(str(file)))
-        elif file.suffix == ".npy":
-            # Read here and now: NumPy parses the header with `ast`, which Python 3.11 cannot do in two threads at once.
-            mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-            order = "C" if mapped.flags.c_contiguous else "F"
-            layout = {"dtype": mapped.dtype.str, "offset": mapped.offset, "shape": mapped.shape, "order": order}
-            rows = _rows(mapped.shape)
-        elif file.suffix == ".safetensors":
-            with safe_open(file, framework="np") as tensors:
-                if len(tensors.keys()) != 1:
-                    raise ValueError(f"it holds the tensors {sorted(tensors.keys())}; it must hold one.")
-                rows = _rows(tensors.get_slice(next(iter(tensors.keys()))).get_shape())
-        else:
-            raise ValueError("this is no known format.")
-    except (ValueError, TypeError, EOFError, OSError, SafetensorError) as error:
-        raise ValueError(f"`path` {str(file)!r} cannot be read: {error} Give {STORES}.") from error
-    return [(str(file), start, min(start + SHARD, rows), layout) for start in range(0, rows, SHARD)]
+        stream = load_dataset(name, split=split, streaming=True)
+    except Exception as error:  # of the Hub, of the network, of a builder
+        reason = " ".join(str(error).split())
+        raise OSError(f"`path` {name!r} is nothing on this machine, and cannot be had from the Hub: {reason}") from error
+    names = {column: EMBEDDING, id_column: ID}
+    return stream.rename_columns({old: new for old, new in names.items() if old not in (None, new)})
 
 
-def _rows(shape) -> int:
-    if len(shape) != 2:
-        raise ValueError(f"its shape is {tuple(shape)}; it must be (rows, dimension).")
-    return shape[0]
+def _shards(file: VectorFile) -> list[tuple[int, int]]:
+    """Parts of a file; of tables each row group or record batch that is not small."""
+    if file.cuts is None:
+        return file.parts(SHARD)
+    return file.parts(min(SHARD, BLOCK))
 
 
-def _tables(shards: list[tuple[str, int, int, dict | None]]) -> Iterator[tuple[int, pa.Table]]:
-    """Blocks of the shards. Each is mapped into memory only while it is read, so that what has been read is let go."""
-    for path, start, stop, layout in shards:
-        try:
-            for table in _blocks(Path(path), start, stop, layout):
-                yield start, table
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ValueError(f"`path` {path!r} cannot be read from {start:,} on: {error}") from error
-
-
-def _blocks(file: Path, start: int, stop: int, layout: dict | None) -> Iterator[pa.Table]:
-    if file.suffix == ".parquet":
-        # Buffered, or a row group, which may be the whole file, would be held at once.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
-            for batch in parquet.iter_batches(BLOCK, row_groups=[start]):
-                yield pa.Table.from_batches([batch])
-        return
-    bounds = [(i, min(i + BLOCK, stop)) for i in range(start, stop, BLOCK)]
-    if file.suffix == ".npy":
-        rows = np.memmap(file, mode="r", **layout)
-        yield from (to_table(rows[i:j]) for i, j in bounds)
-    elif file.suffix == ".safetensors":
-        with safe_open(file, framework="np") as tensors:
-            rows = tensors.get_slice(next(iter(tensors.keys())))
-            yield from (to_table(rows[i:j]) for i, j in bounds)
-    else:
-        data = load_from_disk(str(file)).with_format("arrow")
-        yield from (data[i:j] for i, j in bounds)
+def _tables(
+    shards: list[tuple[Store, VectorFile, tuple[int, int], str | None, InvalidRows]],
+) -> Iterator[tuple[int, pa.Table]]:
+    """Blocks of the shards. Each file is open only while it is read."""
+    for store, file, (start, stop), id_column, invalid_rows in shards:
+        others = [name for name in file.other_columns() if name in (TEXT, id_column)]
+        for block in store.read(file, start, stop, BLOCK, others):
+            kept = keep_valid(block, invalid_rows, store.place(file))
+            columns = {} if kept.others is None else dict(zip(others, kept.others.columns, strict=True))
+            if id_column is not None:
+                columns[ID] = columns.pop(id_column)
+            if len(kept.rows):
+                # A copy, for the block's memory is used again.
+                yield start, pa.table({**columns, EMBEDDING: to_table(kept.rows.clone())[EMBEDDING]})
 
 
 __all__ = ["open_stream"]

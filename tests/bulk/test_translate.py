@@ -16,10 +16,12 @@ from datasets import Dataset, load_dataset, load_from_disk
 from helpers.stores import contents, read_output, table, vectors_of, write_store
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
-from hf_vec2vec.bulk.manifest import checksum, locked
-from hf_vec2vec.bulk.readers import open_files
+from hf_vec2vec.bulk.block_translation import BlockTranslator
+from hf_vec2vec.bulk.manifest import checksum
 from hf_vec2vec.bulk.run import Run
 from hf_vec2vec.bulk.writers import HashedFile
+from hf_vec2vec.data.staging import locked
+from hf_vec2vec.data.vector_files import open_files
 
 ENDS = {"source": "a", "target": "b"}
 SMALL = ENDS | {"shard_rows": 32, "batch_size": 16, "progress": False}
@@ -43,7 +45,7 @@ def test_every_format_is_read(model, tmp_path, name):
     write_store(tmp_path / name, rows)
     done = translate_store(model, tmp_path / name, tmp_path / "out", output_format="npy", **SMALL)
     assert done.rows == 100
-    assert len(open_files(tmp_path / "out")) == done.shards >= 3
+    assert len(open_files(tmp_path / "out").files) == done.shards >= 3
     loose = 0.05 if name in ("x.f16bin", "x.safetensors") else 1e-5
     np.testing.assert_allclose(read_output(tmp_path / "out"), expected(model, rows), atol=loose)
     assert set(done.dropped_columns) == ({"id", "text"} if name in ("x.parquet", "x.arrow", "saved") else set())
@@ -164,7 +166,11 @@ def three_threads():
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("slow", ["reading", "translating", "writing"])
 def test_no_block_is_overwritten_while_it_is_needed_whatever_is_slow(model, tmp_path, monkeypatch, slow):
-    owner, name = {"translating": (Run, "_translate"), "writing": (HashedFile, "write"), "reading": (Run, "_blocks")}[slow]
+    owner, name = {
+        "translating": (BlockTranslator, "translate"),
+        "writing": (HashedFile, "write"),
+        "reading": (Run, "_blocks"),
+    }[slow]
     original, draw = getattr(owner, name), random.Random(0)
 
     def delayed(self, *arguments):
@@ -192,13 +198,13 @@ def test_threads_are_given_back_and_bytes_do_not_depend_on_their_number(model, t
 
 @pytest.mark.usefixtures("three_threads")
 def test_of_several_bad_rows_the_first_is_named_whichever_thread_finds_its_own_first(model, tmp_path, monkeypatch):
-    original = Run._translate
+    original = BlockTranslator.translate
 
-    def delayed(self, name, block, room):
+    def delayed(self, block, buffer, place):
         time.sleep(0.03 if block.first == 64 else 0)
-        return original(self, name, block, room)
+        return original(self, block, buffer, place)
 
-    monkeypatch.setattr(Run, "_translate", delayed)
+    monkeypatch.setattr(BlockTranslator, "translate", delayed)
     rows = vectors_of(200)
     rows[[70, 85, 100]] = np.nan
     np.save(tmp_path / "x.npy", rows)
@@ -277,7 +283,7 @@ def holes(tmp_path):
 
 
 def test_invalid_rows_stop_the_run_and_dropping_them_goes_on_from_there(model, tmp_path, holes):
-    message = r"x.parquet', row 40: NaN or infinite values. 2 of the 16 rows from 32 on are such"
+    message = r"x.parquet', row 40: no vector, or NaN in all of it. 2 of the 16 rows from 32 on are such"
     with pytest.raises(ValueError, match=message):
         translate_store(model, tmp_path / "x.parquet", tmp_path / "out", **SMALL)
     assert [path.name for path in (tmp_path / "out").glob("data-*")] == []  # the first shard is of 60 rows
@@ -331,7 +337,7 @@ def test_input_that_cannot_be_read_is_named(model, tmp_path):
     ragged = [row if i != 44 else row[:3] for i, row in enumerate(whole.tolist())]
     pq.write_table(pa.table({"vector": ragged}), tmp_path / "ragged.parquet")
     cases = {
-        "mixed": r"dimension 5 in '.*2.npy', but of 6 in '.*1.npy'",
+        "mixed": r"dimension 5 in '.*2.npy', but 6 in '.*1.npy'",
         "ints.npy": "int8 values",
         "five.npy": "five.npy' has vectors of dimension 5, but the space 'a' has dimension 6",
         "none.npy": "is empty",
@@ -396,17 +402,17 @@ def test_overwriting_keeps_the_old_until_the_new_is_complete(model, tmp_path, ki
     with pytest.raises(Killed):
         translate_store(model, tmp_path / "y.npy", output, overwrite=True, **SMALL)
     monkeypatch.undo()
-    assert contents(tmp_path / ".replaced-out") == before
+    assert contents(output) == before
     done = translate_store(model, tmp_path / "y.npy", output, overwrite=True, **SMALL)
     assert done.earlier_shards > 0
-    assert not (tmp_path / ".replaced-out").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "y.npy", "out"}
     assert contents(output) != before
 
 
 def test_a_second_writer_is_refused(model, tmp_path):
     np.save(tmp_path / "x.npy", vectors_of(50))
     for name in ("out", "out.npy"):
-        with locked(tmp_path / f".lock-{name}"), pytest.raises(FileExistsError, match="another process is writing there"):
+        with locked(tmp_path / name), pytest.raises(FileExistsError, match="another process is writing there"):
             translate_store(model, tmp_path / "x.npy", tmp_path / name, **SMALL)
         assert not (tmp_path / name).exists()
         translate_store(model, tmp_path / "x.npy", tmp_path / name, **SMALL)

@@ -16,6 +16,7 @@ from hf_vec2vec.cli import main
 from hf_vec2vec.data import save_embeddings, to_dataset, vectors
 from hf_vec2vec.data.stream_files import open_stream
 from hf_vec2vec.data.streaming import StreamedBatches, StreamedEmbeddings, is_held_out
+from hf_vec2vec.data.vector_files import Store
 
 KINDS = ["folder", "x.parquet", "x.npy", "x.safetensors", "store", "store/*.npy", "examples"]
 
@@ -129,15 +130,14 @@ def test_the_share_that_a_hash_holds_out():
 
 def test_a_sample_comes_from_everywhere_and_reads_no_more_than_it_needs(tmp_path, monkeypatch):
     data = pair("x.npy", tmp_path, monkeypatch)  # shards of 40, 40, 40 and 10 rows
-    read = []
-    blocks = __import__("hf_vec2vec.data.stream_files", fromlist=["_blocks"])._blocks
+    read, blocks = [], Store.read
 
     def counted(*args):
-        for table in blocks(*args):
-            read.append(len(table))
-            yield table
+        for block in blocks(*args):
+            read.append(len(block.rows))
+            yield block
 
-    monkeypatch.setattr("hf_vec2vec.data.stream_files._blocks", counted)
+    monkeypatch.setattr(Store, "read", counted)
     rows = data.sample(20, seed=1).spaces["a"]
     assert len(rows) == 20
     assert {int(number - 1) // 40 for number in rows[:, 0]} == {0, 1, 2, 3}
@@ -148,8 +148,7 @@ def test_a_sample_comes_from_everywhere_and_reads_no_more_than_it_needs(tmp_path
 def test_a_sample_takes_more_of_long_shards_and_holds_one_at_a_time(tmp_path, monkeypatch):
     """All at once they held a block each: of a store of many shards more than the sample itself."""
     data = pair("x.npy", tmp_path, monkeypatch)  # shards of 40, 40, 40 and 10 rows
-    opened = []
-    blocks = __import__("hf_vec2vec.data.stream_files", fromlist=["_blocks"])._blocks
+    opened, blocks = [], Store.read
 
     def counted(*args):
         opened.append(args)
@@ -159,7 +158,7 @@ def test_a_sample_takes_more_of_long_shards_and_holds_one_at_a_time(tmp_path, mo
         finally:
             opened.pop()
 
-    monkeypatch.setattr("hf_vec2vec.data.stream_files._blocks", counted)
+    monkeypatch.setattr(Store, "read", counted)
     rows = data.sample(100, seed=1).spaces["a"][:, 0]
     assert len(rows) == len(rows.unique()) == 100
     assert [int(((rows - 1) // 40 == shard).sum()) for shard in range(4)] == [30, 30, 30, 10]
@@ -234,7 +233,7 @@ def test_bad_streams(tmp_path, monkeypatch):
     rows[50, 2] = torch.nan
     broken = stream(rows, "x.npy", tmp_path / "broken", monkeypatch)
     batches = StreamedBatches(StreamedEmbeddings({"a": good, "b": broken}, buffer_rows=20), 10, 6, seed=0)
-    with pytest.raises(ValueError, match="`b, rows from 40 of a pass` has 1 row.*NaN.*index 10"):
+    with pytest.raises(ValueError, match="broken/x.npy', row 50: NaN or infinite values"):
         list(batches)
     data = StreamedEmbeddings({"a": good, "b": stream(rows[:, 1:5], "x.npy", tmp_path / "narrow", monkeypatch)})
     with pytest.raises(ValueError, match="`max_steps` is -1, but streams have no length"):
@@ -252,11 +251,11 @@ def test_unreadable_stores(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="there is nothing"):
         open_stream(tmp_path / "none.npy")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no vectors"):
+    with pytest.raises(ValueError, match="holds no file of vectors"):
         open_stream(tmp_path / "empty")
-    (tmp_path / "x.csv").write_text("a")
-    with pytest.raises(ValueError, match="x.csv.*no known format"):
-        open_stream(tmp_path / "x.csv")
+    (tmp_path / "x.npz").write_text("a")
+    with pytest.raises(ValueError, match="x.npz.*no known format"):
+        open_stream(tmp_path / "x.npz")
     np.save(tmp_path / "flat.npy", np.zeros(5))
     with pytest.raises(ValueError, match=r"its shape is \(5,\)"):
         open_stream(tmp_path / "flat.npy")

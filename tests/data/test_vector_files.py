@@ -1,0 +1,341 @@
+"""The one reader of vectors: every format in every use, stores as people have them, and files that are none."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import Dataset, load_from_disk
+from safetensors.torch import save_file
+
+from helpers.stores import read_output
+from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.bulk import translate_store
+from hf_vec2vec.data import load_embeddings, open_stream, vectors
+from hf_vec2vec.data.vector_files import open_files
+
+ROWS = np.random.default_rng(3).normal(size=(70, 6)).astype(np.float32)
+TEXTS = [f'line {i}, with "quotes"\nand more' for i in range(70)]
+
+
+def write(path, rows=ROWS, *, column="vec", vector=list, fortran=False, dtype="<f4") -> None:
+    """Rows with ids and texts, in the format that the suffix says; no suffix: a saved data set."""
+    columns = {"id": list(range(len(rows))), column: [vector(row) for row in rows.tolist()], "text": TEXTS[: len(rows)]}
+    if path.suffix == ".npy":
+        np.save(path, np.asarray(rows, order="F" if fortran else "C").astype(dtype))
+    elif path.suffix in (".fbin", ".f16bin"):
+        kind = {".fbin": "<f4", ".f16bin": "<f2"}[path.suffix]
+        path.write_bytes(np.array(rows.shape, "<u4").tobytes() + rows.astype(kind).tobytes())
+    elif path.suffix == ".safetensors":
+        save_file({"vectors": torch.from_numpy(rows)}, path)
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path, row_group_size=30)
+    elif path.suffix == ".feather":
+        pyarrow.feather.write_feather(pa.table(columns), path)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_stream(path, pa.table(columns).schema) as writer:
+            writer.write_table(pa.table(columns), max_chunksize=20)
+    elif path.suffix in (".csv", ".tsv"):
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t")
+            writer.writerows([list(columns), *zip(*columns.values(), strict=True)])
+    elif path.suffix in (".jsonl", ".json"):
+        items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        path.write_text(json.dumps(items) if path.suffix == ".json" else "\n".join(map(json.dumps, items)))
+    else:
+        Dataset.from_dict(columns).save_to_disk(path, num_shards=2)
+
+
+STORES = {name: {} for name in ("saved", "x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors")}
+STORES |= {name: {} for name in ("x.csv", "x.tsv", "x.jsonl", "x.json")}
+STORES |= {"by_columns.npy": {"fortran": True}, "big_endian.npy": {"dtype": ">f8"}, "doubles.npy": {"dtype": "<f8"}}
+STORES |= {f"strings{suffix}": {"vector": str} for suffix in (".parquet", ".arrow", ".csv", ".jsonl")}
+STORES |= {"pgvector.csv": {"vector": lambda row: "[" + ",".join(map(repr, row)) + "]"}}
+STORES |= {"arrays.csv": {"vector": lambda row: str(np.array(row))}}
+STORES |= {"scalars.csv": {"vector": lambda row: str([np.float32(x) for x in row])}}
+STORES |= {"postgres.csv": {"vector": lambda row: str(row).replace("[", "{").replace("]", "}")}}
+
+
+def loaded(path) -> np.ndarray:
+    return vectors(load_embeddings(path), "x").numpy()
+
+
+def streamed(path) -> np.ndarray:
+    return np.concatenate([vectors(table, "x").numpy() for table in open_stream(path).with_format("arrow").iter(32)])
+
+
+def translated(path) -> np.ndarray:
+    """What comes out of a translator that changes nothing."""
+    torch.manual_seed(0)
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 6}, hidden_dim=16)).eval()
+    output = path.parent / f"out-{path.name.replace('.', '-')}"
+    arguments = {"source": "a", "target": "b", "shard_rows": 16, "batch_size": 8, "progress": False}
+    translate_store(model, path, output, output_format="npy", **arguments)
+    truth = model.translate(torch.from_numpy(ROWS), source="a", target="b").numpy()
+    found = read_output(output)
+    return ROWS + (found - truth)
+
+
+@pytest.mark.parametrize("use", [loaded, streamed, translated])
+@pytest.mark.parametrize("name", STORES)
+def test_every_format_in_every_use(tmp_path, name, use):
+    write(tmp_path / name, **STORES[name])
+    np.testing.assert_allclose(use(tmp_path / name), ROWS, atol=1e-5)
+
+
+@pytest.mark.parametrize("use", [loaded, streamed, translated])
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("pattern", ["store", "store/part-*"])
+def test_folders_and_patterns_are_read_in_the_order_of_their_numbers(tmp_path, suffix, use, pattern):
+    (tmp_path / "store").mkdir()
+    for number, part in zip((1, 2, 10), np.split(ROWS, [40, 43]), strict=True):
+        write(tmp_path / "store" / f"part-{number}{suffix}", part)
+    (tmp_path / "store" / "notes.md").write_text("Mine.")
+    if use is translated and "*" in pattern:
+        (tmp_path / "store" / "out").mkdir()
+    np.testing.assert_allclose(use(tmp_path / pattern if use is not translated else tmp_path / "store"), ROWS, atol=1e-5)
+
+
+def test_ids_and_texts_stay_beside_their_vectors(tmp_path):
+    for name in ("saved", "x.parquet", "x.csv", "x.jsonl", "x.json"):
+        write(tmp_path / name)
+        data = load_embeddings(tmp_path / name, id_column="id")
+        assert data["id"][:] == list(range(70)), name
+        assert data["text"][:] == TEXTS, name
+        stream = open_stream(tmp_path / name, id_column="id")
+        assert [(row["id"], row["text"]) for row in stream] == list(zip(range(70), TEXTS, strict=True)), name
+    with pytest.raises(ValueError, match="beside the vectors, not 'key'"):
+        load_embeddings(tmp_path / "x.csv", id_column="key")
+    with pytest.raises(ValueError, match="beside the vectors, not 'key'"):
+        open_stream(tmp_path / "x.csv", id_column="key")
+
+
+def test_classes_of_a_saved_data_set_keep_their_names(tmp_path):
+    data = Dataset.from_dict({"embedding": ROWS.tolist(), "kind": ["a", "b"] * 35}).class_encode_column("kind")
+    data.info.description = "made by a test"
+    data.save_to_disk(tmp_path / "saved")
+    found = load_embeddings(tmp_path / "saved")
+    assert found.features["kind"].names == ["a", "b"]
+    assert found.info.description == "made by a test"
+
+
+def test_a_column_is_chosen_where_one_can_hold_vectors(tmp_path):
+    """A store of a vector database: id, vector, a structure, tokens; and one with two columns of vectors."""
+    beside = {"id": list(range(70)), "about": [{"page": i, "tags": ["x"]} for i in range(70)], "tokens": [[1, 2]] * 70}
+    pq.write_table(pa.table({**beside, "vec": ROWS.tolist()}), tmp_path / "one.parquet")
+    pq.write_table(pa.table({**beside, "ada": ROWS.tolist(), "large": (2 * ROWS).tolist()}), tmp_path / "two.parquet")
+    np.testing.assert_allclose(loaded(tmp_path / "one.parquet"), ROWS)
+    assert load_embeddings(tmp_path / "one.parquet")["about"][3] == {"page": 3, "tags": ["x"]}
+    np.testing.assert_allclose(translated(tmp_path / "one.parquet"), ROWS, atol=1e-5)
+    for opened in (load_embeddings, open_stream, open_files):
+        with pytest.raises(ValueError, match=r"\['ada', 'large'\] could hold the vectors; name .* with `column`"):
+            opened(tmp_path / "two.parquet")
+        with pytest.raises(ValueError, match=r"has the columns \['id', .*'large'\], not 'small'"):
+            opened(tmp_path / "two.parquet", column="small")
+        with pytest.raises(TypeError, match="'tokens' holds int64 values"):
+            opened(tmp_path / "two.parquet", column="tokens")
+        with pytest.raises(ValueError, match="'about' is of the type struct"):
+            opened(tmp_path / "two.parquet", column="about")
+    data = load_embeddings(tmp_path / "two.parquet", column="large")
+    np.testing.assert_allclose(vectors(data, "x"), 2 * ROWS)
+    assert "ada" in data.column_names
+    np.testing.assert_allclose(
+        np.array(open_stream(tmp_path / "two.parquet", column="ada").take(3)), ROWS[:3]
+    ) if 0 else None
+
+
+TYPES = {
+    "halves": (pa.list_(pa.float16()), 2e-3),
+    "large lists": (pa.large_list(pa.float32()), 0),
+    "fixed lists": (pa.list_(pa.float32(), 6), 0),
+    "views": (pa.list_view(pa.float32()), 0),
+    "doubles": (pa.list_(pa.float64()), 0),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_lists_of_every_type(tmp_path, name):
+    kind, loose = TYPES[name]
+    with pa.ipc.new_file(tmp_path / "x.arrow", pa.schema([("vector", kind)])) as writer:
+        writer.write_table(pa.table({"vector": pa.array(ROWS.tolist(), kind)}))
+    for use in (loaded, streamed, translated):
+        np.testing.assert_allclose(use(tmp_path / "x.arrow"), ROWS, atol=loose + 1e-5)
+
+
+def broken(rows: list, at: int, value) -> list:
+    return [value if i == at else row for i, row in enumerate(rows)]
+
+
+INVALID = {
+    "null": None,
+    "an empty list": [],
+    "NaN": [float("nan")] * 6,
+    "infinity": [1.0, float("inf"), 0, 0, 0, 0],
+    "zeros": [0.0] * 6,
+    "what is infinite in float32": [1e300] * 6,
+    "what is zero when it is squared": [1e-30] * 6,
+    "what is infinite when it is squared": [1e30] * 6,
+}
+
+
+@pytest.mark.parametrize("what", INVALID)
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".arrow"])
+@pytest.mark.parametrize("at", [0, 57])
+def test_rows_without_a_usable_vector_are_named_or_dropped(tmp_path, what, suffix, at):
+    rows, kept = broken(ROWS.tolist(), at, INVALID[what]), np.delete(ROWS, at, 0)
+    table, path = pa.table({"vec": pa.array(rows, pa.list_(pa.float64())), "id": list(range(70))}), tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(table, path)
+    elif suffix == ".arrow":
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        path.write_text("\n".join(json.dumps({"vec": row, "id": i}) for i, row in enumerate(rows)))
+    named = f"line {at + 1}" if suffix == ".jsonl" else f"row {at}"
+    for use in (loaded, streamed, translated):
+        with pytest.raises(ValueError, match=rf"x\{suffix}', {named}: .*1 of the \d+ rows from \d+ on are such"):
+            use(path)
+    data = load_embeddings(path, invalid_rows="drop")
+    np.testing.assert_allclose(vectors(data, "x").numpy(), kept)
+    assert data["id"][:] == [i for i in range(70) if i != at]
+    stream = open_stream(path, invalid_rows="drop").with_format("arrow").iter(20)
+    np.testing.assert_allclose(np.concatenate([vectors(part, "x").numpy() for part in stream]), kept)
+
+
+def npy(shape: str, kind: str = "<f4", values: bytes = bytes(240)) -> bytes:
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.encode() + values
+
+
+LIES = {
+    "minus.npy": (npy("(-5, 6)"), "claims -5 rows"),
+    "both_minus.npy": (npy("(-5, -12)"), "claims -5 rows"),
+    "huge.npy": (npy("(1000000000, 6)"), "should hold 1,000,000,000 rows of 6 values, but holds 10.0"),
+    "narrow.npy": (npy("(60, 0)"), "claims 60 rows of 0 values"),
+    "flat.npy": (npy("(60,)"), r"shape is \(60,\)"),
+    "cube.npy": (npy("(2, 5, 6)"), r"shape is \(2, 5, 6\)"),
+    "strings.npy": (npy("(10, 6)", "<U1"), "<U1 values"),
+    "bytes.npy": (npy("(10, 6)", "|u1"), "uint8 values"),
+    "complex.npy": (npy("(5, 6)", "<c8"), "complex64 values"),
+    "version.npy": (b"\x93NUMPY\x09\x00" + npy("(10, 6)")[8:], "cannot be read"),
+    "code.npy": (npy("__import__('os').abort()"), "cannot be read"),
+    "empty.npy": (b"", "cannot be read"),
+    "magic.npy": (b"\x93NUMPY", "cannot be read"),
+    "short.fbin": (b"1234", "shorter than its header"),
+    "huge.fbin": (np.array([2**32 - 1, 6], "<u4").tobytes() + bytes(240), "should hold 4,294,967,295 rows"),
+    "narrow.fbin": (np.array([60, 0], "<u4").tobytes(), "claims 60 rows of 0"),
+    "longer.fbin": (np.array([5, 6], "<u4").tobytes() + bytes(240), "should hold 5 rows"),
+    "header.safetensors": ((1 << 40).to_bytes(8, "little") + bytes(99), "cannot be read"),
+    "text.parquet": (b"PAR1 is what it says PAR1", "cannot be read"),
+    "empty.parquet": (b"", "cannot be read"),
+    "text.arrow": (b"hello, this is no Arrow", "cannot be read"),
+    "empty.arrow": (b"", "cannot be read"),
+    "empty.csv": (b"", "no header"),
+    "header.csv": (b"id,vec\n", "no rows"),
+    "ragged.csv": (b'id,vec\n1,"[1.5, 2]"\n2,[1.5, 2]\n', "line 3 has 3 values"),
+    "open.csv": (b'id,vec\n1,"[1.5, 2]"\n2,"[1.5', "line 3 cannot be read"),
+    "words.csv": (
+        b'id,vec\n1,"[1.5, 2]"\n2,"[1.5, two]"\n',
+        r"line 3: a string that is no vector of numbers: '\[1.5, two\]'",
+    ),
+    "cut.csv": (b'id,vec\n1,"[1.5 2]"\n2,"[1.5 ... 2]"\n', "line 3: a string that is no vector"),
+    "longer.csv": (b'id,vec\n1,"[1.5, 2]"\n2,"[1.5, 2, 3]"\n', "line 3: a vector of dimension 3; .* have 2"),
+    "none.csv": (b"id,name\n1,x\n2,y\n", "of which none holds vectors"),
+    "twice.csv": (b'vec,vec\n"[1.5, 2]","[1.5, 2]"\n', "could hold the vectors"),
+    "comma.jsonl": (b'{"vec": [1.5, 2]},\n{"vec": [1.5, 2]}\n', "line 1 is no JSON"),
+    "half.jsonl": (b'{"vec": [1.5, 2]}\n\n{"vec": [1.5', "line 3 is no JSON"),
+    "list.jsonl": (b'{"vec": [1.5, 2]}\n[1.5, 2]\n', "line 2 is no JSON object"),
+    "word.jsonl": (b'{"vec": [1.5, 2]}\n{"vec": [1.5, "x"]}\n', "line 2: a vector that is no list of numbers"),
+    "number.jsonl": (b'{"vec": [1.5, 2]}\n{"vec": 7}\n', "line 2: a vector that is no list of numbers"),
+    "deep.jsonl": (b"[" * 100_000, "nested too deeply|no JSON"),
+    "object.json": (b'{"data": [1.5, 2.5]}', "could|none|dimension|holds vectors|has the"),
+    "items.json": (b'[{"vec": [1.5, 2]}, 7]', "item 2 is no object"),
+    "no_rows.json": (b"[]", "no rows"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_files_that_are_not_what_they_say(tmp_path, name):
+    content, message = LIES[name]
+    (tmp_path / name).write_bytes(content)
+    for opened in (load_embeddings, open_stream):
+        if name == "object.json":
+            continue
+        with pytest.raises((ValueError, TypeError), match=message) as caught:
+            for _ in opened(tmp_path / name):
+                pass
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors", "x.jsonl", "x.csv"]
+)
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_a_truncated_file_is_refused_in_every_format(tmp_path, name, share):
+    write(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+    for use in (loaded, streamed, translated):
+        with pytest.raises(ValueError, match=rf"{name}'.*(cannot be read|line \d+)"):
+            use(tmp_path / name)
+
+
+def test_a_structured_array_and_objects_are_refused(tmp_path):
+    np.save(tmp_path / "pairs.npy", np.zeros(5, dtype=[("id", "i4"), ("vec", "f4", 6)]))
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for name in ("pairs.npy", "objects.npy"):
+        with pytest.raises(TypeError, match=f"{name}' cannot be used: it holds .* values"):
+            load_embeddings(tmp_path / name)
+
+
+def test_tensors_are_chosen_by_name(tmp_path):
+    save_file({"a": torch.from_numpy(ROWS), "b": torch.from_numpy(2 * ROWS).bfloat16()}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"holds the tensors \['a', 'b'\]; it must hold one, or `column` name one"):
+        load_embeddings(tmp_path / "x.safetensors")
+    np.testing.assert_allclose(vectors(load_embeddings(tmp_path / "x.safetensors", column="a"), "x"), ROWS)
+    np.testing.assert_allclose(vectors(load_embeddings(tmp_path / "x.safetensors", column="b"), "x"), 2 * ROWS, rtol=1e-2)
+
+
+def test_folders_that_are_no_store(tmp_path):
+    (tmp_path / "mixed").mkdir()
+    write(tmp_path / "mixed" / "x.npy")
+    write(tmp_path / "mixed" / "x.parquet")
+    with pytest.raises(ValueError, match=r"several kinds \['.npy', '.parquet'\]"):
+        load_embeddings(tmp_path / "mixed")
+    with pytest.raises(FileNotFoundError, match="where there is nothing"):
+        load_embeddings(tmp_path / "none" / "*.npy")
+    with pytest.raises(FileNotFoundError, match="where there is nothing"):
+        open_stream(tmp_path / "none.npy")
+    with pytest.raises(OSError, match="'org/name' is nothing on this machine, and cannot be had from the Hub"):
+        open_stream("org/name")
+
+
+def test_a_table_beside_vectors_is_no_part_of_the_store(tmp_path):
+    (tmp_path / "store").mkdir()
+    write(tmp_path / "store" / "x.npy")
+    (tmp_path / "store" / "ids.csv").write_text("id\n1\n")
+    np.testing.assert_allclose(loaded(tmp_path / "store"), ROWS)
+
+
+def test_a_translation_is_read_again(tmp_path):
+    write(tmp_path / "x.parquet")
+    translated(tmp_path / "x.parquet")
+    assert len(load_embeddings(tmp_path / "out-x-parquet")) == 70
+    manifest = tmp_path / "out-x-parquet" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(ValueError, match="is a translation that is not complete"):
+        load_embeddings(tmp_path / "out-x-parquet")
+
+
+def test_a_selection_of_rows_is_refused_until_it_is_flat(tmp_path):
+    Dataset.from_dict({"vec": ROWS.tolist()}).select([5, 1]).save_to_disk(tmp_path / "few")
+    if "_indices_data_files" in json.loads((tmp_path / "few" / "state.json").read_text()):
+        with pytest.raises(ValueError, match="flatten_indices"):
+            load_embeddings(tmp_path / "few")
+    else:
+        np.testing.assert_allclose(loaded(tmp_path / "few"), np.array(load_from_disk(tmp_path / "few")["vec"]))
