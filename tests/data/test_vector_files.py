@@ -143,9 +143,8 @@ def test_a_column_is_chosen_where_one_can_hold_vectors(tmp_path):
     data = load_embeddings(tmp_path / "two.parquet", column="large")
     np.testing.assert_allclose(vectors(data, "x"), 2 * ROWS)
     assert "ada" in data.column_names
-    np.testing.assert_allclose(
-        np.array(open_stream(tmp_path / "two.parquet", column="ada").take(3)), ROWS[:3]
-    ) if 0 else None
+    first = next(iter(open_stream(tmp_path / "two.parquet", column="ada")))
+    np.testing.assert_allclose(first["embedding"], ROWS[0])
 
 
 TYPES = {
@@ -252,7 +251,7 @@ LIES = {
     "word.jsonl": (b'{"vec": [1.5, 2]}\n{"vec": [1.5, "x"]}\n', "line 2: a vector that is no list of numbers"),
     "number.jsonl": (b'{"vec": [1.5, 2]}\n{"vec": 7}\n', "line 2: a vector that is no list of numbers"),
     "deep.jsonl": (b"[" * 100_000, "nested too deeply|no JSON"),
-    "object.json": (b'{"data": [1.5, 2.5]}', "could|none|dimension|holds vectors|has the"),
+    "pretty.json": (b'{\n  "data": [1.5, 2.5]\n}', "line 1 is no JSON"),
     "items.json": (b'[{"vec": [1.5, 2]}, 7]', "item 2 is no object"),
     "no_rows.json": (b"[]", "no rows"),
 }
@@ -263,8 +262,6 @@ def test_files_that_are_not_what_they_say(tmp_path, name):
     content, message = LIES[name]
     (tmp_path / name).write_bytes(content)
     for opened in (load_embeddings, open_stream):
-        if name == "object.json":
-            continue
         with pytest.raises((ValueError, TypeError), match=message) as caught:
             for _ in opened(tmp_path / name):
                 pass
@@ -275,7 +272,7 @@ def test_files_that_are_not_what_they_say(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors", "x.jsonl", "x.csv"]
 )
-@pytest.mark.parametrize("share", [0.3, 0.95])
+@pytest.mark.parametrize("share", [0.31, 0.95])
 def test_a_truncated_file_is_refused_in_every_format(tmp_path, name, share):
     write(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
