@@ -90,8 +90,10 @@ class RawFile(VectorFile):
 
 
 def open_npy(path: Path, column: str | None) -> RawFile:
-    """NumPy's format; the header is read here and now, for NumPy parses it with `ast`, which Python 3.11 cannot do in two
-    threads at once."""
+    """NumPy's format.
+
+    The header is read here and now: NumPy parses it with `ast`, which Python 3.11 cannot do in two threads at once.
+    """
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0}
