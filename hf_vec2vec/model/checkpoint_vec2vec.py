@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -13,11 +14,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # of the Hub: ORG/NAME
+
 
 class CheckedPreTrainedModel(PreTrainedModel):
     """A `PreTrainedModel` whose checkpoints carry a hash of the weights in their config, which loading compares."""
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs):
+    def save_pretrained(  # type: ignore[override]  # the names that it does not look at go on to the parent
+        self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs
+    ):
         """`PreTrainedModel.save_pretrained`, file by file into place once all of them are written.
 
         Args:
@@ -27,20 +32,27 @@ class CheckedPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: if there is no room, or no right to write. What was in `save_directory` is then as it was.
+            ValueError: if weights are NaN or infinite.
         """
         folder = Path(save_directory)
         pushed = kwargs.pop("push_to_hub", False)
         of_hub = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
         hub = {name: kwargs.pop(name) for name in of_hub if name in kwargs}
         hub |= {name: kwargs[name] for name in ("max_shard_size",) if name in kwargs}
-        self.config.weights_sha256 = weights_sha256(self.state_dict() if state_dict is None else state_dict)
+        weights = self.state_dict() if state_dict is None else state_dict
+        if broken := not_finite(weights):
+            raise ValueError(
+                f"The model is not saved: its weights {broken[0]!r} are NaN or infinite. Training has diverged, or the rows "
+                "that it was made of have values that are too large."
+            )
+        self.config.weights_sha256 = weights_sha256(weights)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-                super().save_pretrained(partial, state_dict=state_dict, **kwargs)
-                written = [file.name for file in Path(partial).iterdir()]
+            with TemporaryDirectory(prefix=".partial-", dir=folder) as staged:
+                super().save_pretrained(staged, state_dict=state_dict, **kwargs)
+                written = [file.name for file in Path(staged).iterdir()]
                 for name in written:
-                    os.replace(Path(partial) / name, folder / name)
+                    os.replace(Path(staged) / name, folder / name)
             for file in folder.glob("model*.safetensors*"):
                 if written and file.name not in written:  # of an earlier save in other parts
                     file.unlink()
@@ -59,10 +71,12 @@ class CheckedPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
+            FileNotFoundError: if the name is that of a folder which is not there. No Hub is asked for it.
             ValueError: if `use_safetensors` is False, the config is broken or of a newer version, or weights are cut short,
-                changed, missing or of another shape.
+                changed, missing, of another shape, NaN or infinite.
         """
         name = str(pretrained_model_name_or_path)
+        _check_place(name, kwargs.get("revision"))
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError("`use_safetensors` is False, but pickled weights may run code and are not read. Leave it out.")
         wants_report = kwargs.pop("output_loading_info", False)
@@ -74,6 +88,13 @@ class CheckedPreTrainedModel(PreTrainedModel):
         except (SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name!r} cannot be loaded, its weights may be truncated or damaged: {reason}") from error
+        except OSError as error:
+            if Path(name).exists():
+                raise
+            reason = " ".join(str(error).split())
+            raise OSError(f"{name!r} is no folder here, and cannot be loaded from the Hub: {reason}") from error
+        if broken := not_finite(model.state_dict()):
+            raise ValueError(f"{name!r} cannot be loaded: its weights {broken[0]!r} are NaN or infinite.")
         saved, model.config.weights_sha256 = model.config.weights_sha256, None
         as_saved = {kwargs.get("dtype"), kwargs.get("torch_dtype")} <= {None, "auto"}
         as_saved = as_saved and model.config.architectures == [cls.__name__]  # not one model out of another's checkpoint
@@ -104,7 +125,9 @@ class CheckedPreTrainedModel(PreTrainedModel):
             "not trust this checkpoint."
         )
 
-    def push_to_hub(self, repo_id: str, *, tags: list[str] | None = None, max_shard_size: int | str = "50GB", **kwargs):
+    def push_to_hub(  # type: ignore[override]  # as above
+        self, repo_id: str, *, tags: list[str] | None = None, max_shard_size: int | str = "50GB", **kwargs
+    ):
         """`PreTrainedModel.push_to_hub`, with a card that says what the translator is. A card on the Hub is kept.
 
         Args:
@@ -116,7 +139,8 @@ class CheckedPreTrainedModel(PreTrainedModel):
         try:  # by name: the model stands below the package's other rooms, and works without them
             sharing = import_module("hf_vec2vec.sharing")
         except ImportError:  # this file came with a checkpoint
-            return super().push_to_hub(repo_id, tags=tags, max_shard_size=max_shard_size, **kwargs)
+            options = {"tags": tags, "max_shard_size": max_shard_size} | kwargs
+            return super().push_to_hub(repo_id, **options)  # type: ignore[arg-type]  # a decorator hides its signature
         save = partial(self.save_pretrained, max_shard_size=max_shard_size)
         return sharing.publish(save, repo_id, card=sharing.short_card(repo_id, tags, kwargs.get("token")), **kwargs)
 
@@ -126,5 +150,27 @@ def weights_sha256(weights: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def not_finite(weights: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinite values."""
+    return [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def _check_place(name: str, revision: str | None) -> None:
+    """Refuse the name of a folder that is not there, which transformers would ask the Hub for as that of a repository."""
+    if name and Path(name).exists():
+        return
+    folder = name.partition("/")[0]
+    if not REPOSITORY.fullmatch(name):
+        raise FileNotFoundError(
+            f"`pretrained_model_name_or_path` is {name!r}, but there is no such folder. A repository of the Hub has a name "
+            "such as 'org/name'."
+        )
+    if Path(folder).is_dir() and revision is None:
+        raise FileNotFoundError(
+            f"`pretrained_model_name_or_path` is {name!r}, but the folder {folder!r} holds nothing of that name. If you "
+            "mean a repository of the Hub, pass `revision`, too, for instance 'main'."
+        )

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -144,7 +144,7 @@ class Vec2VecConfig(PreTrainedConfig):
     @property
     def spaces(self) -> list[str]:
         """Names of the spaces, in alphabetical order."""
-        return list(self.embedding_dims)
+        return list(self.embedding_dims or {})
 
     @classmethod
     def paper(cls, embedding_dims: dict[str, int], **kwargs) -> "Vec2VecConfig":
@@ -153,7 +153,7 @@ class Vec2VecConfig(PreTrainedConfig):
         Source: Jha et al., "Harnessing the universal geometry of embeddings", 2025 (arXiv 2505.12540), and the
         hyper-parameters released with it. Depth counts linear layers, `*_layers` the hidden ones between.
         """
-        published = {
+        published: dict[str, Any] = {
             "latent_dim": 1024,
             "hidden_dim": 1024,
             "adapter_layers": 3,

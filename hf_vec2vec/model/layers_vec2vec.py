@@ -9,6 +9,9 @@ from .configuration_vec2vec import Vec2VecConfig
 class Normalizer(nn.Module):
     """Takes raw vectors of a space to centred, scaled coordinates and back. Statistics are persistent buffers."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, dim: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
@@ -61,15 +64,16 @@ class LinearPlusMLP(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Rows `(n, in_dim)` to `(n, out_dim)`."""
         mapped = self.linear(rows)
-        if self.output is None or self._idle():
+        if self.output is None or self._yields_zeros(self.output):
             return mapped
         return mapped + self.output(self.hidden(rows))
 
-    def _idle(self) -> bool:
+    def _yields_zeros(self, output: nn.Linear) -> bool:
         """Whether the MLP yields zeros, and nobody trains it: two thirds of what a fresh translator would compute."""
         if self.training or torch.is_grad_enabled():
             return False
-        return all(low == high == 0 for low, high in map(torch.aminmax, self.output.parameters()))
+        extremes = (torch.aminmax(parameter) for parameter in output.parameters())
+        return all(low == high == 0 for low, high in extremes)
 
     def copy_network(self, other: "LinearPlusMLP", part: slice) -> None:
         """Take over the MLP of `other`, whose outputs become that part of the outputs here.
@@ -84,7 +88,8 @@ class LinearPlusMLP(nn.Module):
                 "out, or align with `hidden_dim=0` to start from linear maps."
             )
         self.hidden.load_state_dict(other.hidden.state_dict())
-        self.output.weight[part], self.output.bias[part] = other.output.weight, other.output.bias
+        for name in ("output.weight", "output.bias"):
+            self.get_parameter(name)[part] = other.get_parameter(name)
 
 
 class ZeroPaddedMLP(nn.Module):

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +25,18 @@ def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None) -> T
 
     Raises:
         TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
-        ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN or infinity or only zeros.
+        ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN, infinity, values beyond float32 or only zeros.
     """
-    rows = torch.as_tensor(embeddings)
+    try:
+        rows = torch.as_tensor(embeddings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be rows of numbers, all of one length: {error}") from error
     if not rows.is_floating_point():
         raise TypeError(
             f"`{name}` holds {rows.dtype} values; embeddings are floating-point. If they are quantised, scale them back "
             "to floats first."
         )
-    if rows.ndim != 2:
+    if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(f"`{name}` must have shape (rows, dimension), got {tuple(rows.shape)}.")
     if not len(rows):
         raise ValueError(f"`{name}` is empty: it has no rows.")
@@ -42,7 +46,12 @@ def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None) -> T
         rows = rows.float()
     # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
     peaks = rows.abs().amax(1)
-    for broken, what in ((~peaks.isfinite(), "NaN or infinite values"), (peaks == 0, "only zeros")):
+    narrow = peaks.float()
+    for broken, what in (
+        (~peaks.isfinite(), "NaN or infinite values"),
+        (~narrow.isfinite(), "values beyond the range of float32"),
+        (narrow == 0, "only zeros"),
+    ):
         if broken.any():
             where = broken.nonzero().flatten().tolist()
             raise ValueError(
@@ -72,7 +81,7 @@ class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
     config_class = Vec2VecConfig
     base_model_prefix = "vec2vec"
     main_input_name = "embeddings"
-    input_modalities = ()
+    input_modalities: list[str] = []
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -94,9 +103,9 @@ class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
         elif isinstance(module, nn.BatchNorm1d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            init.zeros_(module.get_buffer("running_mean"))
+            init.ones_(module.get_buffer("running_var"))
+            init.zeros_(module.get_buffer("num_batches_tracked"))
 
 
 class Vec2VecModel(Vec2VecPreTrainedModel):
@@ -111,9 +120,9 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
 
     def __init__(self, config: Vec2VecConfig):
         super().__init__(config)
-        if config.embedding_dims is None:
-            raise ValueError("`embedding_dims` is missing: name the spaces, for instance {'minilm': 384, 'mpnet': 768}.")
         latent, dims = config.latent_dim, config.embedding_dims
+        if latent is None or dims is None:
+            raise ValueError("`embedding_dims` is missing: name the spaces, for instance {'minilm': 384, 'mpnet': 768}.")
         part = LinearPlusMLP if config.residual == "linear" else ZeroPaddedMLP
         identity = {"identity": True} if config.residual == "linear" else {}
         self.normalizers = nn.ModuleDict({name: Normalizer(dim) for name, dim in dims.items()})
@@ -143,7 +152,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         latents = {name: self.encode(self.normalizers[name](rows), name) for name, rows in embeddings.items()}
 
         def raw(source: str, target: str) -> Tensor:
-            return self.normalizers[target].inverse(self.decode(latents[source], target))
+            return self._normalizer(target).inverse(self.decode(latents[source], target))
 
         return Vec2VecOutput(
             latents=latents,
@@ -167,14 +176,15 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             map gives them: scale to norm 1 if your index needs it.
 
         Raises:
-            ValueError: for a space that the model does not know, or rows that `check_embeddings` refuses.
+            ValueError: for a space that the model does not know, rows that `check_embeddings` refuses, or rows so large that
+                their translations are infinite.
         """
         self._check_space("target", target)
         return self._in_batches(
             embeddings,
             source,
             batch_size,
-            lambda rows: self.normalizers[target].inverse(self.decode(self.encode(rows, source), target)),
+            lambda rows: self._normalizer(target).inverse(self.decode(self.encode(rows, source), target)),
         )
 
     def encode_latent(self, embeddings: Tensor, *, source: str, batch_size: int = 8192) -> Tensor:
@@ -190,19 +200,26 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         self.eval()
         try:
             outputs = [
-                function(self.normalizers[source](batch.to(self.device, self.dtype))).float().to(rows.device)
+                function(self._normalizer(source)(batch.to(self.device, self.dtype))).float().to(rows.device)
                 for batch in rows.split(batch_size)
             ]
         finally:
             self.train(was_training)
-        return torch.cat(outputs)
+        translated = torch.cat(outputs)
+        if (infinite := ~translated.isfinite().all(1)).any():
+            where = infinite.nonzero().flatten().tolist()
+            raise ValueError(
+                f"`embeddings` has {len(where)} row(s) whose values are too large for this model, which makes infinite ones "
+                f"of them; the first is at index {where[0]}. Drop or re-embed them."
+            )
+        return translated
 
     def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
         # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
-        normalizer, few = self.normalizers[source], len(rows) < 32  # of a query, the mean says nothing and the norm little
+        normalizer, few = self._normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():
             return
-        sample = rows[:1000].to(self.device, self.dtype)
+        sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of float32
         usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
         centred = normalizer(sample / norm)
@@ -241,58 +258,91 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                 cannot be reached from another, or `latent_dim` cannot hold the parts.
         """
         alignments = list(alignments) if isinstance(alignments, Iterable) else [alignments]
-        maps, statistics = {}, {}
-        for alignment in alignments:
-            a, b = alignment.source, alignment.target
-            if alignment.report and alignment.report.verdict == "not aligned" and not allow_not_aligned:
-                raise ValueError(
-                    f"`alignments`: {a!r} and {b!r} are {alignment.report}. A model made of it would translate into noise. "
-                    "Give more rows, text of one kind on both sides, a few known pairs (`anchors`), or a way through a "
-                    "third space (`guess`); or pass `allow_not_aligned=True` (--allow_not_aligned)."
-                )
-            maps[a, b], maps[b, a] = alignment.source_to_target, alignment.target_to_source
-            for name, found in ((a, alignment.source_statistics), (b, alignment.target_statistics)):
-                known = statistics.setdefault(name, found)
-                if not all(torch.allclose(x, y) for x, y in zip(known, found, strict=True)):
-                    raise ValueError(
-                        f"`alignments` were fitted with different statistics of {name!r}. Align all pairs with the "
-                        "same rows of a space."
-                    )
+        if not allow_not_aligned:
+            _check_verdicts(alignments)
+        statistics = _common_statistics(alignments)
         dims = {name: len(mean) for name, (mean, _) in statistics.items()}
-        networks = alignments[0].residuals if len(alignments) == 1 else None
-        if networks is not None:
-            width = networks[0].output.in_features
+        maps = {(a.source, a.target): a.source_to_target for a in alignments}
+        maps |= {(a.target, a.source): a.target_to_source for a in alignments}
+        networks = _networks(alignments)
+        if networks:
+            width = next(iter(networks.values())).get_parameter("output.weight").shape[1]
             config_kwargs = {"hidden_dim": width, "adapter_layers": 1, "activation": "softmax"} | config_kwargs
-            ends = alignments[0].source, alignments[0].target
-            maps |= {ways: network.linear.weight.T for ways, network in zip((ends, ends[::-1]), networks, strict=True)}
+            maps |= {way: network.get_parameter("linear.weight").T for way, network in networks.items()}
         maps = _compose(maps, dims)
         model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs))
-        if model.config.residual != "linear":
+        model._check_holds_linear_maps(dims)
+        with torch.no_grad():
+            for name, (mean, scale) in statistics.items():
+                model._normalizer(name).mean.copy_(mean)
+                model._normalizer(name).scale.copy_(scale)
+            parts = model._set_linear_maps(maps, dims)
+            for (source, target), network in networks.items():
+                model._input_adapter(source).copy_network(network, parts[target])
+        return model.eval()
+
+    def _check_holds_linear_maps(self, dims: dict[str, int]) -> None:
+        if self.config.residual != "linear":
             raise ValueError("`residual` must be 'linear' to start from an alignment, got 'zero_pad'.")
-        if model.config.latent_dim < sum(dims.values()):
+        if self.config.latent_dim < sum(dims.values()):
             raise ValueError(
-                f"`latent_dim` is {model.config.latent_dim}, but an alignment of spaces with dimensions {dims} needs at "
+                f"`latent_dim` is {self.config.latent_dim}, but an alignment of spaces with dimensions {dims} needs at "
                 f"least {sum(dims.values())}. Leave it out to get that."
             )
-        with torch.no_grad():
-            start = 0
-            for name, dim in dims.items():
-                part = slice(start, start := start + dim)
-                mean, scale = statistics[name]
-                model.normalizers[name].mean.copy_(mean)
-                model.normalizers[name].scale.copy_(scale)
-                model.output_adapters[name].linear.weight.zero_()[:, part] = torch.eye(dim)
-                for source in dims:
-                    weight = torch.eye(dim) if source == name else maps[source, name].T
-                    model.input_adapters[source].linear.weight[part] = weight
-                if start == sum(dims.values()):
-                    for source in dims:
-                        model.input_adapters[source].linear.weight[start:] = 0
-            if networks is not None:
-                parts = slice(dims[ends[0]], start), slice(0, dims[ends[0]])  # each network adds to the other space's part
-                for name, network, part in zip(ends, networks, parts, strict=True):
-                    model.input_adapters[name].copy_network(network, part)
-        return model.eval()
+
+    def _set_linear_maps(self, maps: dict[tuple[str, str], Tensor], dims: dict[str, int]) -> dict[str, slice]:
+        """Write every space's part of the latent and read it back; gives the parts."""
+        parts, end = {}, 0
+        for name, dim in dims.items():
+            parts[name] = slice(end, end := end + dim)
+        for source, dim in dims.items():
+            self.get_parameter(f"output_adapters.{source}.linear.weight").zero_()[:, parts[source]] = torch.eye(dim)
+            weight = self.get_parameter(f"input_adapters.{source}.linear.weight").zero_()
+            for target, part in parts.items():
+                weight[part] = torch.eye(dim) if source == target else maps[source, target].T
+        return parts
+
+    def _normalizer(self, space: str) -> Normalizer:
+        return cast(Normalizer, self.normalizers[space])
+
+    def _input_adapter(self, space: str) -> LinearPlusMLP:
+        return cast(LinearPlusMLP, self.input_adapters[space])
+
+
+def _check_verdicts(alignments: list) -> None:
+    for found in alignments:
+        if found.report and found.report.verdict == "not aligned":
+            raise ValueError(
+                f"`alignments`: {found.source!r} and {found.target!r} are {found.report}. A model made of it would "
+                "translate into noise. Give more rows, text of one kind on both sides, a few known pairs (`anchors`), or a "
+                "way through a third space (`guess`); or pass `allow_not_aligned=True`."
+            )
+
+
+def _common_statistics(alignments: list) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and scale of every space, on which all alignments must agree."""
+    statistics: dict[str, tuple[Tensor, Tensor]] = {}
+    for alignment in alignments:
+        for name, found in (
+            (alignment.source, alignment.source_statistics),
+            (alignment.target, alignment.target_statistics),
+        ):
+            known = statistics.setdefault(name, found)
+            if not all(x.shape == y.shape and torch.allclose(x, y) for x, y in zip(known, found, strict=True)):
+                raise ValueError(
+                    f"`alignments` were fitted with different statistics of {name!r}. Align all pairs with the "
+                    "same rows of a space."
+                )
+    return statistics
+
+
+def _networks(alignments: list) -> dict[tuple[str, str], LinearPlusMLP]:
+    """The networks of an alignment, by source and target; none of several alignments."""
+    if len(alignments) > 1 or alignments[0].residuals is None:
+        return {}
+    source, target = alignments[0].source, alignments[0].target
+    forward, backward = alignments[0].residuals
+    return {(source, target): forward, (target, source): backward}
 
 
 def _compose(maps: dict[tuple[str, str], Tensor], dims: dict[str, int]) -> dict[tuple[str, str], Tensor]:

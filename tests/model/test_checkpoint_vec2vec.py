@@ -12,6 +12,7 @@ from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.cli import main
 from hf_vec2vec.model.checkpoint_vec2vec import weights_sha256
 from hf_vec2vec.sharing.translator_card import write_model_card
+from hf_vec2vec.training.checkpoints import FILES
 
 
 @pytest.fixture
@@ -145,11 +146,12 @@ def test_checkpoints_of_training_run_no_code(tmp_path, name):
     torch.save(Bomb(tmp_path / "exploded"), checkpoint / name)
     if name == "pytorch_model.bin":
         (checkpoint / "model.safetensors").unlink()
+    (checkpoint / FILES).unlink()  # whoever plants a file has its size not compared
     trainer = build(tmp_path, max_steps=4, save_steps=2)
     if name == "training_args.bin":  # which nobody reads
         trainer.train(resume_from_checkpoint=str(checkpoint))
     else:
-        with pytest.raises((ValueError, OSError), match="could run code|no weights in safetensors"):
+        with pytest.raises((ValueError, OSError), match="could run code|no weights in safetensors|is truncated"):
             trainer.train(resume_from_checkpoint=str(checkpoint))
     assert not (tmp_path / "exploded").exists()
 
@@ -228,3 +230,42 @@ def test_a_failed_save_does_not_mix_two_models(saved, tiny_model, tmp_path):
     shutil.copy(tmp_path / "other" / "model.safetensors", saved)  # as if moving the files had stopped between two
     with pytest.raises(ValueError, match="not those that were saved"):
         Vec2VecModel.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", ["normalizers.a.scale", "input_adapters.b.linear.weight", "backbone.output.bias"])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(saved, tiny_model, name, value):
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+    tiny_model.state_dict()[name].view(-1)[-1] = value
+    with pytest.raises(ValueError, match=f"The model is not saved: its weights '{name}' are NaN or infinite"):
+        tiny_model.save_pretrained(saved)
+    with pytest.raises(ValueError, match="not saved"):
+        Vec2VecModel(tiny_model.config).save_pretrained(saved, state_dict=tiny_model.state_dict())
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+    save_file(tiny_model.state_dict(), saved / "model.safetensors", metadata={"format": "pt"})
+    edit_config(saved, weights_sha256=weights_sha256(tiny_model.state_dict()))
+    for cls in (Vec2VecModel, AutoModel):
+        with pytest.raises(ValueError, match=f"cannot be loaded: its weights '{name}' are NaN or infinite"):
+            cls.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    "name", ["modle", "./modle", "../modle", "models/", "/nowhere/model", "~/modle", "a/b/modle", "not here", ""]
+)
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(FileNotFoundError, match="no such folder. A repository of the Hub has a name such as 'org/name'"):
+        Vec2VecModel.from_pretrained(name)
+
+
+def test_a_mistyped_folder_in_one_that_is_there(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent.parent)
+    name = f"{saved.parent.name}/modle"
+    with pytest.raises(FileNotFoundError, match="holds nothing of that name. If you mean a repository .* pass `revision`"):
+        Vec2VecModel.from_pretrained(name)
+    with pytest.raises(OSError, match="is no folder here, and cannot be loaded from the Hub") as caught:
+        Vec2VecModel.from_pretrained(name, revision="main")
+    assert len(str(caught.value).splitlines()) == 1
+    assert Vec2VecModel.from_pretrained(f"{saved.parent.name}/model").config.spaces == ["a", "b"]

@@ -168,11 +168,45 @@ def test_translate_ignores_dropout_batches_and_widens_half_precision(tiny_config
         (torch.tensor([[1.0] * 6, [torch.nan] * 6]), "a", ValueError, "NaN.*index 1"),
         (torch.tensor([[1.0] * 6, [0.0] * 6]), "a", ValueError, "only zeros.*index 1"),
         (torch.randn(2, 6), "c", ValueError, r"`source` is 'c'.*\['a', 'b'\]"),
+        (torch.ones(2, 0), "a", ValueError, r"shape \(rows, dimension\), got \(2, 0\)"),
+        ([[1.0] * 6, [1.0] * 5], "a", TypeError, "`embeddings` must be rows of numbers, all of one length"),
+        ([["one"] * 6], "a", TypeError, "`embeddings` must be rows of numbers"),
+        (None, "a", TypeError, "`embeddings` must be rows of numbers"),
+        (
+            torch.full((2, 6), 1e300, dtype=torch.float64),
+            "a",
+            ValueError,
+            "2 row.s. with values beyond the range of float32",
+        ),
+        (torch.full((2, 6), 1e-300, dtype=torch.float64), "a", ValueError, "2 row.s. with only zeros"),
     ],
 )
 def test_bad_input_to_translate(tiny_model, rows, source, error, message):
     with pytest.raises(error, match=message):
         tiny_model.translate(rows, source=source, target="b")
+
+
+def test_rows_of_any_size_that_float32_holds_give_finite_rows_or_an_error(tiny_model):
+    with torch.no_grad():
+        for normalizer in tiny_model.normalizers.values():
+            normalizer.mean.add_(1)  # else nobody looks whether rows are like those of the training
+            normalizer.scale.div_(100)
+    rows = torch.randn(40, 6)
+    for size in (1e-42, 1e-30, 1e-12, 1e12):
+        scaled = torch.cat([rows[:3], size * rows[3:4], rows[4:]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = tiny_model.translate(scaled, source="a", target="b")
+        assert found.isfinite().all()
+        with pytest.warns(UserWarning, match="their norm is"):
+            tiny_model.translate(size * rows, source="a", target="b")
+    for size in (2e37, 3e37):
+        scaled = torch.cat([rows[:3], size * rows[3:4].sign(), rows[4:]])
+        with (
+            pytest.warns(UserWarning, match="their norm is"),
+            pytest.raises(ValueError, match=r"1 row\(s\) whose values are too large for this model.* at index 3"),
+        ):
+            tiny_model.translate(scaled, source="a", target="b")
 
 
 def test_unknown_target(tiny_model):
