@@ -13,12 +13,13 @@ from ..data.columns import TEXT, to_dataset, vectors
 from ..data.corpora import LabelledTexts
 from ..data.files import load_embeddings
 from ..data.texts import load_texts
-from ..distillation import DistillationTrainer, DistillationTrainingArguments, load_student, save_as_sentence_transformer
+from ..distillation import DistillationTrainingArguments, load_student, save_as_sentence_transformer
 from ..distillation.data import LABEL, LABELS
 from ..distillation.experiment import Experiment, arms_table, run_arms
+from ..distillation.recipe import check_output_dir, train_student
 from ..distillation.store_targets import targets_from_store
 from ..distillation.student_card import teacher_name
-from ..distillation.students import HEADS, StudentEncoder, perplexity
+from ..distillation.students import HEADS, StudentEncoder
 from ..distillation.transfer_check import transfer_report
 from ..encoders.text import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
 from ..model.configuration_vec2vec import Vec2VecConfig
@@ -142,8 +143,7 @@ def _train(
     task: ClassificationTask | None,
 ) -> None:
     output = Path(training_args.output_dir)
-    if (output / "adapter_config.json").exists() and not training_args.resume_from_checkpoint:
-        raise FileExistsError(f"`output_dir` {str(output)!r} holds an adapter already. Choose another folder.")
+    check_output_dir(training_args)  # before texts are embedded
     classes = args.student_head == "classifier"
     if classes != bool(training_args.task_weight) or (classes and not _single_texts(task)):
         raise ValueError(
@@ -176,25 +176,17 @@ def _train(
         "texts": len(data),
         "store": guessed,
     }
-    if held_out:
-        facts["perplexity_before"] = perplexity(model, tokenizer, held_out, training_args.max_length)
-    trainer = DistillationTrainer(
+    trainer = train_student(
         model,
         training_args,
+        processing_class=tokenizer,
+        known=facts,
+        held_out=held_out,
         translator=translator,
         teacher=teacher,
         peft_config=_adapter(args),
         train_dataset=data,
-        processing_class=tokenizer,
     )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-    trainer.save_model(_internal_call=True)  # pushed below, with a card that knows all
-    if held_out:
-        facts["perplexity_after"] = perplexity(trainer.student, tokenizer, held_out, training_args.max_length)
-    trainer.record = facts
-    trainer.create_model_card()
-    if training_args.push_to_hub:
-        trainer.push_to_hub()
     if args.export_dir:
         settings = training_args.encoder_settings(args.student)
         merged = trainer.student.merge_and_unload()

@@ -85,9 +85,16 @@ def run_ablate(argv: list[str]) -> None:
     if set(held_out) != set(sides):
         raise ValueError(f"`held_out_source` and `held_out_target` must name {sides}, got {list(held_out)}.")
     pairs = PairedEmbeddings({name: load_embeddings(held_out[name]) for name in sides})
+    spaces = {
+        name: load_embeddings(path) for name, path in map(named_path, ("source", "target"), (args.source, args.target))
+    }
     data = ["--source", args.source, "--target", args.target, "--disable_tqdm", "true"]
-    variants = {name: data + as_flags(flags) for name, flags in load_variants(args.variants).items()}
-    rows = run_ablation(run_train, variants, pairs, args.seeds, Path(args.output_dir), keep_models=args.keep_models)
+    variants = load_variants(args.variants)
+
+    def train(name: str, seed: int, folder: Path) -> None:
+        run_train([*data, *as_flags(variants[name]), "--seed", str(seed), "--output_dir", str(folder), "--overwrite"])
+
+    rows = run_ablation(train, variants, spaces, pairs, args.seeds, Path(args.output_dir), keep_models=args.keep_models)
     print(f"\n{ablation_table(rows)}\n\n{args.output_dir}/ablation.md, ablation.json")
 
 

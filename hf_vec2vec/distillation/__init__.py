@@ -1,6 +1,7 @@
 """Distillation: a teacher's vectors, translated, move a student of another family."""
 
 from .arguments import DistillationTrainingArguments
+from .recipe import train_student
 from .students import StudentEncoder, load_student, save_as_sentence_transformer
 from .trainer import DistillationTrainer
 
@@ -10,4 +11,5 @@ __all__ = [
     "StudentEncoder",
     "load_student",
     "save_as_sentence_transformer",
+    "train_student",
 ]

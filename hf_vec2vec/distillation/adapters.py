@@ -2,6 +2,7 @@
 
 import copy
 import re
+from pathlib import Path
 
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -24,8 +25,8 @@ def check_student(
     """Raise, before anything is computed, for a student that these arguments cannot train.
 
     Raises:
-        ValueError: for a tokenizer that lacks something, an adapter on an adapter, a head without a use, or a layer that
-            the student does not have.
+        ValueError: for a tokenizer that lacks something, an adapter on an adapter, a head without a use, a layer that the
+            student does not have, or its own folder as `output_dir`.
     """
     if tokenizer.pad_token is None:
         raise ValueError("`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`.")
@@ -51,6 +52,11 @@ def check_student(
             "`model` is an encoder-decoder, whose encoder alone is the student: `task_weight`, `lm_loss_weight` and "
             "`logit_weight` need a head, so leave them at 0."
         )
+    dropout = getattr(peft_config, "lora_dropout", 0.0)  # other adapters have none
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`lora_dropout` must be at least 0 and below 1, got {dropout}.")
+    if (own := Path(model.config._name_or_path)).is_dir() and own.resolve() == Path(str(args.output_dir)).resolve():
+        raise ValueError(f"`output_dir` {args.output_dir!r} is the student's own folder. Choose another one.")
     layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= args.layer <= layers:
         raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this student, got {args.layer}.")

@@ -1,9 +1,13 @@
-"""The experiment that tells when translated targets pay: arms that differ in the target alone, over seeds."""
+"""The experiment that tells when translated targets pay: arms that differ in the target alone, over seeds.
+
+An arm is what it is in a clinical trial: a group that is treated alike in everything but one thing.
+"""
 
 import copy
+import hashlib
 import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +23,11 @@ from transformers import set_seed
 from ..alignment.statistics import fit_statistics
 from ..data.columns import TEXT, to_dataset
 from ..data.corpora import LabelledTexts
+from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
 from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
 from ..model.modeling_vec2vec import Vec2VecModel
+from ..training.fingerprint import Fingerprint, tensors_digest, weights_digest
 from .arguments import DistillationTrainingArguments
 from .data import LABEL, LABELS
 from .store_targets import targets_from_store
@@ -157,26 +163,60 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
 
     Returns:
         One dictionary an arm, see `compare`.
+
+    Raises:
+        FileExistsError: if another experiment runs in this folder.
+        ValueError: if there is no seed, an arm is unknown, or a run in the folder is of another experiment.
     """
-    runs = output / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be at least 1, got {seeds}.")
     student_train, student_test = _vectors(experiment)
     labels = experiment.train.numbers()
     found = {
         FROZEN: [_judge(experiment, student_train, student_test, labels)],
         TEACHER: [_judge(experiment, experiment.teacher_train, experiment.teacher_test, labels)],
     }
-    names = [name for name in make_arms(experiment, student_train, 0) if arms is None or name in arms]
-    for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
-        file = runs / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
-        if not file.exists():
-            arm = make_arms(experiment, student_train, seed)[name]
-            file.write_text(json.dumps({"arm": name, "seed": seed} | _run(experiment, arm, labels, seed)))
-        found.setdefault(name, []).append(json.loads(file.read_text()))
-    rows = compare(found, experiment.test.numbers())
-    (output / "arms.json").write_text(json.dumps(rows, indent=2))
-    (output / "arms.md").write_text(arms_table(rows) + "\n")
+    known = list(make_arms(experiment, student_train, 0))
+    if unknown := sorted(set(arms or []) - set(known)):
+        raise ValueError(f"`arms` has {unknown[0]!r}; there are {known}.")
+    names = [name for name in known if arms is None or name in arms]
+    made_of = _fingerprint(experiment, student_train)
+    with locked(output, argument="output_dir"):
+        for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
+            file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
+            if not file.exists():
+                arm = make_arms(experiment, student_train, seed)[name]
+                _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, labels, seed))
+            made = json.loads(file.read_text())
+            if differing := made_of.differences(made):
+                raise ValueError(
+                    f"`output_dir`: {file} is of an experiment that differs from this one: {', '.join(differing)}. Delete "
+                    "it, or take another folder."
+                )
+            found.setdefault(name, []).append(made)
+        rows = compare(found, experiment.test.numbers())
+        _write(output / "arms.json", rows)
+        with staged_file(output / "arms.md") as partial:
+            partial.write_text(arms_table(rows) + "\n")
     return rows
+
+
+def _fingerprint(experiment: Experiment, student_train: Tensor) -> Fingerprint:
+    """What all runs of an experiment are made of."""
+    tensors = {"teacher's vectors of the training texts": experiment.teacher_train, "store": experiment.store}
+    hashes = {name: tensors_digest([(name, rows)]) for name, rows in tensors.items() if rows is not None}
+    hashes |= {f"translator {name!r}": weights_digest(model) for name, model in experiment.translators.items()}
+    for name, part in (("training texts", experiment.train), ("test texts", experiment.test)):
+        hashes[name] = hashlib.blake2b(repr((part.texts, part.labels)).encode(), digest_size=16).hexdigest()
+    settings = {"student": experiment.student, "arguments": experiment.arguments, "teacher_lm": experiment.teacher_lm}
+    adapter = {name: sorted(v) if isinstance(v, set) else v for name, v in experiment.peft_config.to_dict().items()}
+    settings["adapter"] = json.loads(json.dumps(adapter, default=str))
+    return Fingerprint(hashes, settings, {"student": student_train[0, :16].tolist()})
+
+
+def _write(file: Path, content: object) -> None:
+    with staged_file(file) as partial:
+        partial.write_text(json.dumps(content, indent=2, default=str))
 
 
 def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:

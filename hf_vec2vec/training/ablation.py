@@ -1,24 +1,29 @@
-"""Many trainings that differ in a few flags, over seeds, and one table with intervals."""
+"""Many trainings that differ in a few arguments, over seeds, and one table with intervals."""
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
+from datasets import Dataset
 from scipy import stats
 from tqdm.auto import tqdm
 
 from ..data.spaces import PairedEmbeddings
+from ..data.staging import locked, staged_file
 from ..metrics.translation import translation_metrics
-from .recipe import load_translator
+from .fingerprint import Fingerprint, rows_digest, tensors_digest
+from .start import load_translator
 
 FIGURES = ("centred_cosine", "top1", "mean_rank")
 
 
 def load_variants(path: str) -> dict[str, dict]:
-    """Read variants from YAML: a name for each, and the flags of `hf-vec2vec train` that make it.
+    """Read variants from YAML: a name for each, and the arguments of training that make it.
 
     Raises:
         ValueError: for anything else.
@@ -28,14 +33,15 @@ def load_variants(path: str) -> dict[str, dict]:
     except yaml.YAMLError as error:
         raise ValueError(f"`variants` {path!r} is no YAML: {error}") from error
     if not (isinstance(variants, dict) and variants and all(isinstance(f, dict | None) for f in variants.values())):
-        raise ValueError(f"`variants` {path!r} must hold lines `name: {{flag: value, ...}}`, for instance `no gan: "
+        raise ValueError(f"`variants` {path!r} must hold lines `name: {{argument: value, ...}}`, for instance `no gan: "
                          "{adversarial_weight: 0}`; `{}` changes nothing.")  # fmt: skip
-    return {str(name): flags or {} for name, flags in variants.items()}
+    return {str(name): arguments or {} for name, arguments in variants.items()}
 
 
 def run_ablation(
-    train: Callable[[list[str]], object],
-    variants: dict[str, list[str]],
+    train: Callable[[str, int, Path], object],
+    variants: Mapping[str, object],
+    spaces: Mapping[str, Dataset],
     pairs: PairedEmbeddings,
     seeds: int,
     output: Path,
@@ -48,8 +54,9 @@ def run_ablation(
     file is deleted is made again.
 
     Args:
-        train: `hf-vec2vec train`, given its words.
-        variants: words of `hf-vec2vec train`, but for `--output_dir` and `--seed`, by name.
+        train: trains a variant, of that name, with a seed into a folder, where it may replace what is there.
+        variants: arguments of each variant by its name, as JSON knows them: what tells whether a run is of this variant.
+        spaces: the training vectors, for the same purpose.
         pairs: held-out pairs of both spaces; they only measure.
         seeds: 0 to this, not included.
         output: folder for runs, table and JSON.
@@ -60,31 +67,66 @@ def run_ablation(
         over seeds (Student's t; `None` for one seed).
 
     Raises:
-        ValueError: if a run was made with other flags than the variant of its name has now, or fails.
+        FileExistsError: if another ablation runs in this folder.
+        ValueError: if there is no seed or no variant, a run was made of other data or arguments than the variant of its name
+            has now, or a run fails.
     """
-    runs, models = output / "runs", output / "models"
-    runs.mkdir(parents=True, exist_ok=True)
-    results = {name: [] for name in variants}
-    for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in variants], desc="runs"):
-        stem = f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}"
-        file, model = runs / f"{stem}.json", models / stem
-        words = [*variants[name], "--seed", str(seed)]
-        if not file.exists():
-            try:
-                train([*words, "--output_dir", str(model), "--overwrite"])
-            except ValueError as error:
-                raise ValueError(f"`variants`: {name!r} with seed {seed} failed: {error}") from error
-            file.write_text(json.dumps({"variant": name, "flags": words, "figures": _measure(model, pairs)}, indent=2))
-            if not keep_models:
-                shutil.rmtree(model)
-        made = json.loads(file.read_text())
-        if made["flags"] != words:
-            raise ValueError(f"`output_dir`: {file} was made with other flags. Delete it, or take another folder.")
-        results[name].append(made["figures"])
-    rows = [{"variant": name, "seeds": seeds} | _over_seeds(found) for name, found in results.items()]
-    (output / "ablation.json").write_text(json.dumps(rows, indent=2))
-    (output / "ablation.md").write_text(ablation_table(rows) + "\n")
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be at least 1, got {seeds}.")
+    if not variants:
+        raise ValueError("`variants` is empty: name at least one.")
+    data = {f"rows of {name!r}": rows_digest(rows) for name, rows in spaces.items()}
+    data["held-out pairs"] = tensors_digest(pairs.spaces.items())
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    with locked(output, argument="output_dir"):
+        for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in variants], desc="runs"):
+            made_of = Fingerprint(data, {"variant": name, "arguments": variants[name], "seed": seed})
+            run = _Run(output, name, seed)
+            if not run.file.exists():
+                try:
+                    train(name, seed, run.model)
+                except ValueError as error:
+                    raise ValueError(f"`variants`: {name!r} with seed {seed} failed: {error}") from error
+                _write(run.file, asdict(made_of) | {"figures": _measure(run.model, pairs)})
+                if not keep_models:
+                    shutil.rmtree(run.model)
+            made = json.loads(run.file.read_text())
+            if found := made_of.differences(made):
+                raise ValueError(
+                    f"`output_dir`: {run.file} is of a run that differs from this one: {', '.join(found)}. Delete it, or "
+                    "take another folder."
+                )
+            results[name].append(made["figures"])
+        rows = [{"variant": name, "seeds": seeds} | _over_seeds(found) for name, found in results.items()]
+        _write(output / "ablation.json", rows)
+        with staged_file(output / "ablation.md") as partial:
+            partial.write_text(ablation_table(rows) + "\n")
     return rows
+
+
+class _Run(NamedTuple):
+    """Where the run of a variant with a seed leaves its model and its figures."""
+
+    output: Path
+    name: str
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        return f"{''.join(c if c.isalnum() else '-' for c in self.name)}-{self.seed}"
+
+    @property
+    def file(self) -> Path:
+        return self.output / "runs" / f"{self.stem}.json"
+
+    @property
+    def model(self) -> Path:
+        return self.output / "models" / self.stem
+
+
+def _write(file: Path, content: object) -> None:
+    with staged_file(file) as partial:
+        partial.write_text(json.dumps(content, indent=2))
 
 
 def _measure(folder: Path, pairs: PairedEmbeddings) -> dict[str, float]:

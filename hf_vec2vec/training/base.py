@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
+from ..data.staging import locked
 from ..data.streaming import StreamedBatches, StreamedEmbeddings
 from .base_arguments import BaseTrainingArguments
 from .checkpoints import STATE, check_checkpoint, newest_checkpoint, seal_checkpoint
@@ -84,6 +86,7 @@ class BaseTrainer(HubTrainer):
             args, kwargs: of the parent.
 
         Raises:
+            FileExistsError: if another run saves in `output_dir`.
             FileNotFoundError: if there is no such checkpoint.
             ValueError: if it is truncated, holds more than numbers, or is of a run that was made of something else.
             TrainingDivergedError: if a loss or a weight is not finite.
@@ -96,8 +99,10 @@ class BaseTrainer(HubTrainer):
         if resume and self._fingerprint:
             self._fingerprint.check(resume)
         self._meter = EnergyMeter.start()
+        saves = self.args.should_save and self.args.save_strategy != "no"
         try:
-            done = super().train(str(resume) if resume else None, *args, **kwargs)
+            with locked(self.output, argument="output_dir") if saves else nullcontext():
+                done = super().train(str(resume) if resume else None, *args, **kwargs)
             self.check_weights()
             return done
         except UnpicklingError as error:

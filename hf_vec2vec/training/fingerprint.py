@@ -46,16 +46,21 @@ class Fingerprint:
         file = checkpoint / FILE
         if not file.exists():
             return
-        saved, now = json.loads(file.read_text()), json.loads(json.dumps(asdict(self)))  # both with lists for tuples
-        found = [f"the {name}" for name in _differing(saved["hashes"], now["hashes"])]
-        found += [f"the {name}" for name in _differing(saved["answers"], now["answers"], same=_close)]
-        for name in _differing(saved["settings"], now["settings"]):
-            found.append(f"`{name}` ({saved['settings'].get(name)!r} there, {now['settings'].get(name)!r} here)")
-        if found:
+        if found := self.differences(json.loads(file.read_text())):
             raise ValueError(
                 f"`resume_from_checkpoint` {str(checkpoint)!r} is of a run that differs from this one: {', '.join(found)}. "
                 "Resume with what it was made of, or start anew in another folder."
             )
+
+    def differences(self, saved: dict[str, Any]) -> list[str]:
+        """In words, what is another in a fingerprint that was saved."""
+        now = json.loads(json.dumps(asdict(self)))  # with lists for tuples, as the saved one has them
+        found = [f"the {name}" for name in _differing(saved.get("hashes", {}), now["hashes"])]
+        found += [f"the {name}" for name in _differing(saved.get("answers", {}), now["answers"], same=_close)]
+        before = saved.get("settings", {})
+        for name in _differing(before, now["settings"]):
+            found.append(f"`{name}` ({before.get(name)!r} there, {now['settings'].get(name)!r} here)")
+        return found
 
 
 def _differing(before: dict, now: dict, same: Callable[[Any, Any], bool] = eq) -> list[str]:

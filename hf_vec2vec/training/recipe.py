@@ -1,8 +1,5 @@
 """From unpaired vectors to a translator on disk: align, train, select without pairs, save."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +99,15 @@ def train_translator(
     resume = check_output_dir(translator_args, training_args, streams=isinstance(spaces, StreamedEmbeddings))
     folder = run_folder(training_args)
     training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
-    with _work_in(folder, resume, training_args):
+    with folder.working(training_args, resume):
         meter = EnergyMeter.start()
         model, report = _start(aligned_on, translator_args, training_args, encoders, folder, resume)
         cost = meter.cost()
         set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
         trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
-        trainer = _trainer(model, training_args, folder, training if trains else aligned_on, validation)
+        trainer = Vec2VecTrainer(
+            model, folder.arguments(training_args), training if trains else aligned_on, eval_dataset=validation
+        )
         trainer.record = _known(aligned_on, validation, translator_args, report, files)
         if report is not None and not resume:
             trainer.record |= {"alignment_seconds": cost["seconds"], "alignment_watt_hours": cost["watt_hours"]}
@@ -146,19 +145,6 @@ def check_output_dir(
 def run_folder(args: Vec2VecTrainingArguments) -> RunFolder:
     """The folder of a translator."""
     return RunFolder(Path(str(args.output_dir)), "training.json", MADE, start=START)
-
-
-@contextmanager
-def _work_in(folder: RunFolder, resume: Path | None, args: Vec2VecTrainingArguments) -> Iterator[None]:
-    """Alone in the folder; of several processes the first one holds the lock."""
-    with folder.locked() if args.should_save else nullcontext():
-        if args.should_save:
-            folder.begin(resume)
-        try:
-            yield
-        finally:
-            if args.should_save:
-                folder.abandon()
 
 
 def _split(
@@ -200,20 +186,6 @@ def _start(
                 made_of.check(earlier)
             save_start(model, report, made_of, folder.work / START)
     return model, report
-
-
-def _trainer(
-    model: Vec2VecModel,
-    args: Vec2VecTrainingArguments,
-    folder: RunFolder,
-    training: UnpairedEmbeddings | StreamedEmbeddings,
-    validation: UnpairedEmbeddings,
-) -> Vec2VecTrainer:
-    """A trainer that works in the run's folder and calls its model by the name of the model's folder."""
-    args = copy.copy(args)
-    args.hub_model_id = args.hub_model_id or folder.output.absolute().name
-    args.output_dir = str(folder.work)
-    return Vec2VecTrainer(model, args, train_dataset=training, eval_dataset=validation)
 
 
 def _known(

@@ -1,5 +1,6 @@
 """Where a run works, and how what it made gets to its place: all together, with nothing of others touched."""
 
+import copy
 import json
 import os
 import shutil
@@ -7,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from transformers.utils import logging
 
 from ..data.staging import locked, replace_entries, restore
 from ..sharing.translator_card import is_own_card
+from .base_arguments import BaseTrainingArguments
 from .checkpoints import check_checkpoint, newest_checkpoint
 
 WORK = ".unfinished-run"
@@ -20,6 +23,7 @@ MODELS = ("config.json", "model.safetensors", "adapter_config.json", "adapter_mo
 CHECKPOINTS = "checkpoint-*"
 
 logger = logging.get_logger(__name__)
+A = TypeVar("A", bound=BaseTrainingArguments)
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,35 @@ class RunFolder:
         with locked(self.output, argument="output_dir"):
             yield
 
-    def begin(self, resume: Path | None) -> None:
-        """Make the folder to work in; what another run left there goes, unless this one goes on from it."""
-        if resume is None or resume.resolve().parent != self.work.resolve():
-            shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def working(self, args: BaseTrainingArguments, resume: Path | None) -> Iterator[None]:
+        """Be alone in the folder and make the one to work in; of several processes the first one does.
 
-    def abandon(self) -> None:
-        """After a failure: leave no empty folder behind."""
-        for folder in (self.work, self.output):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        What another run left in `work` goes, unless this one goes on from it. A failure leaves no empty folder behind.
+
+        Raises:
+            FileExistsError: if another run works there.
+        """
+        if not args.should_save:
+            yield
+            return
+        with self.locked():
+            if resume is None or resume.resolve().parent != self.work.resolve():
+                shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(parents=True, exist_ok=True)
+            try:
+                yield
+            finally:
+                for folder in (self.work, self.output):
+                    if folder.is_dir() and not any(folder.iterdir()):
+                        folder.rmdir()
+
+    def arguments(self, args: A) -> A:
+        """Arguments of a trainer that works in `work` and calls its model by the name of the model's folder."""
+        args = copy.copy(args)
+        args.hub_model_id = args.hub_model_id or self.output.absolute().name
+        args.output_dir = str(self.work)
+        return args
 
     def finish(self, resume: Path | None) -> None:
         """Put what was made, which is whole, into its place. A card that somebody else wrote stays; ours goes beside it."""

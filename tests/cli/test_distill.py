@@ -50,7 +50,7 @@ def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders,
     after = torch.from_numpy(SentenceTransformer(str(export), device="cpu").encode(TEXTS[:8]))
     assert 1e-6 < (after - before).abs().max() < 1
     assert run(project, folders, *words) == 2
-    assert "holds an adapter already" in capsys.readouterr().err
+    assert "holds a model already" in capsys.readouterr().err
 
 
 def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa: F811

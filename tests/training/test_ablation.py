@@ -46,7 +46,7 @@ def test_runs_are_made_once_and_averaged(words, tmp_path, capsys):
     variants["alignment"]["hidden_dim"] = 8
     (tmp_path / "variants.yaml").write_text(json.dumps(variants))
     assert main([*words, "--seeds", "2"]) == 2
-    assert "made with other flags" in capsys.readouterr().err
+    assert "differs from this one: `arguments`" in capsys.readouterr().err
 
 
 def test_a_variant_that_fails_is_named(words, tmp_path, capsys):
