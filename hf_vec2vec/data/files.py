@@ -1,6 +1,6 @@
 """Vectors on disk, read and written whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetInfo
 from safetensors.torch import save_file
 
 from .columns import EMBEDDING, ID, to_table, vectors
-from .staging import locked, staged_file, staged_folder
+from .staging import check_apart, locked, staged_file, staged_folder
 from .table_files import MADE_BY
 from .validity import InvalidRows, check_choice, keep_valid
 from .vector_files import Store, open_files
@@ -73,16 +73,22 @@ def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) ->
                 yield vectors if kept.others is None else kept.others.append_column(EMBEDDING, vectors[EMBEDDING])
 
 
-def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[str | Path] = ()) -> Path:
     """Raise, before the work is done, what `save_embeddings` would raise after it.
+
+    Args:
+        path: where the vectors will go.
+        overwrite: replace what is there.
+        reads: files and folders that they are made of, which must not be replaced.
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is not set, or is a folder that holds no data set.
-        ValueError: for an unknown suffix.
+        ValueError: for an unknown suffix, or if `path` is what is read.
     """
     path = Path(path)
     if path.suffix not in ("", ".parquet", ".npy", ".safetensors"):
         raise ValueError(f"`path` is {str(path)!r}, which is no known format to write. Give {OUTPUTS}.")
+    check_apart(path, reads)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
     if path.exists() and path.is_dir() != (path.suffix == "" and (path / "dataset_info.json").exists()):

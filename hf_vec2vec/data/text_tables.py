@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ MARKS = {  # byte-order marks; the longer ones first, for one starts as another
 }
 WESTERN = "cp1252"  # of Windows in Western Europe and America; a few letters in a hundred are beyond ASCII
 FOREIGN_SHARE = 0.15  # of the letters: where more are beyond ASCII, the language is another one, and its encoding unknown
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 NUMBER = re.compile(r"-?(0|[1-9]\d*)\.\d+")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
@@ -89,7 +91,7 @@ class TextTable:
         self.quoting, self.width = csv.QUOTE_MINIMAL, 0
         if self.separated:
             csv.field_size_limit(sys.maxsize)  # long documents and vectors are larger than 128 KiB
-            if path.suffix == ".tsv" and not self._is_quoted():
+            if path.suffix == ".tsv" and self._has_plain_quotes():
                 self.quoting = csv.QUOTE_NONE
             header = next((record for record in self._split(0, 1) if record[1]), None)
             if header is None:
@@ -118,13 +120,13 @@ class TextTable:
     @property
     def can_start_anywhere(self) -> bool:
         """Whether `rows` may start behind any row; else only at the beginning."""
-        return not self.encoding.startswith(("utf-16", "utf-32")) and not self.is_list
+        return not self.is_list
 
     def _lines(self, offset: int) -> Iterator[tuple[str, int]]:
-        """Lines and the bytes up to their ends."""
+        """Lines and the bytes up to their ends; of encodings with wide characters the lines up to there."""
         if self.encoding.startswith(("utf-16", "utf-32")):
             with open(self.path, encoding=self.encoding, newline="") as text:
-                yield from ((line, 0) for line in text)
+                yield from ((line, number) for number, line in enumerate(islice(text, offset, None), start=offset + 1))
             return
         with open(self.path, "rb") as file:
             offset = max(offset, 3 if self.encoding == "utf-8-sig" else 0)
@@ -164,17 +166,14 @@ class TextTable:
                     f"line {first:,} has {len(values)} values, but the header has {self.width}. A value with a separator or "
                     "quotes in it must be quoted."
                 )
+            values = [_unquoted(value) for value in values] if self.quoting == csv.QUOTE_NONE else values
             yield first, values, (place[0], place[1])
 
-    def _is_quoted(self) -> bool:
-        """Whether all quotes of a TSV pair up. GLUE's files have them as plain characters, Excel's around values."""
-        try:
-            for _ in self._split(0, 1):
-                pass
-        except ValueError:
-            self.width = 0
-            return False
-        return True
+    def _has_plain_quotes(self) -> bool:
+        """Whether every line of a TSV is a row as it stands: in GLUE's files quotes are characters like others."""
+        lines = (text for text, _ in self._lines(0) if text.strip())
+        header = next(lines, "")
+        return not header.startswith('"') and all(text.count("\t") == header.count("\t") for text in lines)
 
     def _starts_list(self) -> bool:
         return next((text.strip()[0] for text, _ in self._lines(0) if text.strip()), "") == "["
@@ -200,6 +199,13 @@ class TextTable:
     def row_word(self) -> str:
         """What the numbers of rows count."""
         return "item" if self.is_list else "line"
+
+
+def _unquoted(value: str) -> str:
+    """What a program that quotes only where it must, such as Excel, meant by a value with doubled quotes."""
+    inner = value[1:-1]
+    quoted = value == '""' or (QUOTED.fullmatch(value) and '""' in inner)
+    return inner.replace('""', '"') if quoted else value
 
 
 def _parsed(text: str, what: str):

@@ -5,7 +5,7 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 
 from hf_vec2vec import PairedEmbeddings, UnpairedEmbeddings
-from hf_vec2vec.data import UnpairedSampler, load_embeddings, load_texts, save_embeddings, to_dataset, vectors
+from hf_vec2vec.data import UnpairedSampler, load_embeddings, save_embeddings, to_dataset, vectors
 
 ROWS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 TEXTS = [f"text {i}" for i in range(5)]
@@ -91,26 +91,6 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "two.safetensors").read_bytes()[:40])
     with pytest.raises(ValueError, match="cannot be read"):
         load_embeddings(tmp_path / "cut.safetensors")
-
-
-def test_texts_are_read_from_every_format(tmp_path):
-    (tmp_path / "x.txt").write_text("one\n\n two \n")
-    (tmp_path / "x.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
-    (tmp_path / "x.csv").write_text('text,n\n"one",1\n"two",2\n')
-    Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(tmp_path / "folder"))
-    for name in ("x.txt", "x.jsonl", "x.csv", "folder"):
-        assert load_texts(tmp_path / name) == ["one", "two"]
-
-
-def test_bad_texts(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is nothing"):
-        load_texts(tmp_path / "none.txt")
-    (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(ValueError, match="holds no text"):
-        load_texts(tmp_path / "empty.txt")
-    (tmp_path / "x.csv").write_text("sentence\none\n")
-    with pytest.raises(ValueError, match="it needs 'text'"):
-        load_texts(tmp_path / "x.csv")
 
 
 def test_shared_texts_are_refused_unless_told():

@@ -1,0 +1,193 @@
+"""Texts as people have them: every row of a file is one text, or the lines that are none are named."""
+
+import json
+import warnings
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from hf_vec2vec.data import load_table, load_texts
+
+TEXTS = ["Grüße aus Köln", "a déjà vu, again", 'he said "no"', "plain"]
+
+
+def written(path, texts=TEXTS, encoding="utf-8", newline="\n"):
+    """Texts in the format that the suffix says; those of CSV in quotes."""
+    if path.suffix == ".txt":
+        content = "\n".join(texts) + "\n"
+    elif path.suffix == ".csv":
+        content = "n,text\n" + "".join('{},"{}"\n'.format(i, t.replace('"', '""')) for i, t in enumerate(texts))
+    elif path.suffix == ".tsv":
+        content = "n\ttext\n" + "".join(f"{i}\t{t}\n" for i, t in enumerate(texts))
+    elif path.suffix == ".json":
+        content = json.dumps([{"n": i, "text": t} for i, t in enumerate(texts)], ensure_ascii=False, indent=1)
+    else:
+        content = "".join(json.dumps({"n": i, "text": t}, ensure_ascii=False) + "\n" for i, t in enumerate(texts))
+    path.write_bytes(content.replace("\n", newline).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".jsonl", ".json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_every_encoding_and_line_end(tmp_path, suffix, encoding, newline):
+    path = written(tmp_path / f"x{suffix}", encoding=encoding, newline=newline)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert load_texts(path) == TEXTS
+        if suffix != ".txt":
+            assert load_table(path)["n"].to_pylist() == [0, 1, 2, 3]
+    told = [str(warning.message) for warning in seen]
+    if encoding == "cp1252":
+        assert "is not UTF-8 and is read as cp1252" in told[0]
+        assert "Köln" in told[0]
+    else:
+        assert not told
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text\nПривет, как дела\n".encode("cp1251"), "line 2 is not UTF-8, and the encoding is not known"),
+        ("text\n日本語のテキスト\n".encode("shift_jis"), "line 2 is not UTF-8"),
+        ("text\nplain\nmore\n".encode("utf-16")[2:], "line 1 holds a NUL byte"),
+        (b"text\nplain\nda\0maged\n", "line 3 holds a NUL byte"),
+        (b"\xef\xbb\xbftext\nplain\n\xff\xfe\n", "is not utf-8-sig, as its first bytes say"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x2b\x49\xad\x28\x01", "NUL|not UTF-8"),
+    ],
+)
+def test_an_encoding_that_is_not_known_is_an_error(tmp_path, content, message):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"x.csv' cannot be read: .*{message}"):
+        load_texts(tmp_path / "x.csv")
+
+
+def test_csv_values_stay_what_they_are(tmp_path):
+    rows = ["007", "1e5", "1.10", "-0", "TRUE", "NULL", "nan", "2024-05-06", "12345678901234567890"]
+    path = written(tmp_path / "x.csv", rows)
+    assert load_texts(path) == rows
+    (tmp_path / "codes.csv").write_text("text,code,count,share\na,007,1,0.5\nb,010,20,1\nc,100,,0.25\n")
+    table = load_table(tmp_path / "codes.csv")
+    assert table["code"].to_pylist() == ["007", "010", "100"]
+    assert table["count"].to_pylist() == [1, 20, None]
+    assert table["share"].to_pylist() == [0.5, 1.0, 0.25]
+    (tmp_path / "numbers.jsonl").write_text('{"text": 7}\n{"text": 7.5}\n{"text": "007"}\n')
+    assert load_texts(tmp_path / "numbers.jsonl") == ["7", "7.5", "007"]
+
+
+def test_newlines_quotes_and_long_values(tmp_path):
+    rows = ["one\ntwo", 'a "quote"', "comma, comma", "x" * 200_000, " spaces "]
+    assert load_texts(written(tmp_path / "x.csv", rows)) == [*rows[:4], "spaces"]
+    # GLUE's files have quotes as plain characters, Excel's around values.
+    glue = ['"It begins with a quote', 'and here is another one"', 'b "c" d']
+    assert load_texts(written(tmp_path / "glue.tsv", glue)) == glue
+    (tmp_path / "excel.tsv").write_text('n\ttext\n1\t"a ""b""\tc"\n2\t"d\ne"\n')
+    assert load_texts(tmp_path / "excel.tsv") == ['a "b"\tc', "d\ne"]
+
+
+def test_columns_that_are_not_used_do_no_harm(tmp_path):
+    lines = [{"text": f"t{i}", "meta": meta, **more} for i, (meta, more) in enumerate(MIXED)]
+    (tmp_path / "x.jsonl").write_text("\n\n".join(map(json.dumps, lines)) + "\n\n")
+    assert load_texts(tmp_path / "x.jsonl") == [f"t{i}" for i in range(len(MIXED))]
+    table = load_table(tmp_path / "x.jsonl")
+    assert table["meta"].to_pylist()[:4] == ["1", "one", '{"a": 2}', None]
+    assert table["late"].to_pylist() == [None] * (len(MIXED) - 1) + [True]
+    (tmp_path / "x.csv").write_text("text,note,note\na,1,2\nb,x,y\n")
+    assert load_texts(tmp_path / "x.csv") == ["a", "b"]
+    assert load_table(tmp_path / "x.csv").column_names == ["text", "note (1)", "note (2)"]
+    (tmp_path / "two.csv").write_text("text,text\na,1\n")
+    with pytest.raises(ValueError, match=r"has the columns \['text \(1\)', 'text \(2\)'\]; it needs one column 'text'"):
+        load_texts(tmp_path / "two.csv")
+
+
+MIXED = [(1, {}), ("one", {}), ({"a": 2}, {}), (None, {}), ([1, "x"], {}), (10**30, {}), (True, {"late": True})]
+DOCUMENTS = ["first", "", "third", None, "fifth", "  \t", "seventh"]
+
+
+def store(path) -> list[int]:
+    """Documents of which some are blank; returns how the blank ones are numbered."""
+    if path.suffix == ".csv":
+        path.write_text('id,text\n0,"first\nline"\n1,\n2,third\n3,""\n4,fifth\n5,"  "\n6,seventh\n')
+        return [4, 6, 8]
+    if path.suffix == ".tsv":
+        path.write_text("id\ttext\n" + "".join(f"{i}\t{(t or '').strip()}\n" for i, t in enumerate(DOCUMENTS)))
+        return [3, 5, 7]
+    if path.suffix == ".txt":
+        path.write_text("\n".join(text or "" for text in DOCUMENTS) + "\n\n\n")
+        return [2, 4, 6]
+    if path.suffix == ".jsonl":
+        lines = [json.dumps({"id": i} | ({} if t is None else {"text": t})) for i, t in enumerate(DOCUMENTS)]
+        path.write_text("\n" + "\n".join(lines))
+        return [3, 5, 7]
+    if path.suffix == ".json":
+        path.write_text(json.dumps([{"text": text} for text in DOCUMENTS]))
+        return [2, 4, 6]
+    table = pa.table({"id": list(range(7)), "text": DOCUMENTS})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        Dataset(table).save_to_disk(path)
+    return [1, 3, 5]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.txt", "x.jsonl", "x.json", "x.parquet", "saved"])
+def test_blank_documents_are_named_and_never_shift_the_rest(tmp_path, name, caplog):
+    numbers = ", ".join(map(str, store(tmp_path / name)))
+    with pytest.raises(ValueError, match=f"{name}': 3 of 7 rows have no text: .* {numbers}. Each row becomes one vector"):
+        load_texts(tmp_path / name)
+    first = "first\nline" if name == "x.csv" else "first"
+    assert load_texts(tmp_path / name, invalid_rows="drop") == [first, "third", "fifth", "seventh"]
+    assert f" {numbers}. They are left out" in caplog.text
+
+
+def test_a_file_of_one_column_has_a_row_for_each_blank_line_but_the_last_ones(tmp_path):
+    (tmp_path / "x.csv").write_text("text\none\n\n\ntwo\n\n\n")
+    with pytest.raises(ValueError, match="2 of 4 rows have no text: line 3, 4"):
+        load_texts(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("n,text\n1,one\n\n2,two\n\n")  # here they are no rows
+    assert load_texts(tmp_path / "x.csv") == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", "sentence\none\n", r"has the columns \['sentence'\]; it needs one column 'text'"),
+        ("x.csv", "text;label\none;1\n", r"has the columns \['text;label'\]"),
+        ("x.csv", "text,label\none, two,1\n", "line 2 has 3 values, but the header has 2"),
+        ("x.csv", 'text,label\n"one,1\ntwo,2\n', "line 2 cannot be read: unexpected end of data"),
+        ("x.csv", 'text\n"one\\" more"\n', "line 2 cannot be read"),
+        ("x.csv", "", "is empty"),
+        ("x.csv", "text\n", "holds no text"),
+        ("x.jsonl", '{"text": "one"},\n{"text": "two"}', "line 1 is no JSON"),
+        ("x.jsonl", '{"text": "one"}\n"two"\n', "line 2 is no JSON object"),
+        ("x.jsonl", '{"text": "one"}\n{"text": ["two"]}\n{"text": {"a": 1}}\n', "2 of 3 rows have no text: line 2, 3"),
+        ("x.jsonl", '{"text": "one"}\n{"text": true}\n', "1 of 2 rows have no text: line 2"),
+        ("x.jsonl", '{"text": "one"}\n{"text": "\\ud800 half"}\n', "1 of 2 rows have no text: line 2"),
+        ("x.jsonl", '{"body": "one"}\n', r"has the columns \['body'\]"),
+        ("x.json", '{"text": [\n"one"]}', "line 1 is no JSON"),
+        ("x.json", '["one", "two"]', "item 1 is no object"),
+        ("x.txt", "\n\n", "holds no text"),
+        ("x.txt", "", "holds no text"),
+        ("x.doc", "one", "no known format"),
+    ],
+)
+def test_bad_texts(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_texts(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_other_columns_and_places(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        load_texts(tmp_path / "none.txt")
+    pq.write_table(pa.table({"body": ["a", "b"], "n": [1, 2]}), tmp_path / "x.parquet")
+    assert load_texts(tmp_path / "x.parquet", column="body") == ["a", "b"]
+    assert load_texts(tmp_path / "x.parquet", column="n") == ["1", "2"]
+    with pytest.raises(ValueError, match="`invalid_rows` is 'skip'; it must be one of stop, drop"):
+        load_texts(tmp_path / "x.parquet", invalid_rows="skip")
+    with pa.ipc.new_stream(tmp_path / "x.arrow", pa.schema([("text", pa.string())])) as writer:
+        writer.write_table(pa.table({"text": ["a"]}))
+    assert load_texts(tmp_path / "x.arrow") == ["a"]
