@@ -168,10 +168,12 @@ def test_a_translation_that_is_not_finite_is_never_written(model, tmp_path):
     write_store(tmp_path / "x.npy", vectors_of(50))
     broken = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 5}, hidden_dim=16)).eval()
     with torch.no_grad():
-        broken.normalizers["a"].mean[2] = torch.inf
+        broken.normalizers["b"].mean[2] = torch.inf
     for dtype in ("float32", "float16", "int8"):
         with pytest.raises(ValueError, match="row 0: its translation has"):
-            translate_store(broken, tmp_path / "x.npy", tmp_path / f"out-{dtype}.npy", dtype=dtype, **SMALL)
+            translate_store(
+                broken, tmp_path / "x.npy", tmp_path / f"out-{dtype}.npy", dtype=dtype, **SMALL | {"target": "b"}
+            )
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 

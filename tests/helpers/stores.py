@@ -65,6 +65,7 @@ def read_output(folder) -> np.ndarray:
             found = pq.read_table(path).to_pydict()
             rows = np.array(found["embedding"], dtype=np.float32) * np.array(found.get("scale", 1))[..., None]
         parts.append(np.asarray(rows, dtype=np.float32))
+    parts = [rows for rows in parts if len(rows)]  # a shard of which every row was left out
     return np.concatenate(parts)
 
 
