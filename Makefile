@@ -50,9 +50,13 @@ test-slow: .venv/test
 	$(PYTEST) -m slow
 
 # What needs no test to run: types (as soon as all rooms have them), declared dependencies, the order of the rooms.
-check: .venv/test
+check: .venv/test docs
 	$(BIN)/deptry .
 	$(BIN)/lint-imports --no-cache
+
+# The site, in site/.
+docs: .venv/test
+	$(BIN)/zensical build --clean --strict
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -63,4 +67,4 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo *.egg-info build
+	rm -rf .venv demo *.egg-info build site

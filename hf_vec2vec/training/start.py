@@ -4,6 +4,8 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import torch
+
 from ..alignment.aligner import align
 from ..alignment.statistics import fit_statistics
 from ..alignment.verdict import AlignmentReport
@@ -69,4 +71,4 @@ def load_translator(folder: str) -> Vec2VecModel:
     path = Path(folder)
     if path.is_dir() and not (path / "config.json").exists():
         raise FileNotFoundError(f"{folder!r} holds no translator: there is no config.json in it.")
-    return Vec2VecModel.from_pretrained(folder)
+    return Vec2VecModel.from_pretrained(folder, dtype=torch.float32)  # also what was saved in half precision
