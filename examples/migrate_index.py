@@ -17,7 +17,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from hf_vec2vec import Vec2VecModel, embed
 from hf_vec2vec.data import load_texts, vectors
-from hf_vec2vec.encoders.text import recorded_encoder
+from hf_vec2vec.encoders.recorded import recorded_encoder
 
 FOUND = 10
 

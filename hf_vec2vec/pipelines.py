@@ -61,7 +61,7 @@ class EmbeddingTranslationPipeline(Pipeline):
         return outputs["rows"][0] if outputs["single"] else outputs["rows"]
 
     def _embed(self, text: str, source: str) -> Tensor:
-        from .encoders.text import recorded_encoder  # brings data sets, which vectors do not need
+        from .encoders.recorded import recorded_encoder  # brings data sets, which vectors do not need
 
         if source not in self._encoders:
             self._encoders[source] = recorded_encoder(self.model.config, source, device=str(self.device))

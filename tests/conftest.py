@@ -6,7 +6,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach the network
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # one worker a core; torch reads this when it is imported
 
-import json
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from helpers.elsewhere import WITHOUT_PACKAGE, Machine
-from helpers.encoders import SHAPE, save_model, tokenizer
+from helpers.encoders import SHAPE, save_model, tokenizer, write_modules
 from helpers.hub_server import Hub
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.evaluation.generation import PrefixInverter
@@ -84,9 +83,7 @@ def llama(tmp_path) -> str:
 def static(tmp_path) -> str:
     folder = tmp_path / "static"
     folder.mkdir()
-    modules = [{"type": "sentence_transformers.models.StaticEmbedding", "path": ""}]
-    modules.append({"type": "sentence_transformers.models.Normalize", "path": "1_Normalize"})
-    (folder / "modules.json").write_text(json.dumps(modules))
+    write_modules(folder, [("StaticEmbedding", ""), ("Normalize", "1_Normalize")])
     tokenizer().save(str(folder / "tokenizer.json"))
     weight = torch.randn(11, 6, generator=torch.Generator().manual_seed(0))
     save_file({"embedding.weight": weight}, folder / "model.safetensors")

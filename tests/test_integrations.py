@@ -13,7 +13,7 @@ from transformers import pipeline
 
 from helpers.encoders import TEXTS, WORDS
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
-from hf_vec2vec.encoders.text import recorded_encoder
+from hf_vec2vec.encoders.recorded import recorded_encoder
 from hf_vec2vec.sentence_transformers import Vec2VecModule
 
 

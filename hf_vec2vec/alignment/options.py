@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from ..data.devices import chosen_device
+
 PROTOTYPES = 2048  # of the layer that frees a map from being linear: as many again give .002 of centred cosine
 LEAST = {
     "num_starts": 1,
@@ -84,15 +86,4 @@ class AlignmentOptions:
         Raises:
             ValueError: if this machine does not have it.
         """
-        if self.device is None:
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"`device` must be a device of torch such as 'cpu' or 'cuda', got {self.device!r}.") from error
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f"`device` is {str(device)!r}, but torch finds {torch.cuda.device_count()} GPUs here. Leave it out, or take "
-                "'cpu'."
-            )
-        return device
+        return chosen_device(self.device)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..encoders.text import POOLINGS
+from ..encoders.pooling import POOLINGS
 from ..training.arguments import PRESETS
 
 

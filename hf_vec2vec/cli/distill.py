@@ -21,7 +21,10 @@ from ..distillation.store_targets import targets_from_store
 from ..distillation.student_card import teacher_name
 from ..distillation.students import HEADS, StudentEncoder
 from ..distillation.transfer_check import transfer_report
-from ..encoders.text import TextEncoder, embed, is_decoder, model_folder, recorded_encoder
+from ..encoders.folders import model_folder
+from ..encoders.pooling import is_decoder
+from ..encoders.recorded import recorded_encoder
+from ..encoders.text import TextEncoder, embed
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
@@ -279,7 +282,7 @@ def _compare(args, training_args, translator, teacher_space, student_space, task
 def _are_language_models(teacher: TextEncoder, student: str) -> bool:
     """Whether both predict tokens."""
     decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student)).model_type)
-    return decoder and teacher.static_folder is None and is_decoder(teacher.model.config.model_type)
+    return decoder and teacher.is_decoder
 
 
 def _adapter(args: DistillArguments) -> LoraConfig:

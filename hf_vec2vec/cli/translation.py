@@ -7,7 +7,8 @@ from datasets import IterableDataset
 from ..bulk import Summary, translate_store
 from ..bulk.processes import Processes
 from ..bulk.streams import open_dataset
-from ..encoders.text import embed, recorded_encoder
+from ..encoders.recorded import recorded_encoder
+from ..encoders.text import embed
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..training.recipe import load_translator
 from .arguments import TranslateArguments

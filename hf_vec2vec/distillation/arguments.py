@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..encoders.text import POOLINGS, EncoderSettings
+from ..encoders.pooling import POOLINGS
+from ..encoders.text import EncoderSettings
 from ..training.base_arguments import BaseTrainingArguments
 
 

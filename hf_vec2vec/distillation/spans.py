@@ -68,6 +68,8 @@ def teacher_spans(encoder: TextEncoder, texts: list[str], words: int) -> tuple[T
         `(s, d)` and `(s,)`, whether the encoder's tokenizer left a token of the span; rows without one are zero.
     """
     settings = encoder.settings
+    if others := encoder.other_modules():
+        raise ValueError(f"`teacher` {settings.model!r} makes its vectors with {others}; runs of words need layers alone.")
     inputs = encoder.tokenizer(
         [settings.prompt + text for text in texts],
         padding=True,

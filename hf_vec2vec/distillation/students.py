@@ -23,7 +23,9 @@ from transformers.utils import ModelOutput
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..encoders.bundled import BUNDLED
-from ..encoders.text import EncoderSettings, TextEncoder, first_layers, folder_settings, is_decoder, model_folder, pool
+from ..encoders.folders import folder_settings, model_folder
+from ..encoders.pooling import first_layers, is_decoder, pool
+from ..encoders.text import EncoderSettings, TextEncoder
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
@@ -83,7 +85,9 @@ def load_student(
         tokenizer.pad_token = tokenizer.eos_token
     loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding
     settings["max_length"] = settings["max_length"] or min(tokenizer.model_max_length, 512)
-    return loaded, tokenizer, settings | {"mask_first_token": is_decoder(loaded.config.model_type)}
+    if settings["mask_first_token"] is None:
+        settings["mask_first_token"] = is_decoder(loaded.config.model_type)
+    return loaded, tokenizer, settings
 
 
 def pooled(states: tuple[Tensor, ...], mask: Tensor, made: EncoderSettings | DistillationTrainingArguments) -> Tensor:
@@ -118,7 +122,7 @@ class StudentEncoder(TextEncoder):
     """
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings):
-        self.model, self.tokenizer, self.settings, self.static_folder = model, tokenizer, settings, None
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.device = next(model.parameters()).device
 
     def encode(self, texts: list[str], *, batch_size: int = 64, progress: bool = False) -> Tensor:

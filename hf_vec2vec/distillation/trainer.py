@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..encoders.text import TextEncoder, first_layers
+from ..encoders.pooling import first_layers
+from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
 from ..training.base import BaseTrainer

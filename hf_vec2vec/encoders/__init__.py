@@ -1,6 +1,17 @@
 """Vectors of texts and images, from the encoders that the spaces belong to."""
 
+from .folders import model_folder
 from .images import ImageEncoder, embed_images
-from .text import EncoderSettings, TextEncoder, embed, model_folder, recorded_encoder
+from .recorded import check_same_encoder, recorded_encoder
+from .text import EncoderSettings, TextEncoder, embed
 
-__all__ = ["EncoderSettings", "ImageEncoder", "TextEncoder", "embed", "embed_images", "model_folder", "recorded_encoder"]
+__all__ = [
+    "EncoderSettings",
+    "ImageEncoder",
+    "TextEncoder",
+    "check_same_encoder",
+    "embed",
+    "embed_images",
+    "model_folder",
+    "recorded_encoder",
+]

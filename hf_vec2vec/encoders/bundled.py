@@ -99,7 +99,7 @@ def _installed_sources(name: str, encoder: BundledEncoder) -> list[Path]:
         )
     sources = []
     for package, path in zip(encoder.packages, encoder.paths, strict=True):
-        sources.append(Path(distributions[package].locate_file(path)))
+        sources.append(Path(str(distributions[package].locate_file(path))))
         if not sources[-1].exists():
             raise FileNotFoundError(
                 f"`name`: got {name!r}, but the installed version {distributions[package].version} of its package "

@@ -12,13 +12,13 @@ from datasets import Dataset, load_from_disk
 from huggingface_hub import constants
 from torch import Tensor
 
-CACHE_VERSION = 1  # raise it when the same settings begin to give other vectors
+CACHE_VERSION = 2  # raise it when the same settings begin to give other vectors
 
 
 def files_digest(folder: Path, settings: str) -> str:
     """SHA-256 over settings and over the files of a model's folder, in the order of their names."""
     digest = hashlib.sha256(settings.encode())
-    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".txt", ".model")):
+    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".txt", ".model", ".py")):
         digest.update(str(file.relative_to(folder)).encode())
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
 from ..data.columns import to_dataset
+from ..data.devices import chosen_device
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
-from .text import PROJECTION, is_dual, model_folder
+from .folders import model_folder
+from .pooling import PROJECTION, is_dual
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -65,7 +67,7 @@ class ImageEncoder:
         self, model: str, *, normalize: bool = False, device: str | None = None, dtype: torch.dtype = torch.float32
     ):
         self.folder = model_folder(model)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = chosen_device(device)
         self.model = AutoModel.from_pretrained(self.folder, dtype=dtype, use_safetensors=True)
         if not is_dual(self.model):
             raise ValueError(
@@ -132,20 +134,19 @@ def embed_images(
     Raises:
         FileNotFoundError, ValueError: see `load_images` and [`ImageEncoder.encode`].
     """
-    images = load_images(images) if isinstance(images, str | Path) else images
-    if isinstance(images, Dataset):
-        column, known = image_column(images), images._fingerprint
-        others = images.remove_columns(column)
+    found = load_images(images) if isinstance(images, str | Path) else images
+    if isinstance(found, Dataset):
+        parts, known = _column_in_parts(found), found._fingerprint
+        others = found.remove_columns(image_column(found))
     else:
-        images = [Path(file) for file in images]
-        known = [(str(file.absolute()), stat.st_size, stat.st_mtime_ns) for file in images if (stat := file.stat())]
-        column, others = None, Dataset.from_dict({IMAGE: [str(file) for file in images]})
+        files = [Path(file) for file in found]
+        known = [(str(file.absolute()), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+        parts, others = files.__getitem__, Dataset.from_dict({IMAGE: [str(file) for file in files]})
     key = hashlib.sha256(json.dumps([encoder.fingerprint(), known]).encode()).hexdigest()[:32]
 
     def encode(start: int, stop: int) -> Tensor:
-        part = images.select(range(start, stop))[column] if column else images[start:stop]
         try:
-            return encoder.encode(part, batch_size=batch_size, progress=progress)
+            return encoder.encode(parts(slice(start, stop)), batch_size=batch_size, progress=progress)
         except ValueError as error:
             raise ValueError(f"Of images {start:,} to {stop:,}: {error}") from error
 
@@ -153,7 +154,12 @@ def embed_images(
         vectors = to_dataset(rows)
         return concatenate_datasets([others, vectors], axis=1) if others.column_names else vectors
 
-    return computed_once(key, len(images), CHUNK, encode, finish, asdict(encoder.settings), cache_dir)
+    return computed_once(key, len(found), CHUNK, encode, finish, asdict(encoder.settings), cache_dir)
+
+
+def _column_in_parts(data: Dataset) -> Callable[[slice], Sequence]:
+    column = image_column(data)
+    return lambda part: data.select(range(part.start, part.stop))[column]
 
 
 def load_images(path: str | Path) -> Dataset | list[Path]:

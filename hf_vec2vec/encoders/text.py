@@ -2,150 +2,276 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import snapshot_download
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers.utils import logging
 
 from ..data.columns import to_dataset
+from ..data.devices import chosen_device
 from ..data.texts import load_texts
-from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import check_embeddings
-from .bundled import find_encoder
 from .cache import CACHE_VERSION, computed_once, files_digest
+from .folders import POOLING_NAMES, is_sentence_transformer, model_folder, refuse_pickles
+from .memory import in_batches
+from .pooling import POOLINGS, PROJECTION, first_layers, is_decoder, is_dual, pool
 
-Pooling = Literal["mean", "cls", "last", "weighted_mean", "projection"]
-POOLINGS = ("mean", "cls", "last", "weighted_mean")
-PROJECTION = "projection"  # into the space that texts and images share: what CLIP-like models have for a pooling
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.get_logger(__name__)
 CHUNK = 16_384  # texts that are encoded between two saves of the cache
+PLAIN_LENGTH = 512  # tokens, where no maker says: tokenizers may claim 10^30, and attention costs the square
+UNLIMITED = 10**6  # tokens; what is recorded where nothing is cut
+ROUTES = ("query", "document")  # names of prompts that also choose the route through a model with two
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Everything that decides which vector a text gets, apart from the weights.
+    """Everything that decides which vector a text gets, apart from the model's own files.
 
     Args:
         model: short name of a bundled encoder, local folder or Hub id.
         pooling: how token vectors become one: `"mean"`, `"cls"` (first token), `"last"`, or `"weighted_mean"` (weights
-            1, 2, 3, … by position). Of the text side of a CLIP-like model always `"projection"`.
+            1, 2, 3, … by position). Of the text side of a CLIP-like model always `"projection"`. A SentenceTransformer may
+            have others of its own, several of them joined by `+`, or `"own"`, a module that is no pooling.
         layer: index into the hidden states, 0 the embeddings, -1 the last (after the model's final norm).
         prompt: text put before each text.
-        max_length: tokens; the rest is cut. Default: what the model's folder names for sentence-transformers, else the
-            tokenizer's limit or 512, whichever is less.
+        max_length: tokens; the rest is cut.
         normalize: scale vectors to norm 1.
         mask_first_token: leave the first token out of the pooling. In decoders it is an attention sink, whose vector is
             hundreds of times longer than the others.
+        prompt_name: the name that the model's folder has for the prompt, or empty.
     """
 
     model: str
-    pooling: Pooling
+    pooling: str
     layer: int
     prompt: str
     max_length: int
     normalize: bool
     mask_first_token: bool
-
-
-RECORDED = {field.name: str if field.type is Pooling else field.type for field in fields(EncoderSettings)}
+    prompt_name: str = ""
 
 
 class TextEncoder:
-    """A frozen encoder. What is not given is read from the model's own folder, as sentence-transformers writes it.
+    """A frozen encoder.
+
+    A folder or repository of sentence-transformers is run by sentence-transformers, with all its modules: what is not given
+    is as its makers say. Of other models the token vectors are pooled here.
 
     Args:
-        model: short name of a bundled encoder (`hf_vec2vec.bundled.BUNDLED`), local folder or Hub id.
-        pooling, layer, prompt, max_length, normalize, mask_first_token: see [`EncoderSettings`].
+        model: short name of a bundled encoder (`hf_vec2vec.encoders.bundled.BUNDLED`), local folder or Hub id.
+        pooling, layer, normalize, mask_first_token: see [`EncoderSettings`]. Default: the folder's own; of a plain model
+            mean pooling of the last layer, in decoders without the first token.
+        prompt: text put before each text; default: the folder's default prompt, which most have not.
+        prompt_name: one of the prompts that the folder names instead, such as `"query"` or `"document"`.
+        max_length: tokens; default: the folder's own, of a plain model its tokenizer's limit or 512, whichever is less.
         device: where it runs; a GPU if there is one.
         dtype: of the weights. Vectors are returned in float32.
+        trust_remote_code: run the code that the model's repository brings along.
 
     Raises:
-        ValueError: for an unknown pooling or layer, or a folder with a module that is not supported.
+        ValueError: for settings that the model cannot have, pickled weights, or code that is not trusted.
     """
+
+    model: Any  # a transformer of any class, or the table of a static embedding
+    tokenizer: Any
+    chain: "SentenceTransformer | None" = None  # the modules that run where the folder's own settings are kept
 
     def __init__(
         self,
         model: str,
         *,
-        pooling: Pooling | None = None,
+        pooling: str | None = None,
         layer: int = -1,
-        prompt: str = "",
+        prompt: str | None = None,
+        prompt_name: str | None = None,
         max_length: int | None = None,
         normalize: bool | None = None,
         mask_first_token: bool | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        trust_remote_code: bool = False,
     ):
-        if pooling is not None and pooling not in (*POOLINGS, PROJECTION):
-            raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
-        self.folder = model_folder(model)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        own = folder_settings(self.folder)
-        self.static_folder = own.pop("static_folder")
-        if self.static_folder is not None:
-            if layer != -1 or pooling not in (None, "mean"):
-                raise ValueError(f"`model` {model!r} is a static embedding: it has one layer and `pooling` 'mean' only.")
-            self._load_static()
-            decoder, own_length = False, 10**6
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1 token, got {max_length}.")
+        self.device = chosen_device(device)
+        self.folder = model_folder(model, trust_remote_code=trust_remote_code)
+        if is_sentence_transformer(self.folder):
+            own = self._load_modules(dtype, trust_remote_code)
         else:
-            self._load_transformer(dtype)
-            self._check_layer(model, layer, pooling)
-            if self.is_dual:
-                positions = self.model.config.text_config.max_position_embeddings
-                own |= {"pooling": PROJECTION, "max_length": own["max_length"] or positions}
-            decoder = is_decoder(self.model.config.model_type)
-            # Where the folder names no length, 512: tokenizers may claim 10^30, and attention costs the square.
-            own_length = own["max_length"] or min(self.tokenizer.model_max_length, 512)
+            own = self._load_transformer(dtype, trust_remote_code)
+        prompt, prompt_name = self._prompt(prompt, prompt_name)
         self.settings = EncoderSettings(
             model=model,
             pooling=pooling or own["pooling"],
             layer=layer,
             prompt=prompt,
-            max_length=max_length or own_length,
+            max_length=max_length or own["max_length"],
             normalize=own["normalize"] if normalize is None else normalize,
-            mask_first_token=decoder if mask_first_token is None else mask_first_token,
+            mask_first_token=own["mask_first_token"] if mask_first_token is None else mask_first_token,
+            prompt_name=prompt_name,
         )
+        self._check_pooling(own["pooling"])
+        if self.chain is not None:
+            self._take_apart_if_changed(own)
+        self._check_layer()
+        if self.is_static and self.settings.max_length != own["max_length"]:
+            self.tokenizer.enable_truncation(self.settings.max_length)
+        elif self.chain is not None and self.settings.max_length != own["max_length"]:
+            self.chain.max_seq_length = self.settings.max_length
 
-    def _load_static(self) -> None:
-        self.tokenizer = Tokenizer.from_file(str(self.static_folder / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        (weight,) = load_file(self.static_folder / "model.safetensors").values()
-        self.model = torch.nn.EmbeddingBag.from_pretrained(weight.float(), mode="mean").to(self.device)
+    def _load_modules(self, dtype: torch.dtype, trust_remote_code: bool) -> dict[str, Any]:
+        """Load the modules of a SentenceTransformer; what they say of themselves."""
+        from sentence_transformers import SentenceTransformer  # slow to import
+        from sentence_transformers.base.modules import Normalize
+        from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 
-    def _load_transformer(self, dtype: torch.dtype) -> None:
+        refuse_pickles(self.folder)
+        try:
+            chain = SentenceTransformer(
+                str(self.folder),
+                device=str(self.device),
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"dtype": dtype, "use_safetensors": True},
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"`model` folder {str(self.folder)!r} cannot be read as sentence-transformers wrote it: {error!r}"
+            ) from error
+        self.chain = chain.to(dtype=dtype).eval()
+        self.tokenizer = chain.tokenizer
+        first = chain[0]
+        self.model = first.embedding if isinstance(first, StaticEmbedding) else getattr(first, "auto_model", first)
+        self.is_static = isinstance(first, StaticEmbedding)
+        poolings = [module for module in chain if isinstance(module, Pooling)]
+        modes = [mode for module in poolings for mode in np.atleast_1d(module.pooling_mode).tolist()]
+        named = "+".join(POOLING_NAMES.get(mode, mode) for mode in modes)
+        length = chain.max_seq_length
+        return {
+            "pooling": named or ("mean" if self.is_static else "own"),
+            "normalize": any(isinstance(module, Normalize) for module in chain),
+            "max_length": UNLIMITED if length is None else int(min(length, UNLIMITED)),
+            "mask_first_token": False,
+        }
+
+    def _load_transformer(self, dtype: torch.dtype, trust_remote_code: bool) -> dict[str, Any]:
+        """Load a model without modules; how its vectors are made where nobody says otherwise."""
         # The slow route through pickled weights stays closed: safetensors only.
-        self.model = AutoModel.from_pretrained(self.folder, dtype=dtype, use_safetensors=True)
+        self.model = AutoModel.from_pretrained(
+            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
-        self.is_dual = is_dual(self.model)
         self.model.to(self.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
+        self._pad_on_the_right()
+        length = min(self.tokenizer.model_max_length, PLAIN_LENGTH)
+        if self.is_dual:
+            length = self.model.config.text_config.max_position_embeddings
+        return {
+            "pooling": PROJECTION if self.is_dual else "mean",
+            "normalize": False,
+            "max_length": length,
+            "mask_first_token": self.is_decoder,
+        }
+
+    def _pad_on_the_right(self) -> None:
         self.tokenizer.padding_side = "right"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
-    def _check_layer(self, model: str, layer: int, pooling: Pooling | None) -> None:
-        if self.is_dual:
-            if layer != -1 or pooling not in (None, PROJECTION):
-                raise ValueError(f"`model` {model!r} has a text and an image side: its `pooling` is {PROJECTION!r}.")
+    is_static = False  # an embedding of tokens, which has no layers
+
+    @property
+    def is_dual(self) -> bool:
+        """Whether the model has a text and an image side, and runs outside of sentence-transformers."""
+        return self.chain is None and is_dual(self.model)
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether the model reads from left to right, as language models do."""
+        return isinstance(self.model, PreTrainedModel) and is_decoder(self.model.config.model_type)
+
+    def _prompt(self, prompt: str | None, prompt_name: str | None) -> tuple[str, str]:
+        """The prompt and its name, empty where it has none."""
+        known = {} if self.chain is None else {name: text or "" for name, text in self.chain.prompts.items()}
+        if prompt_name:
+            if prompt_name not in known:
+                raise ValueError(
+                    f"`prompt_name` must be one of {list(known)}, which the model's folder names, got {prompt_name!r}."
+                )
+            if prompt is not None and prompt != known[prompt_name]:
+                raise ValueError(
+                    f"`prompt` {prompt!r} and `prompt_name` {prompt_name!r}, which is {known[prompt_name]!r} in the model's "
+                    "folder, differ: give one of them."
+                )
+            return known[prompt_name], prompt_name
+        if prompt is not None or self.chain is None or self.chain.default_prompt_name is None:
+            return prompt or "", ""
+        return known[self.chain.default_prompt_name], self.chain.default_prompt_name
+
+    def _check_pooling(self, own: str) -> None:
+        pooling, model = self.settings.pooling, self.settings.model
+        if pooling == own:
             return
+        if own == PROJECTION:
+            raise ValueError(f"`model` {model!r} has a text and an image side: its `pooling` is {PROJECTION!r}.")
         if pooling == PROJECTION:
             raise ValueError(f"`pooling` {PROJECTION!r} is for CLIP-like models, which {model!r} is not.")
+        if pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}, got {pooling!r}.")
+
+    def _take_apart_if_changed(self, own: dict[str, Any]) -> None:
+        """Leave the modules where a setting asks for what they cannot do, if a transformer is all that has weights."""
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
+        settings = self.settings
+        changed = [name for name in ("pooling", "mask_first_token") if getattr(settings, name) != own[name]]
+        changed += ["layer"] if settings.layer != -1 else []
+        changed += ["normalize"] if own["normalize"] and not settings.normalize else []
+        if not changed:
+            return
+        if self.is_static:
+            raise ValueError(
+                f"`model` {settings.model!r} is a static embedding: it has one layer and `pooling` 'mean' only."
+            )
+        others = self.other_modules()
+        if others or not all(module.include_prompt for module in self.chain or () if isinstance(module, Pooling)):
+            raise ValueError(
+                f"`{changed[0]}` cannot be changed: {settings.model!r} makes its vectors with modules of its own "
+                f"({', '.join(others) or 'a pooling that leaves out the prompt'})."
+            )
+        self.chain = None
+        self._pad_on_the_right()
+
+    def other_modules(self) -> list[str]:
+        """Kinds of a SentenceTransformer's modules that do more than pool a transformer's token vectors."""
+        from sentence_transformers.base.modules import Normalize, Transformer
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
+        own = (Transformer, Pooling, Normalize)
+        return [type(module).__name__ for module in self.chain or () if not isinstance(module, own)]
+
+    def _check_layer(self) -> None:
+        layer = self.settings.layer
+        if layer == -1:
+            return
+        if self.is_dual:
+            raise ValueError(
+                f"`model` {self.settings.model!r} has a text and an image side: its `pooling` is {PROJECTION!r}; `layer` "
+                "must be left out."
+            )
         layers = self.model.config.num_hidden_layers
         if not -layers - 1 <= layer <= layers:
             raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this model, got {layer}.")
@@ -172,21 +298,28 @@ class TextEncoder:
         # Longest first: a batch that does not fit into memory fails at once.
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         done = []
+
+        def run(indices: Sequence[int]) -> Tensor:
+            rows = self._rows([texts[i] for i in indices]).float()
+            return (F.normalize(rows, dim=1) if self.settings.normalize else rows).cpu()
+
         with torch.inference_mode(), tqdm(total=len(texts), desc="embed", unit="text", disable=not progress) as bar:
-            for start in range(0, len(order), batch_size):
-                batch = [self.settings.prompt + texts[i] for i in order[start : start + batch_size]]
-                rows = (self._static(batch) if self.static_folder else self._contextual(batch)).float()
-                done.append((F.normalize(rows, dim=1) if self.settings.normalize else rows).cpu())
+            for batch, rows in in_batches(run, order, batch_size):
+                done.append(rows)
                 bar.update(len(batch))
         rows = torch.cat(done)
         vectors = torch.empty_like(rows)
         vectors[torch.tensor(order)] = rows
         return check_embeddings(vectors, "texts")
 
-    def _static(self, batch: list[str]) -> Tensor:
-        ids = [e.ids[: self.settings.max_length] for e in self.tokenizer.encode_batch(batch, add_special_tokens=False)]
-        offsets = torch.tensor([0, *map(len, ids)]).cumsum(0)[:-1].to(self.device)
-        return self.model(torch.tensor([i for row in ids for i in row], device=self.device, dtype=torch.long), offsets)
+    def _rows(self, batch: list[str]) -> Tensor:
+        """Vectors `(n, d)` of one batch."""
+        prompt = self.settings.prompt
+        if self.chain is None:
+            return self._contextual([prompt + text for text in batch])
+        options: dict[str, Any] = {"task": self.settings.prompt_name} if self.settings.prompt_name in ROUTES else {}
+        options |= {"batch_size": len(batch), "show_progress_bar": False, "convert_to_tensor": True}
+        return cast(Tensor, self.chain.encode(batch, prompt=prompt, **options))
 
     def _contextual(self, batch: list[str]) -> Tensor:
         settings = self.settings
@@ -195,6 +328,7 @@ class TextEncoder:
         inputs = self.tokenizer(
             batch, padding=padding, truncation=True, max_length=settings.max_length, return_tensors="pt"
         ).to(self.device)
+        self._say_if_cut(inputs["input_ids"].shape[1])
         if self.is_dual:
             return self.model.get_text_features(**inputs).pooler_output
         if settings.layer == -1:
@@ -204,151 +338,18 @@ class TextEncoder:
                 states = self.model(**inputs, output_hidden_states=True).hidden_states[settings.layer]
         return pool(states, inputs["attention_mask"], settings.pooling, settings.mask_first_token)
 
-    def fingerprint(self) -> str:
-        """Hash of the weights' and the tokenizer's files and of all settings: what the vectors depend on."""
-        settings = asdict(self.settings) | {"model": None}
-        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(self._dtype())]))
-
-    def _dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
-
-
-def recorded_encoder(config: Vec2VecConfig, space: str, *, device: str | None = None) -> TextEncoder:
-    """The encoder that made the vectors of a translator's space, with the settings that its config records.
-
-    Args:
-        config: of the translator.
-        space: name of the space.
-        device: see [`TextEncoder`].
-
-    Raises:
-        ValueError: if the config does not record it, the record is broken, or the encoder cannot be found here.
-    """
-    settings = (config.encoders or {}).get(space)
-    if settings is None:
-        raise ValueError(
-            f"`space` {space!r}: the translator does not record which encoder made it. Embed the texts yourself and pass "
-            "the vectors."
-        )
-    if settings.get("modality") == "image":
-        raise ValueError(f"`space` {space!r} is of images, by {settings['model']!r}. Embed images and pass the vectors.")
-    if {name: type(value) for name, value in settings.items()} != RECORDED:
-        raise ValueError(
-            f"`space` {space!r}: its encoder's record is incomplete, broken or of another version: {settings}. Embed the "
-            "texts yourself and pass the vectors."
-        )
-    try:
-        return TextEncoder(**settings, device=device)
-    except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded here. Put that encoder there, or "
-            f"embed the texts yourself and pass the vectors. {reason}"
-        ) from error
-
-
-@contextmanager
-def first_layers(model: PreTrainedModel, layer: int) -> Iterator[None]:
-    """Run no layer that hidden state `layer` does not need, in models that go by their config: the language models.
-
-    One more than that is run, for models put their final norm on the last state. Negative layers change nothing.
-    """
-    config = model.config.get_text_config()
-    before = vars(config).copy()
-    if 0 <= layer < config.num_hidden_layers:
-        config.num_hidden_layers = layer + 1
-        config.use_cache = False  # GPT-2 runs all its layers, but would make a cache for those of its config only
-    try:
-        yield
-    finally:
-        vars(config).clear()  # a config may have had no `use_cache`
-        vars(config).update(before)
-
-
-def pool(states: Tensor, mask: Tensor, pooling: Pooling, mask_first_token: bool = False) -> Tensor:
-    """One vector a text from its tokens' vectors.
-
-    Args:
-        states: `(n, tokens, d)`, padded on the right.
-        mask: `(n, tokens)`, 1 for tokens, 0 for padding.
-        pooling: see [`EncoderSettings`].
-        mask_first_token: leave out the first token, except from texts that have no other.
-
-    Returns:
-        `(n, d)`.
-    """
-    if pooling == "cls":
-        return states[:, 0]
-    if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
-    weights = mask.to(states.dtype)
-    if mask_first_token:
-        weights[:, 0] = (mask.sum(1) == 1).to(weights.dtype)
-    if pooling == "weighted_mean":
-        weights = weights * torch.arange(1, weights.shape[1] + 1, device=weights.device)
-    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
-
-
-def model_folder(model: str) -> Path:
-    """Local folder of an encoder: a bundled one, a folder as it is, or a Hub repository, downloaded without pickles."""
-    if (bundled := find_encoder(model)) is not None:
-        return bundled
-    if Path(model).is_dir():
-        return Path(model)
-    allowed = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
-
-
-def folder_settings(folder: Path) -> dict:
-    """Pooling, normalisation and length as sentence-transformers writes them beside a model; mean pooling without."""
-    found = {"pooling": "mean", "normalize": False, "max_length": None, "static_folder": None}
-    if not (folder / "modules.json").exists():
-        return found
-    for module in json.loads((folder / "modules.json").read_text()):
-        kind, path = module["type"].rsplit(".", 1)[-1], folder / module["path"]
-        if kind == "Pooling":
-            found["pooling"] = _pooling_mode(json.loads((path / "config.json").read_text()))
-        elif kind == "Normalize":
-            found["normalize"] = True
-        elif kind == "StaticEmbedding":
-            found["static_folder"] = path
-        elif kind == "Transformer":
-            config = path / "sentence_bert_config.json"
-            found["max_length"] = json.loads(config.read_text()).get("max_seq_length") if config.exists() else None
-        else:
-            raise ValueError(
-                f"`model` folder {str(folder)!r} has a {kind} module, which is not supported. Embed the texts with "
-                "sentence-transformers and pass the vectors."
+    def _say_if_cut(self, length: int) -> None:
+        """The makers of a plain model do not say how long its texts are: a cut at our own limit is not silent."""
+        if length == PLAIN_LENGTH == self.settings.max_length < self.tokenizer.model_max_length:
+            logger.warning_once(
+                f"Texts of more than {PLAIN_LENGTH} tokens are cut. {self.settings.model!r} may read more: see `max_length`."
             )
-    return found
 
-
-def _pooling_mode(config: dict) -> Pooling:
-    names = {"cls": "cls", "mean": "mean", "lasttoken": "last", "weightedmean": "weighted_mean"}
-    if isinstance(mode := config.get("pooling_mode"), str):
-        chosen = [mode]
-    else:
-        flags = {
-            "cls_token": "cls",
-            "mean_tokens": "mean",
-            "lasttoken": "lasttoken",
-            "weightedmean_tokens": "weightedmean",
-        }
-        chosen = [flags.get(key.removeprefix("pooling_mode_"), key) for key, on in config.items() if on is True]
-        chosen = [mode for mode in chosen if mode != "include_prompt"]
-    if len(chosen) != 1 or chosen[0] not in names:
-        raise ValueError(f"The model's own pooling {chosen} is not supported; set `pooling` to one of {POOLINGS}.")
-    return names[chosen[0]]
-
-
-def is_decoder(model_type: str) -> bool:
-    """Whether a model reads from left to right only, so that its first token tells nothing."""
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def is_dual(model: torch.nn.Module) -> bool:
-    """Whether a model has a text and an image side that meet in one space, like CLIP."""
-    return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
+    def fingerprint(self) -> str:
+        """Hash of the model's files and of all settings: what the vectors depend on."""
+        settings = asdict(self.settings) | {"model": None}
+        dtype = next(self.model.parameters()).dtype
+        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(dtype)]))
 
 
 def embed(

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ..encoders.text import model_folder
+from ..encoders.folders import model_folder
 
 
 class PrefixInverter(nn.Module):

@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 from ..data.columns import TEXT
 from ..data.corpora import LabelledTexts, load_labelled
 from ..data.texts import load_texts
-from ..encoders.text import TextEncoder, recorded_encoder
+from ..encoders.recorded import recorded_encoder
+from ..encoders.text import TextEncoder
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..version import __version__
 from .sections import (

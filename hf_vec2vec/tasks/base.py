@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..encoders.text import model_folder
+from ..encoders.folders import model_folder
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NO_LABELS = np.empty(0)  # `metrics_for` has them from the features

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ..encoders.text import model_folder
+from ..encoders.folders import model_folder
 from .base import Task, TaskCollator, check_offsets, map_batches
 from .metrics import accuracy, squad, squad_v2
 from .multiple_choice import right_choices

@@ -8,7 +8,7 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.bundled import BUNDLED
-from ..encoders.text import model_folder
+from ..encoders.folders import model_folder
 from .base import Task
 
 

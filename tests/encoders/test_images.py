@@ -23,7 +23,7 @@ from helpers.encoders import WORDS, tokenizer
 from hf_vec2vec import ImageEncoder, TextEncoder, Vec2VecModel, embed_images
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import load_embeddings
-from hf_vec2vec.encoders.text import recorded_encoder
+from hf_vec2vec.encoders.recorded import recorded_encoder
 
 TEXTS = ["a dog", "the small dog sat on a mat", "dog"]
 SIDE = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "projection_dim": 6}

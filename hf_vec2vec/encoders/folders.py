@@ -1,0 +1,94 @@
+"""Folders of encoders: where they lie, and what sentence-transformers wrote into them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from .bundled import find_encoder
+from .pooling import POOLINGS
+
+MODULES = "modules.json"  # the file that makes a folder a SentenceTransformer
+# What a pooling module calls its modes, today and in the flags `pooling_mode_*` of older files.
+POOLING_NAMES = {"lasttoken": "last", "weightedmean": "weighted_mean"}
+FLAG_NAMES = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "last", "weightedmean_tokens": "weighted_mean"}
+
+
+def model_folder(model: str, *, trust_remote_code: bool = False) -> Path:
+    """Local folder of an encoder: a bundled one, a folder as it is, or a Hub repository, downloaded without pickles.
+
+    Args:
+        model: short name of a bundled encoder, local folder or Hub id.
+        trust_remote_code: download the repository's code, too.
+    """
+    if (bundled := find_encoder(model)) is not None:
+        return bundled
+    if Path(model).is_dir():
+        return Path(model)
+    allowed = ["*.json", "*.safetensors", "*.txt", "*.model", *(["*.py"] if trust_remote_code else [])]
+    return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
+
+
+def is_sentence_transformer(folder: Path) -> bool:
+    """Whether sentence-transformers wrote the folder, so that its own settings say how its vectors are made."""
+    return (folder / MODULES).exists()
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raise a ValueError if a part of the model has its weights in pickles only, which can run code."""
+    for file in sorted(folder.rglob("pytorch_model*.bin")):
+        if not list(file.parent.glob("*.safetensors")):
+            raise ValueError(
+                f"`model` folder {str(folder)!r} has pickled weights, {str(file.relative_to(folder))!r}, which are not "
+                "read: save it anew with `safe_serialization=True`."
+            )
+
+
+def folder_settings(folder: Path) -> dict[str, Any]:
+    """Pooling, normalisation and length for those who run a folder's transformer themselves; mean pooling without modules.
+
+    Returns:
+        `pooling`, `normalize`, `max_length` (tokens, `None` where the folder does not say), `mask_first_token` (`None`: as
+        fits the model), `static_folder` (of a static embedding, else `None`).
+
+    Raises:
+        ValueError: for a module that is more than a transformer, its pooling and a normalisation.
+    """
+    found = {"pooling": "mean", "normalize": False, "max_length": None, "mask_first_token": None, "static_folder": None}
+    if not is_sentence_transformer(folder):
+        return found
+    found["mask_first_token"] = False
+    for module in json.loads((folder / MODULES).read_text()):
+        kind, path = module["type"].rsplit(".", 1)[-1], folder / module["path"]
+        if kind == "Pooling":
+            found["pooling"] = _pooling(_content(path / "config.json"))
+        elif kind == "Normalize":
+            found["normalize"] = True
+        elif kind == "StaticEmbedding":
+            found["static_folder"] = path
+        elif kind == "Transformer":
+            length = _content(path / "sentence_bert_config.json").get("max_seq_length")
+            found["max_length"] = length or _content(path / "tokenizer_config.json").get("model_max_length")
+        else:
+            raise ValueError(
+                f"`model` folder {str(folder)!r} has a {kind} module behind its layers: its vectors can be made, but not "
+                "trained here."
+            )
+    return found
+
+
+def _content(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _pooling(config: dict[str, Any]) -> str:
+    if "pooling_mode" in config:
+        modes = [config["pooling_mode"]] if isinstance(config["pooling_mode"], str) else list(config["pooling_mode"])
+    else:
+        on = [key.removeprefix("pooling_mode_") for key, value in config.items() if value is True]
+        modes = [FLAG_NAMES.get(key, key) for key in on if key != "include_prompt"]
+    modes = [POOLING_NAMES.get(mode, mode) for mode in modes]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise ValueError(f"The model's own pooling {modes} is not supported here; set `pooling` to one of {POOLINGS}.")
+    return modes[0]

@@ -1,0 +1,67 @@
+"""From the states of tokens to one vector a text, and what kinds of models there are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+POOLINGS = ("mean", "cls", "last", "weighted_mean")
+PROJECTION = "projection"  # into the space that texts and images share: what CLIP-like models have for a pooling
+
+
+@contextmanager
+def first_layers(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """Run no layer that hidden state `layer` does not need, in models that go by their config: the language models.
+
+    One more than that is run, for models put their final norm on the last state. Negative layers change nothing.
+    """
+    config = model.config.get_text_config()
+    before = vars(config).copy()
+    if 0 <= layer < config.num_hidden_layers:
+        config.num_hidden_layers = layer + 1
+        config.use_cache = False  # GPT-2 runs all its layers, but would make a cache for those of its config only
+    try:
+        yield
+    finally:
+        vars(config).clear()  # a config may have had no `use_cache`
+        vars(config).update(before)
+
+
+def pool(states: Tensor, mask: Tensor, pooling: str, mask_first_token: bool = False) -> Tensor:
+    """One vector a text from its tokens' vectors.
+
+    Args:
+        states: `(n, tokens, d)`, padded on the right.
+        mask: `(n, tokens)`, 1 for tokens, 0 for padding.
+        pooling: see [`EncoderSettings`].
+        mask_first_token: leave out the first token, except from texts that have no other.
+
+    Returns:
+        `(n, d)`.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    weights = mask.to(states.dtype)
+    if mask_first_token:
+        weights[:, 0] = (mask.sum(1) == 1).to(weights.dtype)
+    if pooling == "weighted_mean":
+        weights = weights * torch.arange(1, weights.shape[1] + 1, device=weights.device)
+    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
+
+
+def is_decoder(model_type: str) -> bool:
+    """Whether a model reads from left to right only, so that its first token tells nothing."""
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def is_dual(model: torch.nn.Module) -> bool:
+    """Whether a model has a text and an image side that meet in one space, like CLIP."""
+    return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")

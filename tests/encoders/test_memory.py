@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from hf_vec2vec import TextEncoder
+from hf_vec2vec.data.devices import chosen_device
+from hf_vec2vec.encoders import memory
+from hf_vec2vec.encoders.memory import in_batches
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: no memory")]
+)
+@pytest.mark.parametrize("room", [1, 2, 3, 7])
+def test_a_batch_that_does_not_fit_is_halved(error, room, monkeypatch):
+    said, tried = [], []
+    monkeypatch.setattr(memory.logger, "warning", said.append)
+
+    def run(batch):
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise error
+        return [2 * i for i in batch]
+
+    found = [row for _, rows in in_batches(run, list(range(20)), 8) for row in rows]
+    assert found == [2 * i for i in range(20)]
+    assert len(said) == sum(size > room for size in tried)
+    assert f"going on with `batch_size` {max(size for size in tried if size <= room)}" in said[-1]
+
+
+def test_what_is_no_lack_of_memory_or_cannot_be_halved_is_raised():
+    def fail(error):
+        def run(batch):
+            raise error
+
+        return run
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(in_batches(fail(RuntimeError("shapes")), [1, 2], 2))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(in_batches(fail(torch.OutOfMemoryError("one")), [1, 2], 2))
+    for size in (0, -4):
+        with pytest.raises(ValueError, match=f"`batch_size` must be at least 1, got {size}"):
+            list(in_batches(len, [1], size))
+
+
+def test_vectors_are_the_same_in_halved_batches(bert, monkeypatch):
+    encoder, texts = TextEncoder(bert), ["dog", "the cat", "a small mat", "mat", "cat on a mat"]
+    whole, rows = encoder.encode(texts, progress=False), encoder._rows
+
+    def small(batch):
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("no room")
+        return rows(batch)
+
+    monkeypatch.setattr(encoder, "_rows", small)
+    torch.testing.assert_close(encoder.encode(texts, progress=False), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["nope", "cuda:9999", "cpu:x", 3.5, "xla"])
+def test_devices_that_are_not_there(device, bert):
+    with pytest.raises(ValueError, match="`device`"):
+        chosen_device(device)
+    with pytest.raises(ValueError, match="`device`"):
+        TextEncoder(bert, device=device)
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_lengths_below_one(length, bert, static):
+    for model in (bert, static):
+        with pytest.raises(ValueError, match=f"`max_length` must be at least 1 token, got {length}"):
+            TextEncoder(model, max_length=length)
