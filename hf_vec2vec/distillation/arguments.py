@@ -75,6 +75,8 @@ class DistillationTrainingArguments(BaseTrainingArguments):
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {self.pooling!r}.")
         if self.contrastive_temperature <= 0:
             raise ValueError(f"`contrastive_temperature` must be above 0, got {self.contrastive_temperature}.")
+        if not 0 <= self.collapse_threshold <= 1:
+            raise ValueError(f"`collapse_threshold` must be between 0 and 1, got {self.collapse_threshold}.")
         for name in ("span_words", "max_length"):
             if getattr(self, name) < (name == "max_length"):
                 raise ValueError(f"`{name}` must be a number of words or tokens, got {getattr(self, name)}.")

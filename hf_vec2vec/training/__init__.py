@@ -2,7 +2,8 @@
 
 from .adversarial import Vec2VecForAdversarialTraining
 from .arguments import Vec2VecTrainingArguments
-from .base import BaseTrainer, TrainingDivergedError
+from .base import BaseTrainer
+from .finite import TrainingDivergedError
 from .recipe import Selection, TrainedTranslator, train_translator
 from .start import load_translator
 from .trainer import Vec2VecTrainer

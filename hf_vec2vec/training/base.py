@@ -21,13 +21,10 @@ from .base_arguments import BaseTrainingArguments
 from .checkpoints import STATE, check_checkpoint, newest_checkpoint, seal_checkpoint
 from .energy import EnergyMeter
 from .fingerprint import Fingerprint
+from .finite import TrainingDivergedError
 from .hub_trainer import HubTrainer
 
 STAGING = ".partial-checkpoint"
-
-
-class TrainingDivergedError(ValueError):
-    """A loss or a weight is not a finite number. What was saved before is as it was."""
 
 
 class BaseTrainer(HubTrainer):
@@ -146,6 +143,11 @@ class BaseTrainer(HubTrainer):
             f"training stopped at update {self.state.global_step + 1}: {what}. Lower `learning_rate`, which is "
             f"{self.args.learning_rate}. " + (f"Kept as it was: {kept[-1]}." if kept else "No checkpoint had been saved.")
         )
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The parent's; raises TrainingDivergedError, and writes nothing, if a weight is not finite."""
+        self.check_weights()
+        super().save_model(output_dir, _internal_call)
 
     def cost(self) -> dict[str, float | str]:
         """Of all training so far, as [`EnergyMeter.cost`] gives it. Processes other than this one are not counted."""
@@ -281,4 +283,4 @@ class BaseTrainer(HubTrainer):
         return Path(checkpoint) / f"stream_{self.args.process_index}.json"
 
 
-__all__ = ["BaseTrainer", "TrainingDivergedError"]
+__all__ = ["BaseTrainer"]

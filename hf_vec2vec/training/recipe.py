@@ -14,6 +14,7 @@ from .arguments import Vec2VecTrainingArguments
 from .before_work import check_before_work
 from .checkpoints import STATE
 from .energy import EnergyMeter
+from .finite import check_magnitudes
 from .run_folder import CHECKPOINTS, RunFolder
 from .start import load_translator, save_start, saved_start, start_fingerprint, starting_model
 from .trainer import Vec2VecTrainer, check_selection
@@ -99,6 +100,7 @@ def train_translator(
     resume = check_output_dir(translator_args, training_args, streams=isinstance(spaces, StreamedEmbeddings))
     folder = run_folder(training_args)
     training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
+    check_magnitudes((spaces if isinstance(spaces, UnpairedEmbeddings) else aligned_on).spaces, "spaces")
     with folder.working(training_args, resume):
         meter = EnergyMeter.start()
         model, report = _start(aligned_on, translator_args, training_args, encoders, folder, resume)

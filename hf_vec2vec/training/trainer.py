@@ -22,6 +22,7 @@ from .adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .base import BaseTrainer
 from .fingerprint import rows_digest, tensors_digest
+from .finite import check_magnitudes
 from .losses import (
     cycle_loss,
     discriminator_accuracy,
@@ -215,6 +216,7 @@ class Vec2VecTrainer(BaseTrainer):
         if _internal_call:
             super().save_model(output_dir, _internal_call)
             return
+        self.check_weights()
         if self.args.should_save:
             self.translator.save_pretrained(output_dir or self.args.output_dir)
         if self.args.push_to_hub:
@@ -316,6 +318,7 @@ def check_selection(args: Vec2VecTrainingArguments) -> None:
 
 
 def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
+    check_magnitudes(data.spaces if not isinstance(data, StreamedEmbeddings) else {}, argument)
     found = data.dims
     if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")
