@@ -106,3 +106,15 @@ def cross_fitted(fit: Callable[[Tensor, Tensor], Translate], source: Tensor, tar
     for k in range(folds):
         out[fold == k] = fit(source[fold != k], target[fold != k])(source[fold == k])
     return out
+
+
+# The rows of a table of translations, in its order: a method that is to stand in every table needs a line here.
+BASELINES: dict[str, Callable[[Statistics, Statistics, int], Translate]] = {
+    "mean vector": lambda source, target, seed: mean_vector(target[0]),
+    "random rotation": random_rotation,
+}
+ORACLES: dict[str, Callable[[Tensor, Tensor], Translate]] = {
+    "paired Procrustes": paired_procrustes,
+    "paired ridge": paired_ridge,
+}
+SLOW_ORACLES: dict[str, Callable[[Tensor, Tensor], Translate]] = {"paired MLP": paired_mlp}  # of full tables only

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -23,21 +23,7 @@ from ..encoders.recorded import recorded_encoder
 from ..encoders.text import TextEncoder
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..version import __version__
-from .sections import (
-    Encode,
-    Section,
-    Subject,
-    attributes,
-    inversion,
-    out_of_domain,
-    pictures,
-    privacy,
-    samples,
-    summary,
-    training,
-    translation,
-    written,
-)
+from .sections import FILES, Contents, Encode, Makers, Section, Subject, summary
 from .translation import Methods, fit_methods
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -73,8 +59,6 @@ def write_report(
         The sections, as written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    corpora = {name: cache(load) for name, load in corpora.items()}
-    first = next(iter(corpora.values()), None)
 
     @cache
     def methods() -> Methods:
@@ -82,17 +66,11 @@ def write_report(
         ends = {"source": subject.source, "target": subject.target}
         return fit_methods(translators, subject.others, **ends, full=True, seed=subject.seed)
 
-    makers = {
-        "Translation": lambda: translation(subject, methods(), output),
-        "Training": lambda: training(subject, output),
-        "Pictures": lambda: pictures(subject, output),
-        **({"Out of domain": lambda: out_of_domain(subject, methods(), foreign_texts)} if foreign_texts else {}),
-        **{f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()},
-        "Inversion": lambda: inversion(subject),
-        **({"Inversion by a language model": lambda: written(subject, inverter, show_texts=show_texts)} if inverter else {}),
-        **({"Privacy": lambda: privacy(subject, first, output)} if with_privacy else {}),
-        "Samples": lambda: samples(subject, show_texts=show_texts),
-    }
+    corpora = {name: cache(load) for name, load in corpora.items()}
+    contents = Contents(output, methods, corpora, foreign_texts, inverter, with_privacy, show_texts)
+    makers: Makers = {}
+    for file in FILES:
+        makers |= file.makers(subject, contents)
     sections, bar = [], tqdm(makers.items())
     for title, make in bar:
         bar.set_description(title)

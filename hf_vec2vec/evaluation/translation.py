@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from ..data.spaces import PairedEmbeddings
 from ..metrics.translation import bootstrap_intervals, structure_metrics, translation_metrics
 from ..model.modeling_vec2vec import Vec2VecModel
-from .baselines import Translate, cross_fitted, mean_vector, paired_mlp, paired_procrustes, paired_ridge, random_rotation
+from .baselines import BASELINES, ORACLES, SLOW_ORACLES, Translate, cross_fitted
 from .transport import unpaired_transport
 
 TRANSPORT = {
@@ -95,8 +95,8 @@ def fit_methods(
         statistics = [(first.normalizers[n].mean.cpu(), first.normalizers[n].scale.cpu()) for n in (a, b)]
         alike = first.config.embedding_dims[a] == first.config.embedding_dims[b]
         fitted = {("identity", "baseline"): lambda rows: rows} if alike else {}
-        fitted["mean vector", "baseline"] = mean_vector(statistics[1][0])
-        fitted["random rotation", "baseline"] = random_rotation(*statistics, seed)
+        for name, baseline in BASELINES.items():
+            fitted[name, "baseline"] = baseline(*statistics, seed)
         for name, there_and_back in transported.items():
             fitted[name, "baseline"] = there_and_back[a == target]
         for name, model in models.items():
@@ -133,8 +133,7 @@ def score_methods(
 
 
 def _oracles(full: bool) -> dict[str, Callable[[Tensor, Tensor], Translate]]:
-    oracles = {"paired Procrustes": paired_procrustes, "paired ridge": paired_ridge}
-    return oracles | ({"paired MLP": paired_mlp} if full else {})
+    return ORACLES | SLOW_ORACLES if full else ORACLES
 
 
 def _score(answers: dict, pairs: PairedEmbeddings, a: str, b: str, model: Vec2VecModel, full: bool, seed: int) -> list[dict]:

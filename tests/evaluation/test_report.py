@@ -27,7 +27,7 @@ from hf_vec2vec.evaluation.report import (
     training_record,
     write_report,
 )
-from hf_vec2vec.evaluation.sections import inversion, written
+from hf_vec2vec.evaluation.sections.attacks import inversion, written
 
 WORDS = {"sports": ["goal", "match", "team", "coach"], "tech": ["chip", "code", "cloud", "robot"]}
 OTHERS = ["red", "old", "seven", "river", "house", "<b>", "green", "north", "Anna", "42"]

@@ -1,6 +1,7 @@
 """Sections on what an attacker reads off translated vectors."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..attributes import attribute_inference
 from ..generation import PrefixInverter
 from ..inversion import WordDecoder, retrieve, text_overlap
 from ..privacy import LabelledRows, defences
-from .base import Section, Subject, Table, with_interval
+from .base import Contents, Makers, Section, Subject, Table, with_interval
 
 INVERSION = {
     "word_f1": "words (F1)",
@@ -25,6 +26,18 @@ INVERSION = {
     "cosine": "cosine",
 }
 EMPTY = "."  # what stands for an empty answer where an encoder needs a text
+
+
+def makers(subject: Subject, contents: Contents) -> Makers:
+    """The sections of this file that a report has, in its order. A new one needs a line here."""
+    output, inverter, corpora = contents.output, contents.inverter, contents.corpora
+    made: Makers = {f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()}
+    made["Inversion"] = lambda: inversion(subject)
+    if inverter:
+        made["Inversion by a language model"] = lambda: written(subject, inverter, show_texts=contents.show_texts)
+    if contents.with_privacy:
+        made["Privacy"] = lambda: privacy(subject, next(iter(corpora.values()), None), output)
+    return made
 
 
 def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path) -> Section:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...data.corpora import LabelledTexts
 from ...data.spaces import PairedEmbeddings
 from ...model.modeling_vec2vec import Vec2VecModel
+from ..translation import Methods
 
 Cell = str | tuple[str, str]  # a text; or a figure and its interval
 Encode = Callable[[str, list[str]], Tensor]  # space and texts to `(n, d)`
@@ -80,6 +82,32 @@ class Subject:
     def directions(self) -> tuple[tuple[str, str], tuple[str, str]]:
         """Both ways."""
         return (self.source, self.target), (self.target, self.source)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report on a subject shall hold.
+
+    Args:
+        output: folder of the pictures.
+        methods: baselines, translator and oracles, fitted when they are first asked for.
+        corpora: labelled texts by name, loaded when their turn comes.
+        foreign_texts: loads texts of another domain than the translator was trained on; without it there is no such section.
+        inverter: causal language model that learns to write texts from vectors, and its training steps; or no such section.
+        with_privacy: attack the vectors under several defences, too.
+        show_texts: print texts that were recovered or retrieved.
+    """
+
+    output: Path
+    methods: Callable[[], Methods]
+    corpora: dict[str, Callable[[], LabelledTexts]]
+    foreign_texts: Callable[[], list[str]] | None = None
+    inverter: tuple[str, int] | None = None
+    with_privacy: bool = False
+    show_texts: bool = False
+
+
+Makers = dict[str, Callable[[], Section]]  # by title
 
 
 def with_interval(row: dict, column: str) -> Cell:

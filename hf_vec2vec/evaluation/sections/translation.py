@@ -1,4 +1,4 @@
-"""Sections on translation: figures at home and elsewhere, how training went, pictures, samples."""
+"""Sections on translation: figures at home and elsewhere, how training went, pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +7,8 @@ import torch
 
 from ...data.spaces import PairedEmbeddings
 from .. import figures
-from ..inversion import retrieve
 from ..translation import Methods, score_methods
-from .base import Cell, Section, Subject, Table, with_interval
+from .base import Cell, Contents, Makers, Section, Subject, Table, with_interval
 
 COLUMNS = {
     "centred_cosine": "centred cosine",
@@ -24,6 +23,19 @@ COLUMNS = {
     "cka": "CKA",
 }
 DROP = ("centred_cosine", "top1", "mean_rank")
+
+
+def makers(subject: Subject, contents: Contents) -> Makers:
+    """The sections of this file that a report has, in its order. A new one needs a line here."""
+    output, foreign_texts = contents.output, contents.foreign_texts
+    made: Makers = {
+        "Translation": lambda: translation(subject, contents.methods(), output),
+        "Training": lambda: training(subject, output),
+        "Pictures": lambda: pictures(subject, output),
+    }
+    if foreign_texts:
+        made["Out of domain"] = lambda: out_of_domain(subject, contents.methods(), foreign_texts)
+    return made
 
 
 def translation(subject: Subject, methods: Methods, output: Path) -> Section:
@@ -113,18 +125,3 @@ def pictures(subject: Subject, output: Path) -> Section:
     except ImportError:
         text = "There is no UMAP beside the PCA, because umap-learn is missing: pip install umap-learn"
     return Section("Pictures", text, pictures=[(caption, output / name) for name, caption in drawn.items()])
-
-
-def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
-    """A few translations and what they find."""
-    a, b = subject.source, subject.target
-    mean, truth = subject.model.normalizers[b].mean.cpu(), subject.pairs.spaces[b]
-    found = retrieve(subject.model.translate(subject.pairs.spaces[a][:count], source=a, target=b), truth, mean)
-    rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
-    if not show_texts or subject.texts is None:
-        cells = [[str(r["row"]), str(r["found"]), "found" if r["right"] else "missed"] for r in rows]
-        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`--show_texts`)."
-    else:
-        cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
-        head, text = ["text", f"nearest of {len(truth):,}"], ""
-    return Section("Samples", text, [Table(f"{a} → {b}", head, cells, prose=True)], [], rows)
