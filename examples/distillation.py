@@ -93,7 +93,8 @@ def main() -> None:
     student = ("--model", args.student, "--layer", args.layer)
     run("embed", "--texts", output / "b.txt", *student, "--output", output / "student", "--overwrite")
     translator = aligned(args, store, output / "student", output / "translator")
-    given = ("--translator", translator, "--student", args.student, "--max_steps", args.steps)
+    pair = ("--translator", translator, "--student", args.student)
+    given = (*pair, "--max_steps", args.steps)
     given += ("--per_device_train_batch_size", args.batch_size, "--train_sampling_strategy", "group_by_length")
     given += ("--bf16", "true", "--use_cpu", str(not torch.cuda.is_available())) if args.bf16 else ()
     if args.teacher_vectors:
@@ -104,10 +105,10 @@ def main() -> None:
         anchored = aligned(args, store, output / "student", output / "anchored", args.anchors)
         others = ("--other_translators", f"ours, {args.anchors} pairs={anchored}")
     for name in args.tasks:
-        task = (*given, "--task", name, "--max_texts", args.max_texts)
-        run("distill", *task, "--check", "--output_dir", output / f"{name}-check")
-        arms = ("--arms", "all", "--seeds", args.seeds, "--vectors", store, "--logging_steps", args.steps)
-        run("distill", *task, *arms, *others, "--output_dir", output / f"{name}-arms")
+        task = ("--task", name, "--max_texts", args.max_texts)
+        run("distill-check", *pair, *task, "--output_dir", output / f"{name}-check")
+        arms = ("--seeds", args.seeds, "--vectors", store, "--logging_steps", args.steps)
+        run("distill-compare", *given, *task, *arms, *others, "--output_dir", output / f"{name}-arms")
     run("distill", *given, "--texts", output / "b.txt", "--output_dir", output / "adapter")
 
 

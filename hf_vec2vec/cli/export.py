@@ -1,41 +1,40 @@
 """`export`: one direction of a translator as a file that runs without this package."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from ..deployment.export import SUFFIXES, check_export, export
-from ..training.recipe import load_translator
-from .parsing import parse
+from .checks import check_file
+from .flags import DirectionFlags, flag
+
+SYNOPSIS = "DIR --source NAME --target NAME --output FILE [flags]"
+Format = Literal["onnx", "int8", "torch", "merged"]
 
 
-@dataclass
-class ExportArguments:
+@dataclass(kw_only=True)
+class ExportFlags(DirectionFlags):
     """Which direction, and as what."""
 
-    _argument_group_name = "flags"
+    title: ClassVar[str] = "flags"
 
-    source: str = field(metadata={"help": "Name of the space that vectors come from."})
-    target: str = field(metadata={"help": "Name of the space to translate into."})
-    output: str = field(metadata={"help": "The file: .onnx, .pt2 (torch), or .safetensors or .npz (merged)."})
-    format: str = field(
-        default="onnx",
-        metadata={
-            "help": "ONNX, ONNX in int8, torch.export, or one matrix and a bias for NumPy (of a linear translator).",
-            "choices": list(SUFFIXES),
-        },
+    output: str = flag("The file: .onnx, .pt2 (torch), or .safetensors or .npz (merged).")
+    format: Format = flag(
+        "ONNX, ONNX in int8, torch.export, or one matrix and a bias for NumPy (of a linear translator).", "onnx"
     )
-    overwrite: bool = field(default=False, metadata={"help": "Replace `output` if it exists."})
+    overwrite: bool = flag("Replace `output` if it exists.", False)
 
 
-def run_export(argv: list[str]) -> None:
+def run(flags: ExportFlags) -> None:
     """One direction of a translator as ONNX, int8, torch.export or one matrix; raw vectors in, raw vectors out."""
-    args, folder = parse(
-        run_export, "DIR --source NAME --target NAME --output FILE [flags]", argv, [ExportArguments], positional="DIR"
-    )
-    path = check_export(args.output, args.format, overwrite=args.overwrite)
-    model = load_translator(folder)
-    found = export(model, path, source=args.source, target=args.target, format=args.format, overwrite=args.overwrite)
+    flags.check_folder()
+    check_file("output", flags.output)
+    from ..deployment.export import check_export, export
+    from ..training.start import load_translator
+
+    path = check_export(flags.output, flags.format, overwrite=flags.overwrite)
+    model = load_translator(flags.folder)
+    found = export(model, path, source=flags.source, target=flags.target, format=flags.format, overwrite=flags.overwrite)
     print(
-        f"{args.source} → {args.target}: {path}, {Path(path).stat().st_size / 1e6:.1f} MB; translations differ from the "
+        f"{flags.source} → {flags.target}: {path}, {Path(path).stat().st_size / 1e6:.1f} MB; translations differ from the "
         f"model's by at most {found:.1e} of a vector's length"
     )

@@ -1,126 +1,200 @@
-"""Flags of the commands: help that fits a screen, flags from a YAML file."""
+"""Words of a line to the flags of a command, and help that fits a screen.
+
+argparse cuts the line into names and values and lays out the help. What a value may be is checked here, so that every
+message names the flag, what came and what is allowed.
+"""
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from pathlib import Path
+import math
+import types
+import typing
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, NoReturn, TypeVar
 
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from .checks import did_you_mean
+from .config_file import as_words, read_yaml
+from .flags import Flag, Flags
 
-# What a newcomer may want of the hundred flags of TrainingArguments; the others work, and `--help_all` shows them.
-SHOWN = {
-    "output_dir": "Folder for the translator, its card, both stages and checkpoints.",
-    "num_train_epochs": "Passes over the larger space's rows in adversarial training; 0 keeps the alignment.",
-    "max_steps": "Updates of adversarial training, instead of epochs.",
-    "learning_rate": None,
-    "per_device_train_batch_size": None,
-    "seed": "Of everything random.",
-    "bf16": "Train in bfloat16.",
-    "logging_steps": "Updates between two lines of the log.",
-    "resume_from_checkpoint": "`true` goes on from the last checkpoint in `output_dir`; a path from that one.",
-    "report_to": "Where to log, too: tensorboard, wandb, ...; none by default.",
-    "disable_tqdm": "No progress bar.",
-    "push_to_hub": "Publish the translator at every save and at the end.",
-    "hub_model_id": "ORG/NAME to publish it as; default: the name of `output_dir`.",
-    "hub_strategy": "end, every_save, or also the training checkpoints, in the branch `checkpoints`.",
-}
+TRUE, FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
+LARGEST = 2**63 - 1  # a number beyond it fits into no array
+F = TypeVar("F", bound=Flags)
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """One spelling and one line a flag; the default behind the help."""
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of leaving, with messages in the words of this package."""
+
+    def error(self, message: str) -> NoReturn:
+        """Bad input, as everywhere else."""
+        if message.startswith("the following arguments are required"):
+            raise ValueError(f"`{message.split(': ')[1]}` must be given, before the flags.")
+        argument, _, reason = message.removeprefix("argument ").partition(": ")
+        raise ValueError(f"`{argument.split('/')[0].lstrip('-')}`: {reason}." if reason else f"`flags`: {message}.")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """One line a flag: its name, its choices or what it takes, its help and its default."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=36, width=110)
 
-    def _get_help_string(self, action: argparse.Action) -> str:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
-
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
             return super()._format_action_invocation(action)
-        if action.choices:
-            return f"{action.option_strings[0]} {'|'.join(map(str, action.choices))}"
         return action.option_strings[0] + (f" {action.metavar}" if action.metavar else "")
 
 
-def parse(run: Callable, synopsis: str, argv: list[str], kinds: list[type], positional: str | None = None) -> Sequence:
+def parse(kind: type[F], words: list[str]) -> F:
     """Read the flags of a command.
 
     Args:
-        run: the command, `run_NAME` or `run_NAME_KIND`, whose docstring says what it does.
-        synopsis: what follows the name in a call.
-        argv: words of the line.
-        kinds: dataclasses whose fields are the flags.
-        positional: placeholder of a translator's folder that stands first, if there is one.
+        kind: its flags.
+        words: of the line, without the command's name.
 
-    Returns:
-        An instance of each kind, then the folder.
+    Raises:
+        FileNotFoundError: if the `--config` file is not there.
+        ValueError: for an unknown flag, a missing or an impossible value.
     """
-    parser = HfArgumentParser(
-        kinds,
-        usage=f"hf-vec2vec {run.__name__.split('_')[1]} {synopsis}",
-        description=run.__doc__,
+    declared = {f.name: f for f in fields(kind) if "flag" in f.metadata}
+    hints = typing.get_type_hints(kind)
+    parser = build_parser(kind)
+    # A word that belongs to no flag stands first.
+    placed = any(f.metadata["flag"].placeholder for f in declared.values())
+    first, rest = (words[:1], words[1:]) if placed and words and not words[0].startswith("-") else ([], words)
+    path, rest = _config_path(rest)
+    from_file = as_words(read_yaml("config", path)) if path is not None else []
+    found, others = parser.parse_known_args([*first, *from_file, *rest])
+    if others and not (kind.passes_on and others[0].startswith("--")):
+        word = others[0].split("=")[0]
+        raise ValueError(f"`{word}` is no flag of this command{did_you_mean(word, (f'--{name}' for name in declared))}")
+    given = {name: value for name, value in vars(found).items() if name in declared and value is not None}
+    for name, f in declared.items():
+        if name not in given and f.default is MISSING and f.default_factory is MISSING:
+            facts: Flag = f.metadata["flag"]
+            raise ValueError(f"`{facts.placeholder or name}` must be given: {facts.help}")
+    values = {name: convert(name, value, hints[name], declared[name]) for name, value in given.items()}
+    return kind(**values, given=frozenset(given), others=others)
+
+
+def build_parser(kind: type[Flags], prog: str = "", synopsis: str = "", description: str = "") -> Parser:
+    """The parser of a command's flags; those of one class stand in one group of the help."""
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} {synopsis}",
+        description=description,
         formatter_class=HelpFormatter,
         allow_abbrev=False,
+        add_help=False,
+        argument_default=argparse.SUPPRESS,
     )
-    if positional:
-        parser.add_argument("model_folder", metavar=positional, help="Folder or Hub id of a translator.")
-    parser.add_argument("--config", metavar="FILE.yaml", help="Flags from a file; flags on the line win.")
-    hidden = set()
-    if trainer := next((kind for kind in kinds if issubclass(kind, TrainingArguments)), None):
-        parser.add_argument("--help_all", action="store_true", help="Show the flags of transformers.TrainingArguments, too.")
-        own = set(trainer.__annotations__) - {"remove_unused_columns"}
-        hidden = {f.name for f in fields(TrainingArguments)} - own - set(SHOWN)
-    if "--help_all" in argv:
-        argv = ["--help"]
+    parser._positionals.title = "what it is about"
+    hints = typing.get_type_hints(kind)
+    names = {f.name: f for f in fields(kind) if "flag" in f.metadata}
+    for owner in kind.__mro__:  # a command's own flags first, those of every command last
+        own = [names.pop(name) for name in vars(owner).get("__annotations__", {}) if name in names]
+        if not own:
+            continue
+        group = parser.add_argument_group(vars(owner).get("title", "flags"))
+        for f in own:
+            _add_flag(parser, group, f, hints[f.name])
+        if owner is Flags:
+            group.add_argument("--config", metavar="FILE.yaml", help="Flags from a file; flags on the line win.")
+            group.add_argument("--help", action="store_true", help="Show this.")
+    return parser
+
+
+def _add_flag(parser: Parser, group: Any, f: Field[Any], hint: Any) -> None:
+    facts: Flag = f.metadata["flag"]
+    if facts.placeholder:
+        parser.add_argument(f.name, metavar=facts.placeholder, help=facts.help)
+        return
+    kind = Kind.of(hint)
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    help = facts.help.replace("%", "%%")
+    if default is MISSING:
+        help += " (must be given)"
+    elif default is not None and default is not False and default != "":
+        help += f" (default: {' '.join(default) if kind.many else default})".replace("%", "%%")
+    if kind.type is bool:
+        group.add_argument(f"--{f.name}", nargs="?", const="true", metavar="", help=help)
     else:
-        for action in parser._actions:
-            if action.dest in hidden or action.option_strings[:1] == ["--no_strict_unpaired"]:
-                action.help = argparse.SUPPRESS
-            action.help = SHOWN.get(action.dest) or action.help
-    parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)  # beside `sys.argv[0]`
-    namespace = parsed[len(kinds)]
-    return [*parsed[: len(kinds)], *([namespace.model_folder] if positional else [])]
+        metavar = "|".join(kind.choices) or {int: "INT", float: "FLOAT"}.get(kind.type, "VALUE")
+        group.add_argument(f"--{f.name}", nargs="+" if kind.many else None, metavar=metavar, help=help)
 
 
-def expand_config(argv: list[str]) -> list[str]:
-    """Put the flags of a `--config` file before those on the line, so that the line wins."""
-    path, rest = peek(argv, "--config")
-    if path is None:
-        return rest
+@dataclass(frozen=True)
+class Kind:
+    """What the words of a flag are.
+
+    Args:
+        type: of one of them.
+        many: whether there may be several.
+        choices: that are allowed; none: all.
+    """
+
+    type: type
+    many: bool = False
+    choices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, hint: Any) -> "Kind":
+        """That of a type hint: `X`, `X | None`, `list[str]`, `Literal[...]`."""
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+            (hint,) = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        if typing.get_origin(hint) is list:
+            return cls(typing.get_args(hint)[0], many=True)
+        if typing.get_origin(hint) is typing.Literal:
+            return cls(str, choices=typing.get_args(hint))
+        return cls(hint)
+
+
+def convert(name: str, value: str | list[str], hint: Any, f: Field[Any]) -> Any:
+    """Words of the line as the value of a flag.
+
+    Raises:
+        ValueError: if they cannot be that.
+    """
+    kind, name = Kind.of(hint), f.metadata["flag"].placeholder or name
+    found = [_convert_one(name, word, kind, f) for word in (value if isinstance(value, list) else [value])]
+    return found if kind.many else found[0]
+
+
+def _convert_one(name: str, word: str, kind: Kind, f: Field[Any]) -> Any:
+    if kind.type is bool:
+        if word.lower() not in TRUE + FALSE:
+            raise ValueError(f"`{name}` must be true or false, got {word!r}.")
+        return word.lower() in TRUE
+    if kind.type in (int, float):
+        return _number(name, word, kind.type, f.metadata["flag"])
+    if kind.choices and word not in kind.choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(kind.choices)}, got {word!r}{did_you_mean(word, kind.choices)}"
+        )
+    if "\0" in word or (not word.strip() and not f.metadata["flag"].may_be_empty):
+        raise ValueError(f"`{name}` must be some text, got {word!r}.")
+    return word
+
+
+def _number(name: str, word: str, kind: type, facts: Flag) -> int | float:
+    bounds = [
+        f" {words} {bound:g}"
+        for words, bound in (("at least", facts.minimum), ("above", facts.above), ("at most", facts.maximum))
+        if bound is not None
+    ]
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"`config` {path!r} is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"`config` {path!r} must hold lines `flag: value`.")
-    # A positional argument stands first and has to stay there.
-    positional = [] if not rest or rest[0].startswith("-") else [rest.pop(0)]
-    return positional + as_flags(content) + rest
+        number = kind(word)
+    except (ValueError, OverflowError):
+        number = math.nan
+    low = (facts.minimum is not None and number < facts.minimum) or (facts.above is not None and number <= facts.above)
+    high = abs(number) > (LARGEST if facts.maximum is None else facts.maximum)
+    if low or high or not math.isfinite(number):
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"`{name}` must be {what}{' and'.join(bounds)}, got {word!r}.")
+    return number
 
 
-def peek(argv: list[str], flag: str, *, switch: bool = False) -> tuple[str | None, list[str]]:
-    """Value of one flag, written `--flag value` or `--flag=value`, and the other words. A switch may stand alone."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(flag, dest="value", **({"nargs": "?", "const": "true"} if switch else {}))
-    known, rest = parser.parse_known_args(argv)
-    return known.value, rest
-
-
-def as_flags(values: dict) -> list[str]:
-    """`{name: value}` as words of a command line."""
-    flags = []
-    for name, value in values.items():
-        items = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        flags += [f"--{name}", *map(str, items)]
-    return flags
-
-
-def named_path(argument: str, value: str) -> tuple[str, str]:
-    """Both parts of `NAME=PATH`."""
-    name, separator, path = value.partition("=")
-    if not (name and separator and path):
-        raise ValueError(f"`{argument}` must be NAME=PATH, for instance minilm=minilm.npy, got {value!r}.")
-    return name, path
+def _config_path(words: list[str]) -> tuple[str | None, list[str]]:
+    """The value of `--config`, and the other words."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    known, rest = parser.parse_known_args(words)
+    return known.config, rest

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from datasets import Dataset
 from scipy import stats
 from tqdm.auto import tqdm
@@ -20,22 +19,6 @@ from .fingerprint import Fingerprint, rows_digest, tensors_digest
 from .start import load_translator
 
 FIGURES = ("centred_cosine", "top1", "mean_rank")
-
-
-def load_variants(path: str) -> dict[str, dict]:
-    """Read variants from YAML: a name for each, and the arguments of training that make it.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    try:
-        variants = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"`variants` {path!r} is no YAML: {error}") from error
-    if not (isinstance(variants, dict) and variants and all(isinstance(f, dict | None) for f in variants.values())):
-        raise ValueError(f"`variants` {path!r} must hold lines `name: {{argument: value, ...}}`, for instance `no gan: "
-                         "{adversarial_weight: 0}`; `{}` changes nothing.")  # fmt: skip
-    return {str(name): arguments or {} for name, arguments in variants.items()}
 
 
 def run_ablation(
@@ -166,4 +149,4 @@ def ablation_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["ablation_table", "load_variants", "run_ablation"]
+__all__ = ["ablation_table", "run_ablation"]

@@ -16,7 +16,7 @@ TEXTS = [" ".join(WORDS[3 + (i * k) % 8] for k in range(1, 5)) for i in range(1,
 
 
 @pytest.fixture
-def project(folders, tmp_path):  # noqa: F811
+def project(folders, tmp_path):
     """A translator from llama to bert that records both encoders, texts, and a task."""
     encoders = {"bert": TextEncoder(folders["bert"]), "llama": TextEncoder(folders["llama"])}
     model = linear_translator(*(encoder.encode(TEXTS, progress=False) for encoder in encoders.values()))
@@ -28,13 +28,13 @@ def project(folders, tmp_path):  # noqa: F811
     return tmp_path
 
 
-def run(project, folders, *words):  # noqa: F811
-    start = ["distill", "--translator", project / "translator", "--max_steps", 3, "--logging_steps", 1]
-    ends = ["--student", folders["bert"], "--disable_tqdm", "true"]
-    return main([*map(str, [*start, *ends, *words])])
+def run(project, folders, *words, command="distill"):
+    start = [command, "--translator", project / "translator", "--student", folders["bert"], "--disable_tqdm"]
+    steps = [] if command == "distill-check" else ["--max_steps", 3, "--logging_steps", 1]
+    return main([*map(str, [*start, *steps, *words])])
 
 
-def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders, capsys):  # noqa: F811
+def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders, capsys):
     output, export = project / "student", project / "export"
     words = ["--texts", project / "texts.txt", "--output_dir", output, "--export_dir", export]
     assert run(project, folders, *words) == 0
@@ -53,7 +53,7 @@ def test_texts_to_an_adapter_a_card_and_a_sentence_transformer(project, folders,
     assert "holds a model already" in capsys.readouterr().err
 
 
-def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa: F811
+def test_stored_vectors_take_the_place_of_the_teacher(project, folders):
     vectors = project / "vectors.parquet"
     embed = ["embed", "--texts", project / "texts.txt", "--model", folders["llama"], "--output", vectors]
     assert main([*map(str, embed)]) == 0
@@ -63,7 +63,7 @@ def test_stored_vectors_take_the_place_of_the_teacher(project, folders):  # noqa
     assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-3)
 
 
-def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
+def test_a_store_without_texts_and_other_texts(project, folders):
     store = project / "store.npy"
     np.save(store, TextEncoder(folders["llama"]).encode(TEXTS, progress=False).numpy())
     (project / "own.txt").write_text("\n".join(f"the {text}" for text in TEXTS))
@@ -75,16 +75,17 @@ def test_a_store_without_texts_and_other_texts(project, folders):  # noqa: F811
     assert "the nearest of 80 vectors" in card
     assert "of a teacher, `./llama`" in card
     arms = ["--task", project / "task.jsonl", "--vectors", store, "--arms", "teacher's store only", "--seeds", 1]
-    assert run(project, folders, *arms, "--output_dir", project / "arms") == 0
+    assert run(project, folders, *arms, "--output_dir", project / "arms", command="distill-compare") == 0
     assert len(list((project / "arms" / "runs").iterdir())) == 1
 
 
-def test_check_and_arms(project, folders, capsys):  # noqa: F811
-    assert run(project, folders, "--task", project / "task.jsonl", "--check", "--output_dir", project / "check") == 0
+def test_check_and_arms(project, folders, capsys):
+    words = ["--task", project / "task.jsonl", "--output_dir", project / "check"]
+    assert run(project, folders, *words, command="distill-check") == 0
     assert "random isometry of the teacher" in capsys.readouterr().out
     assert json.loads((project / "check" / "check.json").read_text())["texts"] > 40
     words = ["--task", project / "task.jsonl", "--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "arms"]
-    assert run(project, folders, *words) == 0
+    assert run(project, folders, *words, command="distill-compare") == 0
     assert "| frozen student |" in capsys.readouterr().out
     assert len(list((project / "arms" / "runs").iterdir())) == 2
 
@@ -94,21 +95,22 @@ def test_check_and_arms(project, folders, capsys):  # noqa: F811
     [
         ([], "give one of `texts`"),
         (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
-        (["--texts", "texts.txt", "--check"], "need a `task`"),
+        (["--texts", "texts.txt", "--check"], "`--check` is no flag"),
         (["--vectors", "translator"], "cannot be read"),
         (["--vectors", "x.npy", "--task", "bbc"], "give one of `texts`"),
         (["--student", "another", "--texts", "texts.txt"], "`student_space` must be given"),
-        (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "name one teacher"),
+        (["--teacher_spaces", "a", "b", "--texts", "texts.txt"], "Did you mean --teacher_space?"),
+        (["--teacher_space", "z", "--texts", "texts.txt"], "`teacher_space` must be one of"),
         (["--texts", "texts.txt", "--load_in_4bit", "--export_dir", "export"], "leave out `load_in_4bit`"),
     ],
 )
-def test_bad_words(project, folders, words, message, capsys, monkeypatch):  # noqa: F811
+def test_bad_words(project, folders, words, message, capsys, monkeypatch):
     monkeypatch.chdir(project)
     assert run(project, folders, *words, "--output_dir", project / "out") == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):  # noqa: F811
+def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):
     output, task = project / "classifier", project / "task.jsonl"
     head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 80, "--learning_rate", 0.01]
     assert run(project, folders, "--task", task, *head, "--output_dir", output) == 0

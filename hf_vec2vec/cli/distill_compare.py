@@ -1,0 +1,108 @@
+"""`distill-compare`: the arms of the experiment that tells whether distillation pays, over seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .checks import check_input, check_model, named_path
+from .distill import DEFAULTS, LossFlags
+from .flags import flag
+from .students import AdapterFlags, StudentFlags
+from .trainer_flags import training_arguments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..encoders.text import TextEncoder
+    from .teaching import Teaching
+
+SYNOPSIS = "--translator DIR --student MODEL --task NAME --output_dir OUT [flags]"
+# Arguments of the trainer that every arm shares.
+SHARED = (
+    *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("learning_rate", "warmup_steps", "lr_scheduler_type", "train_sampling_strategy", "use_cpu", "bf16"),
+    "logging_steps",
+)
+
+
+@dataclass(kw_only=True)
+class CompareFlags(StudentFlags, LossFlags, AdapterFlags):
+    """Which arms, and how often."""
+
+    title: ClassVar[str] = "experiment"
+
+    arms: list[str] | None = flag("Names of arms; default: all.", None)
+    seeds: int = flag("Seeds of every arm.", 5, minimum=1)
+    other_translators: list[str] | None = flag("NAME=DIR: further translators of both spaces, each an arm of its own.", None)
+    vectors: str | None = flag("Teacher vectors of other texts, for the arm that knows nothing else.", None)
+
+    def after_interrupt(self) -> str:
+        """Whole runs are kept."""
+        return f"The runs that are complete are kept in {self.output_dir}; the same command goes on after them."
+
+
+def run(flags: CompareFlags) -> None:
+    """Train a student in every arm of the experiment, over seeds, and compare: does the translated teacher pay?"""
+    flags.check_student()
+    flags.check_trainer()
+    if flags.task is None:
+        raise ValueError("`task` must be given: labelled texts that the arms are measured on.")
+    if flags.vectors:
+        check_input("vectors", flags.vectors)
+    named = [named_path("other_translators", value, exists=False) for value in flags.other_translators or []]
+    for _, folder in named:
+        check_model("other_translators", folder, ())
+    from ..data.columns import vectors
+    from ..distillation import DistillationTrainingArguments
+    from ..distillation.experiment import Experiment, arms_table, run_arms
+    from ..encoders.recorded import recorded_encoder
+    from ..encoders.text import embed
+    from ..training.start import load_translator
+    from .teaching import Teaching, adapter, labelled, single_text_task
+
+    teaching = Teaching.open(flags)
+    defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
+    args = training_arguments(DistillationTrainingArguments, flags, defaults)
+    task = single_text_task(flags.task, flags.task_source)
+    parts = {split: labelled(task, split, flags.max_texts) for split in ("train", "validation")}
+    teacher = recorded_encoder(teaching.translator.config, teaching.teacher_space)
+    rows = {split: vectors(embed(part.texts, teacher, progress=flags.progress), "teacher") for split, part in parts.items()}
+    experiment = Experiment(
+        student=flags.student,
+        translators={"ours": teaching.translator} | {name: load_translator(folder) for name, folder in named},
+        teacher_space=teaching.teacher_space,
+        student_space=teaching.student_space,
+        train=parts["train"],
+        test=parts["validation"],
+        teacher_train=rows["train"],
+        teacher_test=rows["validation"],
+        peft_config=adapter(flags),
+        arguments=teaching.contract | {name: getattr(args, name) for name in SHARED},
+        store=_store(flags.vectors, teaching, set(parts["train"].texts)) if flags.vectors else None,
+        teacher_lm=teacher.settings.model if _are_language_models(teacher, flags.student) else None,
+    )
+    arms = None if flags.arms in (None, ["all"]) else flags.arms
+    found = run_arms(experiment, flags.seeds, Path(flags.output_dir), arms=arms)
+    print(f"\n{arms_table(found)}\n\n{flags.output_dir}/arms.md, arms.json")
+
+
+def _store(path: str, teaching: "Teaching", seen: set[str]) -> "Tensor":
+    """Teacher vectors of texts that are not `seen`: a text on both sides would be a pair."""
+    from ..data.columns import TEXT, vectors
+    from ..data.files import load_embeddings
+
+    stored: Any = load_embeddings(path)
+    if TEXT in stored.column_names:
+        stored = stored.select([i for i, text in enumerate(stored[TEXT]) if text not in seen])
+    return vectors(stored, "vectors", teaching.translator.config.embedding_dims[teaching.teacher_space])
+
+
+def _are_language_models(teacher: "TextEncoder", student: str) -> bool:
+    """Whether both predict tokens."""
+    from transformers import AutoConfig
+
+    from ..encoders.folders import model_folder
+    from ..encoders.pooling import is_decoder
+
+    decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student)).model_type)
+    return decoder and teacher.is_decoder

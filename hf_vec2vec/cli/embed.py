@@ -1,0 +1,81 @@
+"""`embed`: texts or images to vectors."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .checks import check_device, check_folder, check_input, check_model
+from .flags import DeviceFlags, EncoderFlags, flag
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SYNOPSIS = "(--texts FILE | --images PATH) --model MODEL --output PATH [flags]"
+
+
+@dataclass(kw_only=True)
+class EmbedFlags(EncoderFlags, DeviceFlags):
+    """What is embedded, and by what."""
+
+    title: ClassVar[str] = "flags"
+
+    model: str = flag("Local folder, Hub id, or the short name of a bundled encoder.")
+    output: str = flag("Where the vectors go: Arrow folder (no suffix), .parquet, .npy, .safetensors.")
+    texts: str | None = flag("Texts: .txt (one a line), or .jsonl, .csv, .parquet, Arrow with a column `text`.", None)
+    images: str | None = flag(
+        "Images, for the image side of a CLIP-like model: a folder; .parquet, Arrow with a column of them.", None
+    )
+    batch_size: int = flag("Texts or images at a time.", 64, minimum=1)
+    cache_dir: str | None = flag("Where embeddings are cached.", None)
+    overwrite: bool = flag("Replace `output` if it exists.", False)
+
+    def __post_init__(self) -> None:
+        if (self.texts is None) == (self.images is None):
+            raise ValueError("`texts` or `images` must be given, and not both.")
+        if self.images and (given := self.given & {"pooling", "layer", "prompt", "prompt_name", "max_length"}):
+            raise ValueError(f"`{min(given)}` is for texts, but `images` are embedded. Leave it out.")
+
+    def after_interrupt(self) -> str:
+        """Whole chunks are in the cache."""
+        return "Vectors of whole chunks are kept in the cache; the same command goes on after them."
+
+
+def run(flags: EmbedFlags) -> None:
+    """Texts or images to vectors on disk. What was embedded once is read from a cache."""
+    check_model("model", flags.model)
+    check_input("texts" if flags.texts else "images", flags.texts or flags.images or "")
+    check_folder("output", flags.output if not flags.overwrite else ".")
+    from ..data.columns import EMBEDDING
+    from ..data.files import check_output, save_embeddings
+
+    check_device(flags.device)
+    check_output(flags.output, overwrite=flags.overwrite)
+    data = _embed_images(flags) if flags.images else _embed_texts(flags)
+    save_embeddings(data, flags.output, overwrite=flags.overwrite)
+    what = "images" if flags.images else "texts"
+    print(f"{len(data):,} {what} → {flags.output}, dimension {len(data[0][EMBEDDING])}")
+
+
+def _embed_texts(flags: EmbedFlags) -> "Dataset":
+    from ..encoders.text import TextEncoder, embed
+
+    assert flags.texts is not None
+    encoder = TextEncoder(
+        flags.model,
+        pooling=flags.pooling,
+        layer=flags.layer,
+        prompt=flags.prompt,
+        prompt_name=flags.prompt_name,
+        trust_remote_code=flags.trust_remote_code,
+        max_length=flags.max_length,
+        device=flags.device,
+    )
+    return embed(flags.texts, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
+
+
+def _embed_images(flags: EmbedFlags) -> "Dataset":
+    from ..encoders.images import ImageEncoder, embed_images, load_images
+
+    assert flags.images is not None
+    images = load_images(flags.images)
+    encoder = ImageEncoder(flags.model, device=flags.device)
+    return embed_images(images, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir)

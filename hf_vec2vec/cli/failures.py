@@ -1,0 +1,101 @@
+"""What becomes of an error: one line, an exit status, and a log file for what nobody foresaw."""
+
+import os
+import platform
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..version import __version__
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+LONGEST = 1000  # characters of the line: some errors of other packages are pages
+# Errors that tell of what was given, if they come from the system.
+ABOUT_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
+
+
+def reported(command: str, work: Callable[[], None], *, debug: bool, after_interrupt: Callable[[], str]) -> int:
+    """Do the work of a command; make of what it raises one line on stderr, and an exit status.
+
+    Args:
+        command: its name.
+        work: what it does.
+        debug: show tracebacks, too.
+        after_interrupt: what to say of the work that Ctrl-C stopped.
+    """
+    with _interrupts() as interrupts:
+        try:
+            work()
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                traceback.print_exc()
+            if interrupts or isinstance(error, KeyboardInterrupt):  # modules in C make other errors of it
+                status, line = INTERRUPTED, f"interrupted. {after_interrupt()}"
+            else:
+                status, line = explained(error)
+            line = " ".join(line.split())  # errors of other packages have many lines
+            print(f"hf-vec2vec {command}: {line[:LONGEST]}", file=sys.stderr)
+            return status
+    return 0
+
+
+def explained(error: Exception) -> tuple[int, str]:
+    """Exit status and message of an error. What no `raise` foresaw is a fault of the program, and gets a log file."""
+    message = str(error)
+    if isinstance(error, MemoryError) or any(words in message.lower() for words in NO_MEMORY):
+        return FAILED, f"out of memory. Fewer rows at a time, a shorter `max_length` or a smaller model need less. {message}"
+    if isinstance(error, BrokenPipeError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the interpreter, which flushes it at its end
+        return FAILED, "who read the output has left."
+    if isinstance(error, ABOUT_PATHS + (ImportError,)):
+        return BAD_INPUT, message
+    if isinstance(error, OSError):
+        return FAILED, message
+    if _written_for_users(error):
+        return BAD_INPUT if isinstance(error, ValueError | TypeError) else FAILED, message
+    return FAILED, f"{type(error).__name__}: {message} {_log()}"
+
+
+def _written_for_users(error: Exception) -> bool:
+    """Whether a `raise` of this package made the error, or it names an argument, as those of transformers do."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = Path(last.filename).is_relative_to(Path(__file__).parent.parent)
+    return (ours and (last.line or "").startswith("raise ")) or "`" in str(error)
+
+
+def _log() -> str:
+    """Write the traceback of the present error to a new file; say where it is."""
+    text = f"hf_vec2vec {__version__}, Python {platform.python_version()}, {platform.platform()}\n{traceback.format_exc()}"
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="hf-vec2vec-", suffix=".log", delete=False) as file:
+            file.write(text)
+    except OSError:
+        return "This is a fault of the program; --debug shows where."
+    return f"This is a fault of the program; {file.name} tells where."
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the signals of Ctrl-C. The first raises `KeyboardInterrupt`; the second ends the process where it is."""
+    received: list[int] = []
+
+    def stop(signum: int, frame: object) -> None:
+        if received:
+            os._exit(INTERRUPTED)
+        received.append(signum)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)

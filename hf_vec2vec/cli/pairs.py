@@ -1,0 +1,68 @@
+"""Held-out pairs that `evaluate` and `report` measure a translator on: flags, and what they load."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .checks import named_pair
+from .flags import TranslatorFlags, flag
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ..model.modeling_vec2vec import Vec2VecModel
+
+FEWEST = 3  # pairs: of two, each is the other's only wrong answer, and no oracle can be fitted
+
+
+@dataclass(kw_only=True)
+class PairFlags(TranslatorFlags):
+    """Held-out pairs, and other pairs for the oracles."""
+
+    title: ClassVar[str] = "pairs"
+
+    source: str | None = flag("NAME=PATH: a space of the model, and vectors of held-out texts.", None)
+    target: str | None = flag("NAME=PATH of the other; row i of both is the same text.", None)
+    oracle_source: str | None = flag(
+        "NAME=PATH: other pairs, to fit the paired oracles on; default: taken from the held-out ones.", None
+    )
+    oracle_target: str | None = flag("NAME=PATH: their other side.", None)
+    seed: int = flag("Of everything random.", 0, minimum=0, maximum=2**32 - 1)
+
+    def paths(self) -> tuple[dict[str, str], dict[str, str] | None]:
+        """Paths of the pairs, and of the oracles' pairs if there are any, by the names of the spaces.
+
+        Raises:
+            FileNotFoundError: if there is nothing at one of them.
+            ValueError: for a side that is missing, or names that do not agree.
+        """
+        for name in ("source", "target"):
+            if getattr(self, name) is None:
+                raise ValueError(f"`{name}` must be given: NAME=PATH, a space of the model and vectors of held-out texts.")
+        assert self.source is not None
+        assert self.target is not None
+        pairs = named_pair(("source", "target"), (self.source, self.target))
+        if (self.oracle_source is None) != (self.oracle_target is None):
+            raise ValueError("`oracle_source` and `oracle_target` go together: give both or neither.")
+        if self.oracle_source is None or self.oracle_target is None:
+            return pairs, None
+        oracles = named_pair(("oracle_source", "oracle_target"), (self.oracle_source, self.oracle_target))
+        if set(oracles) != set(pairs):
+            raise ValueError(f"`oracle_source` and `oracle_target` must name {list(pairs)}, got {list(oracles)}.")
+        return pairs, oracles
+
+
+def load_pairs(model: "Vec2VecModel", paths: dict[str, str]) -> "dict[str, Dataset]":
+    """Vectors of both spaces, row by row the same texts.
+
+    Raises:
+        ValueError: for a space that the model does not know, or too few pairs.
+    """
+    from ..data.files import load_embeddings
+
+    for argument, name in zip(("source", "target"), paths, strict=True):
+        if name not in model.config.spaces:
+            raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
+    loaded = {name: load_embeddings(path) for name, path in paths.items()}
+    if (rows := min(map(len, loaded.values()))) < FEWEST:
+        raise ValueError(f"`source` and `target` hold {rows} pair(s); give at least {FEWEST}, better 1,000.")
+    return loaded

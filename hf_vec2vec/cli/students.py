@@ -1,0 +1,44 @@
+"""Flags that the three commands about students share."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .checks import check_input, check_model
+from .flags import EncoderFlags, Flags, flag
+
+
+@dataclass(kw_only=True)
+class StudentFlags(EncoderFlags):
+    """Who teaches whom. How the student's vectors are made is what the translator records, unless flags say otherwise."""
+
+    title: ClassVar[str] = "teacher and student"
+
+    translator: str = flag("Folder or Hub id of a translator that knows teacher and student.")
+    student: str = flag("The model that the adapter is for: short name, local folder or Hub id.")
+    student_space: str | None = flag("The translator's space in which the student lives; default: the one it made.", None)
+    teacher_space: str | None = flag("The translator's space of the teacher; default: the only other one.", None)
+    normalize: bool | None = flag("Scale the student's vectors to norm 1.", None)
+    mask_first_token: bool | None = flag("Leave the first token out of the pooling, as language models need.", None)
+    task: str | None = flag("Texts of a classification task: sst2, cola, bbc, rotten_tomatoes, sarcasm, a file.", None)
+    task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
+    max_texts: int | None = flag("At most so many texts, drawn at random.", None, minimum=1)
+
+    def check_student(self) -> None:
+        """Raise what can fail without work."""
+        check_model("translator", self.translator, ())
+        check_model("student", self.student)
+        if self.task_source:
+            check_input("task_source", self.task_source)
+
+
+@dataclass(kw_only=True)
+class AdapterFlags(Flags):
+    """The adapter that is trained (LoRA), on all linear layers of the student."""
+
+    title: ClassVar[str] = "adapter"
+
+    lora_r: int = flag("Rank of the adapter.", 32, minimum=1)
+    lora_alpha: int = flag("Its scale.", 64, minimum=1)
+    lora_dropout: float = flag("Dropout before it.", 0.0, minimum=0, maximum=1)
+    use_dora: bool = flag("Weight-decomposed adaptation (DoRA).", False)
+    use_rslora: bool = flag("Rank-stabilised scale (rsLoRA).", False)

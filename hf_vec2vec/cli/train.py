@@ -1,0 +1,179 @@
+"""`train`: a translator from unpaired vectors."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .checks import check_model, named_pair
+from .flags import flag
+from .trainer_flags import TrainerFlags, training_arguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from ..training.arguments import Vec2VecTrainingArguments
+
+SYNOPSIS = "--source NAME=PATH --target NAME=PATH --output_dir DIR [flags]"
+# `train` evaluates, saves and selects by the unpaired score, unless flags say otherwise.
+TRAIN_DEFAULTS = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "alignment_score",
+    "greater_is_better": True,
+    "logging_steps": 50,
+}
+# Streams have no epochs.
+STREAM_DEFAULTS = {"eval_strategy": "steps", "eval_steps": 500, "save_strategy": "steps", "save_steps": 500}
+
+
+@dataclass(kw_only=True)
+class AdversarialFlags(TrainerFlags):
+    """The two-sided game that bends an alignment into a better map."""
+
+    title: ClassVar[str] = "adversarial training"
+
+    num_train_epochs: float = flag("Passes over the larger space's rows; 0 keeps the alignment.", 3.0, minimum=0)
+    learning_rate: float = flag("Learning rate of the translator.", 1e-5, minimum=0)
+    per_device_train_batch_size: int = flag("Rows of each space in a batch.", 256, minimum=1)
+    logging_steps: int = flag("Updates between two lines of the log.", 50, minimum=1)
+    discriminator_learning_rate: float = flag(
+        "Learning rate of the discriminators; `learning_rate` is the translator's.", 5e-4, minimum=0
+    )
+    discriminator_steps: int = flag("Discriminator updates for each translator update.", 1, minimum=1)
+    gan_loss: Literal["least_squares", "vanilla", "hinge"] = flag("Adversarial loss.", "least_squares")
+    adversarial_weight: float = flag("Weight of the loss on translations.", 1.0, minimum=0)
+    latent_adversarial_weight: float = flag("Weight of the loss on latents.", 1.0, minimum=0)
+    r1_penalty_weight: float = flag("Weight of the discriminators' R1 penalty; 0 is off.", 0.0, minimum=0)
+    reconstruction_weight: float = flag("Weight of the reconstruction loss.", 1.0, minimum=0)
+    cycle_weight: float = flag("Weight of the cycle-consistency loss.", 0.1, minimum=0)
+    vsp_weight: float = flag("Weight of vector-space preservation on translations.", 0.1, minimum=0)
+    cycle_vsp_weight: float = flag("Weight of vector-space preservation on round trips.", 0.0, minimum=0)
+    distance: Literal["mse", "cosine"] = flag("Of reconstructions and cycles: squared error or 1 - cosine.", "mse")
+    detach_cycle: bool = flag("Let the cycle loss train the way back only.", False)
+
+    @classmethod
+    def arguments_class(cls) -> "type[Vec2VecTrainingArguments]":
+        """Arguments of adversarial training."""
+        from ..training.arguments import Vec2VecTrainingArguments
+
+        return Vec2VecTrainingArguments
+
+
+@dataclass(kw_only=True)
+class ShapeFlags(AdversarialFlags):
+    """How the translator starts and what it looks like."""
+
+    title: ClassVar[str] = "start and shape"
+
+    init: Literal["alignment", "random"] = flag("Start from the geometry of the two spaces, or at random.", "alignment")
+    align_starts: int = flag("First guesses that the alignment tries at most.", 24, minimum=1)
+    align_steps: int = flag("Fine steps that refine the best guesses.", 20, minimum=0)
+    allow_not_aligned: bool = flag("Go on where the alignment's verdict is 'not aligned'.", False)
+    standardize: Literal["auto", "true", "false"] = flag("Scale each dimension by itself, as language models need.", "auto")
+    architecture: Literal["default", "paper"] = flag("Of the network.", "default")
+    hidden_dim: int | None = flag("Width of hidden layers; an alignment's: prototypes.", None, minimum=0)
+    adapter_layers: int | None = flag("Hidden layers of each adapter.", None, minimum=0)
+    backbone_layers: int | None = flag("Hidden layers of the backbone.", None, minimum=0)
+    dropout: float | None = flag("Dropout after hidden layers.", None, minimum=0, maximum=1)
+    validation_rows: int = flag("Unpaired rows of each space kept out of training, to choose a checkpoint.", 1000, minimum=0)
+    align_rows: int = flag("Rows of each stream that the alignment sees, drawn from all over it.", 50_000, minimum=1)
+    texts: str | None = flag("What the texts were, in a few words: for the card.", None)
+    overwrite: bool = flag("Replace the model in `output_dir` if there is one.", False)
+
+
+@dataclass(kw_only=True)
+class TrainFlags(ShapeFlags):
+    """Which vectors to train on."""
+
+    title: ClassVar[str] = "data"
+
+    source: str = flag("NAME=PATH: a short name for the one space, and its vectors (or texts).")
+    target: str = flag("NAME=PATH of the other space. No text may be on both sides.")
+    source_encoder: str | None = flag("If the source PATH holds texts: the encoder that embeds them.", None)
+    target_encoder: str | None = flag("The same for the target.", None)
+    strict_unpaired: bool = flag("Refuse data sets that share texts, where texts are known.", True)
+    streaming: bool = flag(
+        "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or pattern of "
+        "files, too, or ORG/NAME[:SPLIT] on the Hub. Needs max_steps.",
+        False,
+    )
+    buffer_rows: int = flag("Rows of a stream that are shuffled together.", 16_384, minimum=1)
+    preset: Literal["paper", "public_code"] | None = flag("Published weights and learning rates.", None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.streaming and (self.source_encoder or self.target_encoder):
+            raise ValueError("`streaming` reads vectors, but an encoder was given for texts: embed them first.")
+
+    def after_interrupt(self) -> str:
+        """The alignment and checkpoints are whole."""
+        return (
+            f"The alignment and checkpoints that are complete are kept in {self.output_dir}: the same command with "
+            "--resume_from_checkpoint true goes on from them, with --overwrite it starts anew."
+        )
+
+
+def run(flags: TrainFlags) -> None:
+    """Unpaired vectors to a translator on disk, its card, both stages and checkpoints."""
+    paths = named_pair(("source", "target"), (flags.source, flags.target), exists=not flags.streaming)
+    encoders = dict(zip(paths, (flags.source_encoder, flags.target_encoder), strict=True))
+    for argument, encoder in (("source_encoder", flags.source_encoder), ("target_encoder", flags.target_encoder)):
+        if encoder is not None:
+            check_model(argument, encoder)
+    flags.check_trainer()
+    from transformers import set_seed
+
+    from ..data.files import load_embeddings
+    from ..data.spaces import UnpairedEmbeddings
+    from ..data.stream_files import open_stream
+    from ..data.streaming import StreamedEmbeddings
+    from ..encoders.text import TextEncoder, embed
+    from ..training.arguments import PRESETS, Vec2VecTrainingArguments
+    from ..training.recipe import check_output_dir, train_translator
+    from ..training.translator_arguments import TranslatorArguments
+
+    defaults: dict[str, Any] = TRAIN_DEFAULTS | (STREAM_DEFAULTS if flags.streaming else {})
+    if flags.preset:
+        defaults |= PRESETS[flags.preset]
+    translator_args = TranslatorArguments(**_shape(flags))
+    training_args = training_arguments(Vec2VecTrainingArguments, flags, defaults)
+    check_output_dir(translator_args, training_args)  # before texts are embedded
+    loaded: dict[str, Any] = {}
+    for name, path in paths.items():
+        if flags.streaming:
+            loaded[name] = open_stream(path)
+        elif encoder := encoders[name]:
+            loaded[name] = embed(path, TextEncoder(encoder), progress=flags.progress)
+        else:
+            loaded[name] = load_embeddings(path)
+    spaces = (
+        StreamedEmbeddings(loaded, buffer_rows=flags.buffer_rows, strict_unpaired=flags.strict_unpaired)
+        if flags.streaming
+        else UnpairedEmbeddings(loaded, strict_unpaired=flags.strict_unpaired)
+    )
+    set_seed(training_args.seed)
+    files = {name: Path(path).name for name, path in paths.items()}
+    encoded = {name: _encoder_settings(data) for name, data in loaded.items()}
+    trained = train_translator(spaces, translator_args, training_args, encoded, files)
+    if trained.report:
+        print(f"Alignment: {trained.report}")
+    print(trained.selection)
+
+
+def _shape(flags: TrainFlags) -> dict[str, Any]:
+    """What `TranslatorArguments` takes. A preset starts at random, with the published network, unless flags say else."""
+    values = {f.name: getattr(flags, f.name) for f in fields(flags) if f.name in ShapeFlags.__annotations__}
+    published = {"init": "random", "architecture": "paper"} if flags.preset else {}
+    return values | {name: value for name, value in published.items() if name not in flags.given}
+
+
+def _encoder_settings(data: "Dataset | IterableDataset") -> dict[str, Any] | None:
+    """How `embed` made the vectors, if it did."""
+    try:
+        settings = json.loads(data.info.description)
+    except (TypeError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) and {"model", "pooling"} <= settings.keys() else None

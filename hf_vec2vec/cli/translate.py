@@ -1,0 +1,138 @@
+"""`translate`: a store of vectors, of any size, into the other space."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .checks import check_folder, check_input
+from .flags import DirectionFlags, flag
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+    from ..bulk import Summary
+    from ..bulk.processes import Processes
+    from ..model.configuration_vec2vec import Vec2VecConfig
+
+SYNOPSIS = "DIR --source NAME --target NAME (--input PATH | --texts PATH | --dataset NAME) --output PATH [flags]"
+
+
+@dataclass(kw_only=True)
+class TranslateFlags(DirectionFlags):
+    """Which vectors to translate, and how."""
+
+    title: ClassVar[str] = "flags"
+
+    output: str = flag(
+        "Folder of shards (no suffix; resumable), or one file .npy, .fbin, .parquet, .safetensors. Arrow and Parquet keep "
+        "other columns."
+    )
+    input: str | None = flag(
+        "Vectors: .parquet, .npy, .fbin, .safetensors, .arrow, a folder of these, a saved data set.", None
+    )
+    texts: str | None = flag("Texts instead of vectors; the encoder that the translator records embeds them.", None)
+    dataset: str | None = flag("A data set that is streamed instead: Hub name, or parquet, json, ... (data_files).", None)
+    dataset_config: str | None = flag("Its configuration.", None)
+    data_files: list[str] | None = flag("Its files.", None)
+    split: str = flag("Its split.", "train")
+    column: str | None = flag("Column with the vectors; default: `embedding`, or the only one that holds lists.", None)
+    output_format: Literal["arrow", "parquet", "npy", "fbin", "safetensors"] | None = flag(
+        "Of the shards in a folder; default: arrow, a saved data set.", None
+    )
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = flag(
+        "Of translations. int8: a vector is its values times its `scale`. bfloat16: safetensors only.", "float32"
+    )
+    shard_rows: int = flag("Rows of a shard, about.", 1 << 18, minimum=1)
+    invalid_rows: Literal["stop", "drop", "mark"] = flag(
+        "Rows that are missing, zero, NaN or infinite: stop, drop them, or mark them (NaN, column `valid`).", "stop"
+    )
+    cache_dir: str | None = flag("Where embeddings of `texts` are cached.", None)
+    batch_size: int = flag("Rows at a time; a GPU likes more.", 2048, minimum=1)
+    verify: bool = flag("Compare checksums of shards that are there; mend damaged ones.", False)
+    overwrite: bool = flag("Replace `output` if it exists, once the new one is complete.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sum(value is not None for value in (self.input, self.texts, self.dataset)) != 1:
+            raise ValueError(
+                "`input` or `texts` must be given, or `dataset`, and one of them: vectors, texts for the recorded encoder, "
+                "or a data set that is streamed."
+            )
+        if self.dataset is None and (given := self.given & {"dataset_config", "data_files", "split"}):
+            raise ValueError(f"`{min(given)}` is of a `dataset`, which was not given. Leave it out.")
+
+    def after_interrupt(self) -> str:
+        """Whole shards are kept; a single file is there when it is complete."""
+        if Path(self.output).suffix:
+            return f"{self.output} was not written. For runs that go on where they were, give a folder (no suffix)."
+        return f"The shards that are complete are kept in {self.output}; the same command goes on after them."
+
+
+def run(flags: TranslateFlags) -> None:
+    """Vectors of one space to vectors of the other, on disk. Run it again to go on after an interruption."""
+    flags.check_folder()
+    for argument, path in (("input", flags.input), ("texts", flags.texts)):
+        if path is not None:
+            check_input(argument, path)
+    output = Path(flags.output)
+    check_folder("output", str(output.parent))
+    if output.suffix and output.exists() and not flags.overwrite:
+        raise FileExistsError(f"`output` {flags.output!r} exists already. Choose another, or ask to overwrite it.")
+    from ..bulk import translate_store
+    from ..bulk.processes import Processes
+    from ..training.start import load_translator
+
+    processes = Processes()
+    if flags.texts and processes.count > 1:
+        raise ValueError("`texts` are embedded by one process. Run `embed` first, and give several processes its output.")
+    model = load_translator(flags.folder)
+    data, facts = _data(flags, model.config)
+    done = translate_store(
+        model,
+        data,
+        output,
+        source=flags.source,
+        target=flags.target,
+        output_format=flags.output_format,
+        dtype=flags.dtype,
+        shard_rows=flags.shard_rows,
+        batch_size=flags.batch_size,
+        column=flags.column,
+        invalid_rows=flags.invalid_rows,  # type: ignore[arg-type]  # one of its literals, which the parser checked
+        overwrite=flags.overwrite,
+        verify=flags.verify,
+        facts=facts,
+        progress=flags.progress,
+    )
+    print(_report(done, flags, processes))
+
+
+def _data(flags: TranslateFlags, config: "Vec2VecConfig") -> "tuple[str | IterableDataset, dict[str, Any] | None]":
+    """What is translated, and for a stream what tells it from others."""
+    from ..bulk.streams import open_dataset
+    from ..encoders.recorded import recorded_encoder
+    from ..encoders.text import embed
+
+    if flags.input:
+        return flags.input, None
+    if flags.dataset:
+        return open_dataset(flags.dataset, flags.dataset_config, flags.split, flags.data_files)
+    assert flags.texts is not None
+    encoder = recorded_encoder(config, flags.source)
+    embedded = embed(flags.texts, encoder, cache_dir=flags.cache_dir, progress=flags.progress)
+    return embedded.to_iterable_dataset(), {"dataset": Path(flags.texts).name, "fingerprint": embedded._fingerprint}
+
+
+def _report(done: "Summary", flags: TranslateFlags, processes: "Processes") -> str:
+    lines = []
+    if done.earlier_shards:
+        lines.append(f"{done.earlier_shards:,} shards were there already.")
+    if done.invalid_rows:
+        lines.append(f"{done.invalid_rows:,} invalid rows: {'dropped' if flags.invalid_rows == 'drop' else 'marked'}.")
+    if done.dropped_columns:
+        lines.append(f"Not kept, for the format holds vectors alone: {', '.join(done.dropped_columns)}.")
+    shards = f", {done.shards:,} shards" if done.shards else ""
+    mine = f" by process {processes.index + 1} of {processes.count}" if processes.count > 1 else ""
+    rate = f", {done.rows / done.seconds:,.0f} a second" if done.rows else ""
+    lines.append(f"{done.rows:,} vectors, {flags.source} → {flags.target}: {flags.output}{shards}{mine}{rate}")
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+import shutil
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from helpers.commands import run
+from hf_vec2vec import Vec2VecModel
+from hf_vec2vec.data import load_embeddings, vectors
+
+
+def test_a_process_of_several_leaves_its_group(trained, tmp_path):
+    """NCCL complains of those that do not, and gloo aborts some."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    ends = ["--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    assert run("translate", trained / "model", *ends, "--output", tmp_path / "out.npy") == 0
+    assert not torch.distributed.is_initialized()
+
+
+def test_translate_equals_the_model(trained, tmp_path):
+    ends = ["--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    for name in ("x.npy", "x.safetensors", "x"):
+        assert run("translate", trained / "model", *ends, "--output", tmp_path / name) == 0
+    model = Vec2VecModel.from_pretrained(trained / "model")
+    expected = model.translate(torch.from_numpy(np.load(trained / "held_a.npy")), source="a", target="b")
+    for name in ("x.npy", "x.safetensors", "x"):
+        torch.testing.assert_close(vectors(load_embeddings(tmp_path / name), name), expected, rtol=0, atol=1e-5)
+
+
+def test_other_columns_travel_with_their_rows(trained, tmp_path):
+    rows = np.load(trained / "held_a.npy")
+    store = Dataset.from_dict({"id": list(range(len(rows))), "vector": rows.tolist()}).select(range(50, 10, -1))
+    store.to_parquet(tmp_path / "store.parquet")
+    ends = ["--source", "a", "--target", "b", "--input", tmp_path / "store.parquet"]
+    assert run("translate", trained / "model", *ends, "--output", tmp_path / "out.parquet") == 0
+    out = load_embeddings(tmp_path / "out.parquet")
+    assert out["id"][:3] == [50, 49, 48]
+    model = Vec2VecModel.from_pretrained(trained / "model")
+    expected = model.translate(torch.from_numpy(rows)[[50]], source="a", target="b")[0]
+    torch.testing.assert_close(torch.tensor(out[0]["embedding"]), expected, rtol=0, atol=1e-5)
+
+
+def test_truncated_checkpoint(trained, tmp_path, capsys):
+    shutil.copytree(trained / "model", tmp_path / "cut")
+    weights = (tmp_path / "cut" / "model.safetensors").read_bytes()
+    (tmp_path / "cut" / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    ends = ["--source", "a", "--target", "b", "--input", trained / "a.npy", "--output", tmp_path / "x.npy"]
+    assert run("translate", tmp_path / "cut", *ends) == 2
+    assert "may be truncated" in capsys.readouterr().err
+    assert not (tmp_path / "x.npy").exists()
