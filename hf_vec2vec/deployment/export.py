@@ -68,7 +68,7 @@ def export(
     if format == "merged" and not network.linear:
         raise ValueError(
             f"`format` is 'merged', but {source!r} → {target!r} is not linear in this translator: it has networks beside "
-            "the matrix. Take 'onnx' or 'torch', or train with --adapter_layers 0 --backbone_layers 0."
+            "the matrix. Take 'onnx' or 'torch', or train with `adapter_layers=0` and `backbone_layers=0`."
         )
     normalizer = model.normalizers[source]
     random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))

@@ -204,9 +204,7 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
 def _own_texts(subject: Subject) -> list[str]:
     """The attacker's own: those of the second half of the other pairs."""
     if subject.texts is None or subject.other_texts is None:
-        raise ValueError(
-            "Inversion needs the texts of the vectors: give files with a column `text`, as `hf-vec2vec embed` writes them."
-        )
+        raise ValueError("Inversion needs the texts of the vectors: give files with a column `text`.")
     return subject.other_texts[len(subject.others) // 2 :]
 
 

@@ -17,7 +17,7 @@ def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
     rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
     if not show_texts or subject.texts is None:
         cells = [[str(r["row"]), str(r["found"]), "found" if r["right"] else "missed"] for r in rows]
-        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`--show_texts`)."
+        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`show_texts`)."
     else:
         cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
         head, text = ["text", f"nearest of {len(truth):,}"], ""
