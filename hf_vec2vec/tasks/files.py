@@ -1,0 +1,209 @@
+"""Local files of benchmarks: which split a file is, and its rows in the Hub's schema, also out of the authors' own form."""
+
+import csv
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from ..data.corpora import LABEL
+from ..data.text_tables import text_encoding
+from ..data.texts import load_table
+from ..data.vector_files import naming
+
+logger = logging.getLogger(__name__)
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+BY_NAME = (".json", ".txt")  # are data only where their name is that of a split
+SPLITS = {"train": "train", "trn": "train", "dev": "validation", "validation": "validation", "valid": "validation"}
+SPLITS |= {"val": "validation", "test": "test", "tst": "test"}
+FILE_NAME = re.compile(  # as the authors of GLUE, SNLI, MultiNLI, MRPC, STS-B, SQuAD, CommonsenseQA and SocialIQA have them
+    r"(?:multinli_[\d.]+_|snli_[\d.]+_|msr_paraphrase_|sts-|socialiwa_v[\d.]+_)?"
+    rf"({'|'.join(SPLITS)})(_matched|_mismatched)?(?:-v\d\.\d)?(?:_rand_split)?(?:_no_answers)?"
+)
+SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002, as the Hub has them
+WITHOUT_HEADER = {  # authors' files whose first line is a row: columns by place
+    "cola": ("source", LABEL, "annotation", "sentence"),
+    "stsb": ("genre", "file", "year", "id", LABEL, "sentence1", "sentence2"),
+    "qqp": (LABEL, "question1", "question2", "id"),  # the partition of Wang et al.
+}
+RENAMED = {  # the authors' columns by the Hub's, of each task
+    "mrpc": {"sentence1": "#1 String", "sentence2": "#2 String", LABEL: "Quality"},
+    "stsb": {LABEL: "score"},
+    "qqp": {LABEL: "is_duplicate"},
+    "mnli": {"premise": "sentence1", "hypothesis": "sentence2", LABEL: "gold_label"},
+    "boolq": {LABEL: "answer"},
+}
+ANSWERS = "abcdefgh"  # SocialIQA's columns answerA, answerB, …
+
+
+def local_splits(
+    name: str, source: Path, needed: list[str], alone: Callable[[Dataset], dict[str, Dataset]]
+) -> dict[str, Dataset]:
+    """Rows of each split, in the Hub's schema.
+
+    Args:
+        name: of the task.
+        source: a folder with a file (or shards) a split, or one file.
+        needed: columns of the Hub's schema.
+        alone: splits the rows of a file that is all there is.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `source`.
+        ValueError: for a file that cannot be read, or two files of one split.
+    """
+    files = sorted(file for file in source.glob("*") if _is_data(file)) if source.is_dir() else []
+    if not files:
+        split = _split(source)
+        rows = _read(name, source, needed, split)
+        return {split: rows} if split.startswith(("validation", "test")) and not source.is_dir() else alone(rows)
+    shards: dict[str, list[Path]] = {}
+    for file in files:
+        shards.setdefault(_split(file), []).append(file)
+    for split, parts in shards.items():
+        if len(parts) > 1 and not all(SHARD.search(part.stem) for part in parts):
+            raise ValueError(
+                f"`source` {str(source)!r} has {len(parts)} files of {split!r}: {', '.join(part.name for part in parts)}. "
+                "Leave one."
+            )
+    return {
+        split: concatenate_datasets([_read(name, part, needed, split) for part in parts]) for split, parts in shards.items()
+    }
+
+
+def _is_data(file: Path) -> bool:
+    return file.suffix in SUFFIXES or (file.suffix in BY_NAME and FILE_NAME.fullmatch(file.stem.lower()) is not None)
+
+
+def _split(file: Path) -> str:
+    stem = SHARD.sub("", file.stem)
+    found = FILE_NAME.fullmatch(stem.lower())
+    return SPLITS[found[1]] + (found[2] or "") if found else stem
+
+
+def in_hub_schema(name: str, rows: Dataset, needed: list[str], split: str) -> Dataset:
+    """Rows with the columns of the Hub's schema. Those of a test set may lack the label, and get an empty one."""
+    for column, theirs in RENAMED.get(name, {}).items():
+        if column not in rows.column_names and theirs in rows.column_names:
+            rows = rows.rename_column(theirs, column)
+    if LABEL in needed and LABEL not in rows.column_names and split.startswith("test"):
+        rows = rows.add_column(LABEL, [None] * len(rows))
+    return rows
+
+
+def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
+    """The rows of one file."""
+    if not file.exists():
+        raise FileNotFoundError(f"`source` is {str(file)!r}, where there is nothing.")
+    with naming("source", file):
+        if file.suffix in (".tsv", ".txt", ".csv") and _has_tabs(file):
+            return in_hub_schema(name, Dataset.from_list(list(_separated(name, file))), needed, split)
+        if "answerKey" in needed and file.suffix in (".jsonl", ".ndjson", ".json"):
+            return Dataset.from_list([_question(row) for row in _objects(file)])
+        if "context" in needed and file.suffix == ".json":
+            content = json.loads(file.read_text(encoding=text_encoding(file)))
+            if isinstance(content, dict) and isinstance(content.get("data"), list):
+                return Dataset.from_list(list(_articles(name, content)))
+    rows = Dataset(load_table(file))
+    if "answerKey" in needed and "answerA" in rows.column_names:
+        rows = Dataset.from_list([_question(row) for row in rows])
+    return in_hub_schema(name, rows, needed, split)
+
+
+def _has_tabs(file: Path) -> bool:
+    """Whether values stand between tabs: also in STS-B's `.csv`, and in MRPC's and MultiNLI's `.txt`."""
+    with open(file, encoding=text_encoding(file)) as lines:
+        return file.suffix == ".tsv" or "\t" in lines.readline()
+
+
+def _separated(name: str, file: Path) -> Iterator[dict[str, str]]:
+    """Rows of a file whose values stand between tabs, quotes being characters like others."""
+    with open(file, encoding=text_encoding(file), newline="") as lines:
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        first = next(reader, None)
+        if first is None:
+            raise ValueError("it is empty.")
+        columns = WITHOUT_HEADER.get(name)
+        is_row = columns is not None and len(first) >= len(columns) and _is_number(first[columns.index(LABEL)])
+        names = list(columns) if is_row and columns else first
+        if is_row:
+            yield dict(zip(names, first, strict=False))
+        wrong = []
+        for values in reader:
+            # STS-B's authors leave sources behind the last column.
+            if len(values) == len(names) or (is_row and len(values) > len(names)):
+                yield dict(zip(names, values, strict=False))
+            elif values:
+                wrong.append(reader.line_num)
+    if wrong:
+        logger.warning(
+            "%s: %s line(s) have another number of values than the first and are left out, such as line %s.",
+            file.name, f"{len(wrong):,}", f"{wrong[0]:,}",
+        )  # fmt: skip
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", value.strip()) is not None
+
+
+def _objects(file: Path) -> Iterator[dict[str, Any]]:
+    text = file.read_text(encoding=text_encoding(file))
+    rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number:,} is no object with names and values.")
+        yield row
+
+
+def _articles(name: str, content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """SQuAD: questions in paragraphs in articles."""
+    try:
+        for article in content["data"]:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    if question.get("is_impossible") and name == "squad":
+                        raise ValueError("it has questions without an answer: it is of the task 'squad_v2'.")
+                    answers = question.get("answers")
+                    yield {
+                        "id": str(question["id"]),
+                        "title": article.get("title", ""),
+                        "context": paragraph["context"],
+                        "question": question["question"],
+                        "answers": None if answers is None else _columns(answers, ("text", "answer_start")),
+                    }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is not in the form of SQuAD: {error!r}.") from error
+
+
+def _question(row: dict[str, Any]) -> dict[str, Any]:
+    """A question with choices, as the Hub or its authors have it (CommonsenseQA, ARC; SocialIQA), in the Hub's schema."""
+    try:
+        return _in_choices(row)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a row is no question with choices: {error!r}.") from error
+
+
+def _in_choices(row: dict[str, Any]) -> dict[str, Any]:
+    answers = {letter.upper(): row[f"answer{letter.upper()}"] for letter in ANSWERS if f"answer{letter.upper()}" in row}
+    if answers:
+        question = " ".join(str(row.get(part, "")) for part in ("context", "question")).strip()
+        choices = [{"label": label, "text": text} for label, text in answers.items()]
+        return _flat(row.get("id", ""), question, choices, row.get("correct", row.get("label", row.get("answerKey"))))
+    asked = row.get("question")
+    if isinstance(asked, dict):
+        return _flat(row.get("id", ""), asked["stem"], asked["choices"], row.get("answerKey"))
+    if isinstance(row.get("choices"), list):
+        return _flat(row.get("id", ""), asked, row["choices"], row.get("answerKey"))
+    return {"answerKey": None} | row
+
+
+def _flat(number: Any, question: Any, choices: list[dict[str, Any]], answer: Any) -> dict[str, Any]:
+    key = None if answer is None else str(answer)
+    return {"id": str(number), "question": question, "choices": _columns(choices, ("label", "text")), "answerKey": key}
+
+
+def _columns(rows: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, list]:
+    return {name: [row[name] for row in rows] for name in names}
