@@ -53,13 +53,15 @@ def vectors(data: Dataset | pa.Table | Tensor | np.ndarray, name: str, dim: int 
     if not isinstance(data, Dataset | pa.Table):
         return check_embeddings(torch.as_tensor(data), name, dim).float().cpu()
     table = data if isinstance(data, pa.Table) else data.with_format("arrow")[:]
+    if not len(table):
+        raise ValueError(f"`{name}` is empty: it has no rows.")
     column = list_array(table[vector_column(table, f"`{name}`")], lambda row: f"`{name}`, row {row:,}")
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     if missing := int((lengths == 0).sum()):
         raise ValueError(f"`{name}` has {missing} row(s) without a vector. Drop or re-embed them.")
     if len(found := np.unique(lengths)) > 1:
         raise ValueError(f"`{name}` has rows of unequal lengths {found.tolist()[:5]}; all must be alike.")
-    rows = vector_rows(column, found[0] if len(found) else 0, lambda row: f"`{name}`, row {row:,}")
+    rows = vector_rows(column, int(found[0]), lambda row: f"`{name}`, row {row:,}")
     return check_embeddings(torch.from_numpy(rows), name, dim).float()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from .columns import TEXT, vectors
+from .overlap import CHECKS, NOT_CHECKED, refuse_shared, row_hashes
 
 
 class UnpairedEmbeddings(torch.utils.data.Dataset):
@@ -16,22 +17,21 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
 
     Args:
         spaces: `{name: data set or (n, d) array}`. The spaces may have different numbers of rows.
-        strict_unpaired: refuse data sets that share texts, where the texts are known. A shared text is a hidden pair,
-            and figures measured with it say nothing about unpaired translation.
+        strict_unpaired: refuse data sets that share texts. A shared text is a hidden pair, and figures measured with it say
+            nothing about unpaired translation. Texts are compared without case, white space and Unicode forms; where they
+            are not known and the dimensions agree, vectors are: the same rows are found as they are, scaled, rounded or
+            rotated. What was compared, `checked` says: one of `CHECKS`.
 
     Raises:
-        TypeError, ValueError: see `vectors`; also if texts are shared.
+        TypeError, ValueError: see `vectors`; also if texts or vectors are shared.
     """
 
     def __init__(self, spaces: Mapping[str, Dataset | Tensor | np.ndarray], *, strict_unpaired: bool = True):
         if len(spaces) < 2:
             raise ValueError(f"`spaces` must hold at least two spaces, got {list(spaces)}.")
         self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
-        known = {n: d[TEXT] for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
-        # What a card may say of these rows.
-        self.checked = "not checked" if not strict_unpaired else "checked" if len(known) == len(spaces) else "texts unknown"
-        if strict_unpaired:
-            _refuse_shared_texts(known)
+        texts = {n: list(d[TEXT]) for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
+        self.checked = refuse_shared(self.spaces, texts) if strict_unpaired else NOT_CHECKED
 
     @property
     def dims(self) -> dict[str, int]:
@@ -51,13 +51,21 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
         return {name: rows[i] for (name, rows), i in zip(self.spaces.items(), index, strict=True)}
 
     def split(self, rows: int, *, seed: int) -> tuple["UnpairedEmbeddings", "UnpairedEmbeddings"]:
-        """Take `rows` random rows out of every space: (what is left, what was taken). Neither holds pairs."""
+        """Take `rows` random rows out of every space: (what is left, what was taken). Neither holds pairs.
+
+        No row is taken twice, and of what is taken no copy is left: a vector that is there many times is one vector.
+
+        Raises:
+            ValueError: if a space has fewer different rows, or none would be left.
+        """
         generator = torch.Generator().manual_seed(seed)
         left, taken = {}, {}
         for name, data in self.spaces.items():
-            order = torch.randperm(len(data), generator=generator)
-            left[name], taken[name] = data[order[rows:]], data[order[:rows]]
-        return UnpairedEmbeddings(left), UnpairedEmbeddings(taken)
+            left[name], taken[name] = _split_rows(data, rows, name, generator)
+        parts = UnpairedEmbeddings(left, strict_unpaired=False), UnpairedEmbeddings(taken, strict_unpaired=False)
+        for part in parts:
+            part.checked = self.checked
+        return parts
 
 
 class PairedEmbeddings(torch.utils.data.Dataset):
@@ -94,17 +102,17 @@ class PairedEmbeddings(torch.utils.data.Dataset):
         return {name: rows[index] for name, rows in self.spaces.items()}
 
 
-def _refuse_shared_texts(texts: dict[str, list[str]]) -> None:
-    known = {name: set(column) for name, column in texts.items()}
-    names = list(known)
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            if shared := known[a] & known[b]:
-                raise ValueError(
-                    f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training "
-                    "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
-                    "mean it."
-                )
+def _split_rows(data: Tensor, rows: int, name: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The rows `(n, d)` that are left, and `rows` different ones that are taken, both in random orders."""
+    order = torch.randperm(len(data), generator=generator)
+    hashes = row_hashes(data)[order]
+    values, group = hashes.unique(return_inverse=True)
+    first = torch.full((len(values),), len(order)).scatter_reduce_(0, group, torch.arange(len(order)), "amin")
+    taken = first.sort().values[:rows]
+    left = ~torch.isin(hashes, hashes[taken])
+    if len(taken) < rows or not left.any():
+        raise ValueError(f"`{name}` has {len(values):,} different rows; {rows:,} cannot be set aside.")
+    return data[order[left]], data[order[taken]]
 
 
 class UnpairedSampler(Sampler[tuple[int, ...]]):
@@ -135,3 +143,6 @@ class UnpairedSampler(Sampler[tuple[int, ...]]):
             order = torch.cat([torch.randperm(size, generator=generator) for _ in range(repeats)])
             orders.append(order[: len(self)].tolist())
         return zip(*orders, strict=True)
+
+
+__all__ = ["CHECKS", "PairedEmbeddings", "UnpairedEmbeddings", "UnpairedSampler"]

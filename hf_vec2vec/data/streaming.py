@@ -13,6 +13,7 @@ from datasets import Dataset, IterableDataset
 from torch import Tensor
 
 from .columns import TEXT, vector_column, vectors
+from .overlap import COMPARED, NOT_CHECKED, ON_A_SAMPLE, TEXTS_COMPARED, VECTORS_COMPARED
 from .spaces import UnpairedEmbeddings
 
 SAMPLED_SHARDS = 64  # that a sample is drawn from at a time
@@ -58,7 +59,7 @@ class StreamedEmbeddings:
         self.spaces = dict(spaces)
         self.buffer_rows, self.strict_unpaired, self.held_out = buffer_rows, strict_unpaired, held_out
         self.dims = {name: vectors(_head(data, name), name).shape[1] for name, data in spaces.items()}
-        self.checked = "not checked" if not strict_unpaired else "texts unknown"
+        self.checked = NOT_CHECKED  # until a sample is drawn
 
     def sample(self, rows: int, *, seed: int) -> UnpairedEmbeddings:
         """About `rows` rows of each space, from the beginnings of up to 64 shards that are drawn at random.
@@ -66,14 +67,19 @@ class StreamedEmbeddings:
         The cost depends on `rows`, not on the length of the streams.
 
         Raises:
-            TypeError, ValueError: see [`UnpairedEmbeddings`]; the texts of both samples are compared, where they are known.
+            TypeError, ValueError: see [`UnpairedEmbeddings`]; the samples are compared, and where texts are not known,
+                vectors that are drawn in one way from all streams, which are the same if the streams are.
         """
         drawn = {
             name: Dataset(_sample(data, name, rows, np.random.default_rng([seed, i])))
             for i, (name, data) in enumerate(self.spaces.items())
         }
         data = UnpairedEmbeddings(drawn, strict_unpaired=self.strict_unpaired)
-        data.checked = "checked on a sample" if data.checked == "checked" else data.checked
+        if data.checked == VECTORS_COMPARED:
+            for name, stream in self.spaces.items():
+                drawn[name] = Dataset(_sample(stream, name, min(rows, COMPARED), np.random.default_rng(seed)))
+            UnpairedEmbeddings(drawn)
+        data.checked += ON_A_SAMPLE if data.checked in (TEXTS_COMPARED, VECTORS_COMPARED) else ""
         return data
 
     def split(
@@ -94,8 +100,11 @@ class StreamedEmbeddings:
             raise ValueError(f"`validation_rows` leaves {fewest} rows to choose a checkpoint on; it needs at least 2.")
         left = copy(self)
         left.held_out = share
-        kept = UnpairedEmbeddings({name: values[~masks[name]] for name, values in sample.spaces.items()})
-        taken = UnpairedEmbeddings({name: values[masks[name]] for name, values in sample.spaces.items()})
+        parts = (
+            {name: values[~masks[name]] for name, values in sample.spaces.items()},
+            {name: values[masks[name]] for name, values in sample.spaces.items()},
+        )
+        kept, taken = (UnpairedEmbeddings(part, strict_unpaired=False) for part in parts)
         left.checked = kept.checked = taken.checked = sample.checked
         return left, kept, taken
 

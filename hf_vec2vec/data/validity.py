@@ -38,7 +38,7 @@ def what_is_wrong(row: Tensor) -> str:
     """In words, of an invalid row."""
     row = row.float()
     if bool(row.isnan().all()):
-        return "no vector, or NaN in all of it"
+        return "no vector, or NaN or infinite values"
     if not bool(row.isfinite().all()):
         return "NaN or infinite values"
     if bool((row == 0).all()):

@@ -12,6 +12,7 @@ import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..data.overlap import NOT_CHECKED, NOTHING_TO_COMPARE, ON_A_SAMPLE, TEXTS_COMPARED, VECTORS_COMPARED
 from ..encoders.bundled import BUNDLED
 from ..metrics.tables import markdown_table
 from ..model.configuration_vec2vec import Vec2VecConfig
@@ -195,12 +196,16 @@ def _cell(text: str) -> str:
 
 
 def _unpaired(how: str) -> str:
-    return {
-        "checked": "No text was on both sides, which was checked.",
-        "checked on a sample": "No text was on both sides of the rows counted above, which was checked; they are a sample.",
-        "texts unknown": "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
-        "not checked": "It was not checked whether texts were on both sides.",
-    }.get(how, "How the rows were chosen is not recorded.")
+    sample = " These rows are a sample of what was trained on." if how.endswith(ON_A_SAMPLE) else ""
+    said = {
+        TEXTS_COMPARED: "No text was on both sides; texts were compared without case, white space and Unicode forms.",
+        VECTORS_COMPARED: "Texts were not given with the vectors. The vectors were compared: they are not the same rows, "
+        "nor the same ones scaled, rounded or rotated.",
+        NOTHING_TO_COMPARE: "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
+        NOT_CHECKED: "It was not checked whether texts were on both sides.",
+    }
+    found = said.get(how.removesuffix(ON_A_SAMPLE))
+    return f"{found}{sample}" if found else "How the rows were chosen is not recorded."
 
 
 def _alignment_verdict(report: dict | None) -> str:

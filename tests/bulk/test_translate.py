@@ -283,7 +283,7 @@ def holes(tmp_path):
 
 
 def test_invalid_rows_stop_the_run_and_dropping_them_goes_on_from_there(model, tmp_path, holes):
-    message = r"x.parquet', row 40: no vector, or NaN in all of it. 2 of the 16 rows from 32 on are such"
+    message = r"x.parquet', row 40: no vector, or NaN or infinite values. 2 of the 16 rows from 32 on are such"
     with pytest.raises(ValueError, match=message):
         translate_store(model, tmp_path / "x.parquet", tmp_path / "out", **SMALL)
     assert [path.name for path in (tmp_path / "out").glob("data-*")] == []  # the first shard is of 60 rows

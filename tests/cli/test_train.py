@@ -20,7 +20,7 @@ def test_train_on_texts(tmp_path, bert, static, monkeypatch):
     sides = ["--source", f"bert={tmp_path}/a.txt", "--target", f"static={tmp_path}/b.txt"]
     encoders = ["--source_encoder", bert, "--target_encoder", static]
     assert run("train", *sides, *encoders, "--output_dir", tmp_path / "model", *QUICK) == 0
-    assert "No text was on both sides, which was checked" in (tmp_path / "model" / "README.md").read_text()
+    assert "No text was on both sides; texts were compared" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_train_leaves_a_translator_its_start_and_a_card(trained):

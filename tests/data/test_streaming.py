@@ -14,6 +14,7 @@ from helpers.training import arguments, weights
 from hf_vec2vec import UnpairedEmbeddings, Vec2VecConfig, Vec2VecModel, Vec2VecTrainer
 from hf_vec2vec.cli import main
 from hf_vec2vec.data import save_embeddings, to_dataset, vectors
+from hf_vec2vec.data.overlap import NOT_CHECKED, ON_A_SAMPLE, TEXTS_COMPARED
 from hf_vec2vec.data.stream_files import open_stream
 from hf_vec2vec.data.streaming import StreamedBatches, StreamedEmbeddings, is_held_out
 from hf_vec2vec.data.vector_files import Store
@@ -116,7 +117,7 @@ def test_held_out_rows_are_never_trained_on(tmp_path, monkeypatch):
     assert not taken & set(sample.spaces["a"][:, 0].int().tolist())
     trained = set(numbers(list(StreamedBatches(left, 10, 30, seed=0)), "a"))
     assert trained == set(range(1, 131)) - taken
-    assert sample.checked == left.checked == held_out.checked == "checked on a sample"
+    assert sample.checked == left.checked == held_out.checked == TEXTS_COMPARED + ON_A_SAMPLE
     with pytest.raises(ValueError, match="`validation_rows` leaves 0"):
         data.split(0, sample_rows=130, seed=0)
 
@@ -172,7 +173,7 @@ def test_shared_texts_are_refused_on_the_sample(tmp_path):
     spaces = {name: open_stream(tmp_path / name) for name in folders}
     with pytest.raises(ValueError, match="share 1 text.*'text 7'"):
         StreamedEmbeddings(spaces).sample(60, seed=0)
-    assert StreamedEmbeddings(spaces, strict_unpaired=False).sample(60, seed=0).checked == "not checked"
+    assert StreamedEmbeddings(spaces, strict_unpaired=False).sample(60, seed=0).checked == NOT_CHECKED
 
 
 def build(tmp_path, data, folder="run", **kwargs) -> Vec2VecTrainer:
@@ -217,7 +218,7 @@ def test_resuming_with_another_number_of_processes_is_refused(tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"is of a run of 3; this one has streams and 1 process"):
         build(tmp_path, data, max_steps=4).train(resume_from_checkpoint=str(file.parent))
     file.unlink()
-    with pytest.raises(ValueError, match="is of a run without streams"):
+    with pytest.raises(ValueError, match="stream_0.json is missing or not whole"):
         build(tmp_path, data, max_steps=4).train(resume_from_checkpoint=str(file.parent))
 
 

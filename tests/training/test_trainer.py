@@ -108,7 +108,8 @@ def test_score_of_paired_data_does_not_use_the_pairs(tmp_path):
     """Pairs give no advantage: the score of identical spaces stays below the 1 that a peek at pairs would give."""
     rows = make_cloud(80, 6, seed=9)
     config = Vec2VecConfig(embedding_dims={"a": 6, "b": 6}, hidden_dim=16)
-    trainer = Vec2VecTrainer(Vec2VecModel(config), arguments(tmp_path), {"a": rows, "b": rows + 1}, None)
+    spaces = UnpairedEmbeddings({"a": rows, "b": rows + 1}, strict_unpaired=False)
+    trainer = Vec2VecTrainer(Vec2VecModel(config), arguments(tmp_path), spaces, None)
     with torch.no_grad():
         for space in "ab":
             trainer.translator.input_adapters[space].linear.weight.copy_(torch.eye(12, 6))

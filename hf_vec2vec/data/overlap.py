@@ -1,0 +1,169 @@
+"""Whether rows of two spaces, which must have nothing to do with each other, are of the same texts after all."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# What was done to see that no row of one space belongs to a row of another; what a card says of them.
+TEXTS_COMPARED = "texts compared after normalising"
+VECTORS_COMPARED = "texts unknown: vectors compared"
+NOTHING_TO_COMPARE = "texts unknown, dimensions differ: nothing to compare"
+NOT_CHECKED = "not checked"
+ON_A_SAMPLE = " on a sample"
+CHECKS = (TEXTS_COMPARED, VECTORS_COMPARED, NOTHING_TO_COMPARE, NOT_CHECKED)
+
+SHARED = 0.001  # of the smaller space: more vectors than this on both sides are no accident, such as two empty texts
+COMPARED = 4_096  # rows of a space whose neighbours are looked up, which takes memory and time by its square
+BLOCK = 1_024  # rows whose distances are held at a time
+COPY = 1e-3  # distance of unit vectors up to which one is a copy of the other; half precision moves it by 3e-4
+# Distances to the nearest neighbours tell a row from others, however the space is rotated: so many of them, and the relative
+# difference up to which two are the same. Four, for copies that were rounded; two, where only some of the rows are shared,
+# so that few have all of four neighbours on both sides.
+SIGNS = ((4, 2e-3), (2, 2e-5))
+WIDER = 4  # times as wide a tolerance, which shows how many rows are alike by chance
+LEAST_DIMENSIONS = 5  # in fewer there is so little room that rows are near each other by chance
+LEAST = 10  # rows that must be alike in rotated spaces: fewer say nothing
+
+
+def normal_text(text: str) -> str:
+    """A text without what readers do not see, or hardly: Unicode forms, upper case, white space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", folded)).strip()
+
+
+def shared_texts(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Texts of the first that are the same as one of the second, when both are normalised."""
+    known = {normal_text(text) for text in second if text is not None}
+    return [text for text in first if text is not None and normal_text(text) in known]
+
+
+def row_hashes(rows: Tensor) -> Tensor:
+    """A number of 64 bits for each float32 row `(n, d)`, the same for rows of the same values: `(n,)`."""
+    factors = torch.randint(2**61, (rows.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    return torch.cat([((block.float() + 0.0).view(torch.int32) * factors).sum(1) for block in rows.split(BLOCK)])
+
+
+def shared_vectors(first: Tensor, second: Tensor) -> str | None:
+    """In which way rows of one space are those of another of the same dimension, if they are.
+
+    Args:
+        first: `(n, d)`.
+        second: `(m, d)`.
+
+    Returns:
+        "the same vectors" (as they are, scaled, or rounded), "the same vectors, rotated", or `None`.
+    """
+    few = SHARED * min(len(first), len(second))
+    if int(torch.isin(row_hashes(first), row_hashes(second)).sum()) > few:
+        return "the same vectors"
+    if first.shape[1] < LEAST_DIMENSIONS:
+        return None
+    first, second = _distinct(first.float()), _distinct(second.float())
+    centred, other = _centred(first), _centred(second)
+    first, second = F.normalize(first, dim=1), F.normalize(second, dim=1)
+    sample, share = _evenly(first, COMPARED), min(1.0, COMPARED / max(len(first), 1))
+    near = torch.cat([(block @ second.T).amax(1) for block in sample.split(BLOCK)])
+    if int((near >= 1 - COPY**2 / 2).sum()) > few * share:
+        return "the same vectors"
+    rotated = _same_shape(_outermost(first), _outermost(second)) or _same_shape(_outermost(centred), _outermost(other))
+    return "the same vectors, rotated" if rotated else None
+
+
+def _distinct(rows: Tensor) -> Tensor:
+    """Each row once."""
+    _, group = row_hashes(rows).unique(return_inverse=True)
+    first = torch.full((int(group.max()) + 1,), len(rows)).scatter_reduce_(0, group, torch.arange(len(rows)), "amin")
+    return rows[first.sort().values]
+
+
+def _centred(rows: Tensor) -> Tensor:
+    """With the mean 0 and the mean square norm 1."""
+    rows = rows - rows.mean(0)
+    return rows / rows.square().sum(1).mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _evenly(rows: Tensor, count: int) -> Tensor:
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
+
+
+def _outermost(rows: Tensor) -> Tensor:
+    """Up to `COMPARED` rows, chosen by their distances from the mean: the same ones however a space is rotated."""
+    return rows[(rows - rows.mean(0)).norm(dim=1).topk(min(COMPARED, len(rows))).indices]
+
+
+def _same_shape(first: Tensor, second: Tensor) -> bool:
+    """Whether many rows have neighbours at the same distances in both spaces: no rotation changes these."""
+    count = max(count for count, _ in SIGNS)
+    if min(len(first), len(second)) <= count:
+        return False
+    ours, theirs = _neighbour_distances(first, count).log(), _neighbour_distances(second, count).log()
+    return any(_many_alike(ours[:, :count], theirs[:, :count], tolerance) for count, tolerance in SIGNS)
+
+
+def _many_alike(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    """Whether more rows `(n, k)` and `(m, k)` are alike than would be by chance.
+
+    By chance their number grows with the volume of the tolerance; that of true copies does not.
+    """
+    blocks = ours.split(max(1, BLOCK * 64 // len(theirs)))
+    differences = torch.cat([(block[:, None] - theirs).abs().amax(2).amin(1) for block in blocks])
+    alike, wider = int((differences <= tolerance).sum()), int((differences <= tolerance * WIDER).sum())
+    return alike >= max(LEAST, SHARED * len(ours)) and wider < alike * WIDER
+
+
+def _neighbour_distances(rows: Tensor, count: int) -> Tensor:
+    """Distances to the nearest neighbours, ascending: `(n, count)`."""
+    squares, found = rows.square().sum(1), []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        near = squares - 2 * block @ rows.T  # square distances, less what all have
+        own = torch.arange(len(block))
+        near[own, start + own] = torch.inf  # not itself
+        nearest = near.topk(count, dim=1, largest=False).indices
+        # Taken anew: small differences of large squares would be mostly rounding.
+        found.append((rows[nearest] - block[:, None]).norm(dim=2).sort(1).values)
+    return torch.cat(found).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def refuse_shared(spaces: dict[str, Tensor], texts: dict[str, Sequence[str]], *, vectors: bool = True) -> str:
+    """Raise if rows of two spaces are of the same texts, as far as that can be seen.
+
+    Args:
+        spaces: `{name: (n, d) vectors}`.
+        texts: of those spaces where they are known.
+        vectors: compare vectors where texts are not known.
+
+    Returns:
+        One of `CHECKS`: what was compared for every two spaces.
+
+    Raises:
+        ValueError: with the two spaces, and a text where texts are known.
+    """
+    done = []
+    for a, b in combinations(spaces, 2):
+        if a in texts and b in texts:
+            if shared := shared_texts(texts[a], texts[b]):
+                raise ValueError(
+                    f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training "
+                    "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
+                    "mean it."
+                )
+            done.append(TEXTS_COMPARED)
+        elif spaces[a].shape[1] == spaces[b].shape[1] and vectors:
+            if how := shared_vectors(spaces[a], spaces[b]):
+                raise ValueError(
+                    f"`spaces` {a!r} and {b!r} hold {how}. Training rows must not be paired: give rows of other texts, or "
+                    "set `strict_unpaired=False` if you mean it."
+                )
+            done.append(VECTORS_COMPARED)
+        else:
+            done.append(NOTHING_TO_COMPARE)
+    return max(done, key=CHECKS.index)
+
+
+__all__ = ["CHECKS", "normal_text", "refuse_shared", "row_hashes", "shared_texts", "shared_vectors"]

@@ -1,0 +1,126 @@
+"""The same texts on both sides are found by their texts, and where these are not known by their vectors."""
+
+import pytest
+import torch
+
+from helpers.clouds import make_cloud, random_rotation
+from hf_vec2vec import UnpairedEmbeddings
+from hf_vec2vec.data import to_dataset
+from hf_vec2vec.data.overlap import (
+    NOT_CHECKED,
+    NOTHING_TO_COMPARE,
+    ON_A_SAMPLE,
+    TEXTS_COMPARED,
+    VECTORS_COMPARED,
+    normal_text,
+    shared_vectors,
+)
+from hf_vec2vec.data.stream_files import open_stream
+from hf_vec2vec.data.streaming import StreamedEmbeddings
+
+A = make_cloud(400, 12, seed=1)
+B = make_cloud(400, 12, seed=2)  # another sample of the same space: rows of other texts
+TURN = random_rotation(12, 12)
+ORDER = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "An apple a day",
+        " an apple  a day\n",
+        "AN APPLE A DAY",
+        "An\u00a0apple\u2003a day",
+        "Ａｎ ａｐｐｌｅ ａ ｄａｙ",
+    ],
+)
+def test_texts_are_compared_without_what_readers_do_not_see(other):
+    texts = {"a": [f"a {i}" for i in range(5)], "b": [f"b {i}" for i in range(5)]}
+    rows = {name: torch.randn(5, 3) for name in texts}
+    assert UnpairedEmbeddings({n: to_dataset(rows[n], texts[n]) for n in texts}).checked == TEXTS_COMPARED
+    texts["a"][2], texts["b"][4] = "An apple a day", other
+    spaces = {name: to_dataset(rows[name], texts[name]) for name in texts}
+    with pytest.raises(ValueError, match=r"`spaces` 'a' and 'b' share 1 text\(s\), for instance 'An apple a day'"):
+        UnpairedEmbeddings(spaces)
+    assert UnpairedEmbeddings(spaces, strict_unpaired=False).checked == NOT_CHECKED
+
+
+def test_forms_of_one_letter_are_one():
+    assert normal_text("caf\u00e9") == normal_text("cafe\u0301") == normal_text("CAFE\u0301")
+    assert normal_text("straße") == normal_text("STRASSE")
+    assert normal_text("\ufb01t") == normal_text("fit")
+    assert normal_text("one") != normal_text("two")
+
+
+SAME = {
+    "as they are": A,
+    "in another order": A[ORDER],
+    "in half precision": A[ORDER].half().float(),
+    "scaled": 3 * A[ORDER],
+    "each of length one": torch.nn.functional.normalize(A, dim=1)[ORDER],
+    "one in ten of them": torch.cat([A[:40], B[40:]]),
+    "one of them": torch.cat([B[:399], A[:1]]),
+    "several times": torch.cat([B, A[:5].repeat(20, 1)]),
+}
+ROTATED = {
+    "rotated": A @ TURN,
+    "rotated, in another order": (A @ TURN)[ORDER],
+    "rotated, in half precision": (A @ TURN)[ORDER].half().float(),
+    "rotated and scaled": 0.1 * (A @ TURN),
+    "rotated and moved": A @ TURN + 1,
+    "centred and rotated": ((A - A.mean(0)) @ TURN)[ORDER],
+    "in a mirror": A[ORDER] * torch.tensor([-1.0] + [1.0] * 11),
+    "rotated, most of them": (A @ TURN)[ORDER[:300]],
+}
+OTHER = {"other rows": B, "other rows, rotated": B @ TURN, "other rows, many times": B[:100].repeat(4, 1), "few": B[:3]}
+
+
+@pytest.mark.parametrize("how", [*SAME, *ROTATED, *OTHER])
+def test_the_same_vectors_are_found(how):
+    found = shared_vectors(A, (SAME | ROTATED | OTHER)[how])
+    assert found == ("the same vectors" if how in SAME else "the same vectors, rotated" if how in ROTATED else None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_one_space_with_repeated_rows_are_not_taken_for_the_same(seed):
+    """Copies within a side are no sign of the other side."""
+    a, b = make_cloud(300, 8, seed=10 + seed), make_cloud(300, 8, seed=20 + seed)
+    assert shared_vectors(torch.cat([a, a[:60].repeat(5, 1)]), torch.cat([b, b[:60].repeat(5, 1)])) is None
+
+
+def test_vectors_are_compared_where_texts_are_not_known():
+    with pytest.raises(ValueError, match="`spaces` 'a' and 'b' hold the same vectors, rotated. Training rows must not be"):
+        UnpairedEmbeddings({"a": A, "b": A @ TURN})
+    with pytest.raises(ValueError, match="hold the same vectors. "):
+        UnpairedEmbeddings({"a": to_dataset(A, [f"text {i}" for i in range(400)]), "b": A[ORDER]})
+    with pytest.raises(ValueError, match="'b' and 'c' hold the same vectors"):
+        UnpairedEmbeddings({"a": A[:, :5], "b": A, "c": A[ORDER]})
+    assert UnpairedEmbeddings({"a": A, "b": A}, strict_unpaired=False).checked == NOT_CHECKED
+    assert UnpairedEmbeddings({"a": A, "b": B}).checked == VECTORS_COMPARED
+    assert UnpairedEmbeddings({"a": A, "b": B[:, :7]}).checked == NOTHING_TO_COMPARE
+    left, taken = UnpairedEmbeddings({"a": A, "b": B}).split(50, seed=0)
+    assert left.checked == taken.checked == VECTORS_COMPARED
+
+
+def test_streams_of_the_same_rows_are_found_though_samples_are_drawn_differently(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.data.stream_files.SHARD", 50)
+    for name, rows in (("a", A), ("b", A @ TURN), ("c", B)):
+        to_dataset(rows).to_parquet(tmp_path / f"{name}.parquet", batch_size=50)
+    streams = {name: open_stream(tmp_path / f"{name}.parquet") for name in "abc"}
+    with pytest.raises(ValueError, match="'a' and 'b' hold the same vectors, rotated"):
+        StreamedEmbeddings({name: streams[name] for name in "ab"}).sample(100, seed=0)
+    sample = StreamedEmbeddings({name: streams[name] for name in "ac"}).sample(100, seed=0)
+    assert sample.checked == VECTORS_COMPARED + ON_A_SAMPLE
+    assert StreamedEmbeddings({"a": streams["a"], "b": streams["a"]}, strict_unpaired=False).sample(100, seed=0)
+
+
+def test_a_row_that_is_there_many_times_is_set_aside_once_and_not_trained_on():
+    rows = torch.cat([A[:50], A[:10].repeat(30, 1)])
+    data = UnpairedEmbeddings({"a": rows, "b": B})
+    for seed in range(5):
+        left, taken = data.split(20, seed=seed)
+        assert len(taken.spaces["a"].unique(dim=0)) == len(taken.spaces["a"]) == 20
+        together = torch.cat([left.spaces["a"].unique(dim=0), taken.spaces["a"]])
+        assert len(together.unique(dim=0)) == len(together) == 50
+    with pytest.raises(ValueError, match="`a` has 50 different rows; 50 cannot be set aside"):
+        data.split(50, seed=0)
