@@ -17,8 +17,7 @@ from .columns import RowError
 
 OPENERS = {**raw_files.OPENERS, **table_files.OPENERS, **text_vectors.OPENERS}
 VECTOR_FORMATS = (
-    "a saved data set (`Dataset.save_to_disk`), .parquet, .arrow, .npy, .fbin, .f16bin, .safetensors, .csv, .tsv, .jsonl or "
-    ".json, or a folder or pattern ('store/*.npy') of these"
+    f"a saved data set (`Dataset.save_to_disk`), {', '.join(OPENERS)}, or a folder or pattern ('store/*.npy') of these"
 )
 
 

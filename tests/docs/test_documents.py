@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from helpers.clouds import make_cloud, random_rotation
-from helpers.distillation import TEXTS, linear_translator
+from helpers.distillation import TEXTS
 from helpers.documents import ROOT, lay_out, run_blocks
 from hf_vec2vec import TextEncoder, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
@@ -43,7 +42,8 @@ def reader(tmp_path, monkeypatch, folders):
     np.save(tmp_path / "store.npy", make_cloud(300, OLD, seed=5).numpy())
     shutil.copy(tmp_path / "old.npy", tmp_path / "teacher.npy")
     shutil.copy(tmp_path / "new.npy", tmp_path / "student.npy")
-    shutil.copytree(folders["bert"], tmp_path / "student")
+    for model, encoder in (("student", "bert"), ("teacher", "llama")):
+        shutil.copytree(folders[encoder], tmp_path / model)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     rows = [{"text": f"{text} {i}", "label": "yes" if "dog" in text else "no"} for i, text in enumerate(TEXTS * 2)]
     (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -53,28 +53,49 @@ def reader(tmp_path, monkeypatch, folders):
     return tmp_path
 
 
-def give_translator(page: Path, folder: Path, folders: dict[str, str]) -> None:
+def give_translator(page: Path, folder: Path) -> None:
     """A translator of the kind that the page is about, where the page does not make one itself."""
     if "--output_dir translator" in page.read_text():
         return
-    if page.name == "distil.md":
-        encoders = {"bert": TextEncoder("student"), "llama": TextEncoder(folders["llama"])}
-        model = linear_translator(*(encoder.encode(TEXTS, progress=False) for encoder in encoders.values()))
-        model.config.encoders = {space: encoder.settings.__dict__ for space, encoder in encoders.items()}
+    encoders = {"new": "student", "old": "teacher"} if page.name in ("distil.md", "sharing.md") else {}
+    if encoders:
+        recorded = {space: TextEncoder(encoder) for space, encoder in encoders.items()}
+        old, new = (recorded[space].encode(TEXTS, progress=False) for space in ("old", "new"))
     else:
-        statistics = (fit_statistics(make_cloud(1500, OLD, seed=1) @ turn) for turn in (torch.eye(OLD), ROTATION))
-        model = Vec2VecModel.from_alignment(Alignment("old", "new", ROTATION, ROTATION.T, *statistics))
+        old = make_cloud(1500, OLD, seed=1)
+        new = old @ ROTATION
+    rotation = random_rotation(*sorted((old.shape[1], new.shape[1])))
+    forward = rotation if old.shape[1] < new.shape[1] else rotation.T
+    model = Vec2VecModel.from_alignment(
+        Alignment("old", "new", forward, forward.T, fit_statistics(old), fit_statistics(new))
+    )
+    if encoders:
+        model.config.encoders = {space: encoder.settings.__dict__ for space, encoder in recorded.items()}
     model.save_pretrained(folder / "translator")
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
-def test_blocks_run(page, reader, folders):
-    give_translator(page, reader, folders)
-    assert run_blocks(page, fast=True)
+def test_blocks_run(page, reader):
+    give_translator(page, reader)
+    assert run_blocks(page, fast=True, offline=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in WITH_BLOCKS if "skip: next if(fast" in page.read_text()], ids=name)
-def test_slow_blocks_run_too(page, reader, folders):
-    give_translator(page, reader, folders)
-    assert run_blocks(page, fast=False)
+def test_slow_blocks_run_too(page, reader):
+    give_translator(page, reader)
+    assert run_blocks(page, fast=False, offline=True)
+
+
+def test_blocks_that_need_a_hub_run_with_one(reader, hub, publisher):
+    page = ROOT / "docs" / "sharing.md"
+    give_translator(page, reader)
+    (reader / "page.md").write_text(page.read_text().replace("ORG/NAME", "org/name"))
+    done = publisher.run(
+        f"import os, sys; os.chdir({str(reader)!r}); sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]!r}\n"
+        "from pathlib import Path; from helpers.documents import run_blocks\n"
+        "assert run_blocks(Path('page.md'), fast=True, offline=False) == 4"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "config.json" in hub.files("org/name")
+    assert np.load(reader / "translated.npy").shape == (len(TEXTS), 6)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def run_blocks(page: Path, **names) -> int:
     """Run every Python and shell block of a page in the current folder; Python blocks share one namespace.
 
-    A line `<!--- skip: next if(fast, reason="...") -->` before a block leaves it out if `fast` is among the names and true.
+    A line `<!--- skip: next if(offline, reason="...") -->` before a block leaves it out if the name `offline` is true.
 
     Args:
         page: Markdown.
@@ -68,6 +68,9 @@ def run_command(words: list[str]) -> None:
                 patch.object(sys, "path", [str(Path(script).parent), *sys.path]),
             ):
                 runpy.run_path(script, run_name="__main__")
+        case ["accelerate", "launch", *arguments]:
+            command = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
+            subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
         case ["pip", "install", *packages]:  # whoever runs this has installed them: only look that the extras exist
             check_extras(packages)
         case ["make", *targets]:
