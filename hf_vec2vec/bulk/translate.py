@@ -4,9 +4,11 @@ import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import IterableDataset
+from torch import Tensor, nn
 
 from ..data.blocks import VectorFile
 from ..data.staging import check_apart
@@ -16,6 +18,7 @@ from ..deployment.merging import merge
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Vec2VecModel
 from .block_translation import BlockTranslator, InvalidRows
+from .hub_correction import HubCorrected
 from .manifest import fingerprint
 from .outputs import Summary
 from .processes import Processes
@@ -45,6 +48,7 @@ def translate_store(
     overwrite: bool = False,
     verify: bool = False,
     facts: dict | None = None,
+    hub_sample: Tensor | None = None,
     progress: bool = True,
 ) -> Summary:
     """Translate vectors on disk, or of a streamed data set, in constant memory.
@@ -73,6 +77,9 @@ def translate_store(
         overwrite: replace `output` if it exists, once the new one is complete.
         verify: compare the checksums of shards that an earlier run has left, and make those anew that differ.
         facts: what tells a streamed data set from another; JSON.
+        hub_sample: `(m, d)`, real vectors of the target space, queries like those to come. Translations then get norm 1 and
+            one more coordinate, for an index that compares by inner product, asked with `hub_queries` (see
+            `hf_vec2vec.hub_corrected`).
         progress: show a bar.
 
     Raises:
@@ -99,17 +106,23 @@ def translate_store(
             f"{opened.name} has vectors of dimension {opened.dim}, but the space {source!r} has dimension {dim}."
         )
     kept = opened.kept_columns() if kind in TABULAR else None
-    layout = Layout(kind, dtype, model.config.embedding_dims[target], kept, invalid_rows == "mark" and kind in TABULAR)
+    network: nn.Module = merge(model, source, target)
+    dim = model.config.embedding_dims[target]
+    if hub_sample is not None:
+        network, dim = HubCorrected(network, hub_sample), dim + 1
+    layout = Layout(kind, dtype, dim, kept, invalid_rows == "mark" and kind in TABULAR)
     if kind in TABULAR:
         layout.schema()
-    job = {
+    job: dict[str, Any] = {
         "translator": {"weights_sha256": weights_sha256(model.state_dict()), "source": source, "target": target},
         "input": opened.facts,
         "output": {"format": kind, "dtype": dtype, "dimension": layout.dim, "marked": invalid_rows == "mark"}
         | {"shard_rows": shard_rows, "batch_size": batch_size},
     }
+    if hub_sample is not None:
+        job["hub_sample"] = weights_sha256({"sample": hub_sample})
     translator = BlockTranslator(
-        network=merge(model, source, target),
+        network=network,
         warn=lambda rows: model._warn_of_foreign(rows, source),
         dtype=dtype,
         device=processes.device,

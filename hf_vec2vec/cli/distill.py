@@ -177,7 +177,8 @@ def _train(
         train_dataset=data,
     )
     if flags.export_dir:
-        save_as_sentence_transformer(trainer.student.merge_and_unload(), tokenizer, settings, flags.export_dir)
+        adapted: Any = trainer.student  # a PeftModel, whose class mypy takes for any module
+        save_as_sentence_transformer(adapted.merge_and_unload(), tokenizer, settings, flags.export_dir)
 
 
 def _data(
@@ -191,12 +192,11 @@ def _data(
     from ..data.texts import load_texts
     from ..distillation.data import LABEL, LABELS
     from ..distillation.store_targets import targets_from_store
-    from ..encoders.recorded import recorded_encoder
 
     config = teaching.translator.config
     if flags.vectors:
         stored = load_embeddings(flags.vectors)
-        store = vectors(stored, "vectors", config.embedding_dims[teaching.teacher_space])
+        store = vectors(stored, "vectors", (config.embedding_dims or {})[teaching.teacher_space])
         if flags.texts:  # nobody can ask the teacher about these
             texts = load_texts(flags.texts)
             rows = student.encode(texts, progress=flags.progress)
@@ -209,7 +209,7 @@ def _data(
                 "`texts` of its own."
             )
         return Dataset.from_dict({TEXT: stored[TEXT], LABEL: store.numpy()}), None, 0
-    teacher = recorded_encoder(config, teaching.teacher_space)
+    teacher = teaching.teacher(flags)
     if flags.texts:
         return Dataset.from_dict({TEXT: load_texts(flags.texts)}), teacher, 0
     assert task is not None

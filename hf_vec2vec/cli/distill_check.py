@@ -33,13 +33,12 @@ def run(flags: CheckFlags) -> None:
     from ..distillation import load_student
     from ..distillation.students import StudentEncoder
     from ..distillation.transfer_check import transfer_report
-    from ..encoders.recorded import recorded_encoder
     from ..encoders.text import embed
     from .teaching import Teaching, labelled, single_text_task
 
     teaching = Teaching.open(flags)
     part = labelled(single_text_task(flags.task, flags.task_source), "train", flags.max_texts)
-    teacher = recorded_encoder(teaching.translator.config, teaching.teacher_space)
+    teacher = teaching.teacher(flags)
     rows = vectors(embed(part.texts, teacher, progress=flags.progress), "teacher")
     model, tokenizer, _ = load_student(flags.student)
     report = transfer_report(

@@ -55,7 +55,6 @@ def run(flags: CompareFlags) -> None:
     from ..data.columns import vectors
     from ..distillation import DistillationTrainingArguments
     from ..distillation.experiment import Experiment, arms_table, run_arms
-    from ..encoders.recorded import recorded_encoder
     from ..encoders.text import embed
     from ..training.start import load_translator
     from .teaching import Teaching, adapter, labelled, single_text_task
@@ -65,7 +64,7 @@ def run(flags: CompareFlags) -> None:
     args = training_arguments(DistillationTrainingArguments, flags, defaults)
     task = single_text_task(flags.task, flags.task_source)
     parts = {split: labelled(task, split, flags.max_texts) for split in ("train", "validation")}
-    teacher = recorded_encoder(teaching.translator.config, teaching.teacher_space)
+    teacher = teaching.teacher(flags)
     rows = {split: vectors(embed(part.texts, teacher, progress=flags.progress), "teacher") for split, part in parts.items()}
     experiment = Experiment(
         student=flags.student,
@@ -94,7 +93,7 @@ def _store(path: str, teaching: "Teaching", seen: set[str]) -> "Tensor":
     stored: Any = load_embeddings(path)
     if TEXT in stored.column_names:
         stored = stored.select([i for i, text in enumerate(stored[TEXT]) if text not in seen])
-    return vectors(stored, "vectors", teaching.translator.config.embedding_dims[teaching.teacher_space])
+    return vectors(stored, "vectors", (teaching.translator.config.embedding_dims or {})[teaching.teacher_space])
 
 
 def _are_language_models(teacher: "TextEncoder", student: str) -> bool:

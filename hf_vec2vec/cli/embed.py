@@ -24,6 +24,8 @@ class EmbedFlags(EncoderFlags, DeviceFlags):
     images: str | None = flag(
         "Images, for the image side of a CLIP-like model: a folder; .parquet, Arrow with a column of them.", None
     )
+    column: str = flag("Column with the texts.", "text")
+    id_column: str | None = flag("Column with the ids, which stay beside the vectors as `id`.", None)
     batch_size: int = flag("Texts or images at a time.", 64, minimum=1)
     cache_dir: str | None = flag("Where embeddings are cached.", None)
     overwrite: bool = flag("Replace `output` if it exists.", False)
@@ -56,6 +58,8 @@ def run(flags: EmbedFlags) -> None:
 
 
 def _embed_texts(flags: EmbedFlags) -> "Dataset":
+    from ..data.columns import ID
+    from ..data.texts import load_table, load_texts
     from ..encoders.text import TextEncoder, embed
 
     assert flags.texts is not None
@@ -69,7 +73,10 @@ def _embed_texts(flags: EmbedFlags) -> "Dataset":
         max_length=flags.max_length,
         device=flags.device,
     )
-    return embed(flags.texts, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
+    texts = load_texts(flags.texts, column=flags.column)
+    ids = load_table(flags.texts)[flags.id_column].to_pylist() if flags.id_column else None
+    data = embed(texts, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
+    return data if ids is None else data.add_column(ID, ids)
 
 
 def _embed_images(flags: EmbedFlags) -> "Dataset":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .checks import check_file, check_folder, check_input, check_model, named_path
+from .columns import ColumnFlags
 from .flags import flag
 from .pairs import PairFlags, load_pairs
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from ..model.modeling_vec2vec import Vec2VecModel
 
 SYNOPSIS = "DIR --source NAME=PATH --target NAME=PATH [flags]   or   MODEL --task NAME [flags]"
+
+HUB_SAMPLE = 10  # rows that tell how much of a hub another is
 
 
 @dataclass(kw_only=True)
@@ -45,11 +48,12 @@ class EvaluateFlags(TaskFlags):
     title: ClassVar[str] = "results"
 
     output_dir: str | None = flag("For pictures and figures; default: DIR/evaluation (./evaluation for a Hub id).", None)
+    correct_hubs: bool = flag("Also top-1 of a search that corrects hubs, rows that lie near to everything.", False)
     json: str | None = flag("Write the figures as JSON to this file, too.", None)
 
     def __post_init__(self) -> None:
         of_task = set(TaskFlags.__annotations__) - {"title", "task"}
-        of_pairs = {"source", "target", "oracle_source", "oracle_target", "seed", "output_dir"}
+        of_pairs = {*PairFlags.__annotations__, *ColumnFlags.__annotations__, "correct_hubs", "output_dir"} - {"title"}
         if wrong := self.given & (of_pairs if self.task else of_task):
             verb = "is not for a `task`" if self.task else "needs a `task`"
             raise ValueError(f"`{min(wrong)}` {verb}. Leave it out.")
@@ -79,8 +83,10 @@ def _evaluate_translator(flags: EvaluateFlags) -> None:
     from ..training.start import load_translator
 
     model = load_translator(flags.folder)
-    pairs = PairedEmbeddings(load_pairs(model, paths))
-    oracle_pairs = PairedEmbeddings(load_pairs(model, oracle_paths)) if oracle_paths else None
+    pairs = PairedEmbeddings(load_pairs(model, paths, flags))
+    oracle_pairs = PairedEmbeddings(load_pairs(model, oracle_paths, flags)) if oracle_paths else None
+    if flags.correct_hubs and len(pairs) < HUB_SAMPLE:
+        raise ValueError(f"`correct_hubs` needs {HUB_SAMPLE} pairs at least, better 1,000, got {len(pairs)}.")
     source, target = paths
     rows = evaluate_translation(
         _stages(folder) or {"translator": model},
@@ -88,6 +94,7 @@ def _evaluate_translator(flags: EvaluateFlags) -> None:
         source=source,
         target=target,
         oracle_pairs=oracle_pairs,
+        correct_hubs=flags.correct_hubs,
         seed=flags.seed,
     )
     print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
@@ -122,6 +129,7 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
     if flags.max_rows:
         rows = rows.shuffle(seed=0).select(range(min(flags.max_rows, len(rows))))
     task = replace(task, splits=DatasetDict({flags.split: rows}))
+    model: Any
     model, tokenizer = load_trained_model(flags.folder, task)
     found = evaluate_task(model, tokenizer, task, flags.split, batch_size=flags.batch_size, max_length=flags.max_length)
     facts = {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(rows), "figures": found}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .checks import named_pair
+from .columns import ColumnFlags
 from .flags import TranslatorFlags, flag
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ FEWEST = 3  # pairs: of two, each is the other's only wrong answer, and no oracl
 
 
 @dataclass(kw_only=True)
-class PairFlags(TranslatorFlags):
+class PairFlags(TranslatorFlags, ColumnFlags):
     """Held-out pairs, and other pairs for the oracles."""
 
     title: ClassVar[str] = "pairs"
@@ -51,7 +52,7 @@ class PairFlags(TranslatorFlags):
         return pairs, oracles
 
 
-def load_pairs(model: "Vec2VecModel", paths: dict[str, str]) -> "dict[str, Dataset]":
+def load_pairs(model: "Vec2VecModel", paths: dict[str, str], flags: PairFlags) -> "dict[str, Dataset]":
     """Vectors of both spaces, row by row the same texts.
 
     Raises:
@@ -62,7 +63,11 @@ def load_pairs(model: "Vec2VecModel", paths: dict[str, str]) -> "dict[str, Datas
     for argument, name in zip(("source", "target"), paths, strict=True):
         if name not in model.config.spaces:
             raise ValueError(f"`{argument}` names {name!r}, which this model does not know. It has {model.config.spaces}.")
-    loaded = {name: load_embeddings(path) for name, path in paths.items()}
+    columns = flags.columns(paths)
+    loaded = {
+        name: load_embeddings(path, argument=argument, **columns[name])
+        for argument, (name, path) in zip(("source", "target"), paths.items(), strict=True)
+    }
     if (rows := min(map(len, loaded.values()))) < FEWEST:
         raise ValueError(f"`source` and `target` hold {rows} pair(s); give at least {FEWEST}, better 1,000.")
     return loaded

@@ -52,9 +52,9 @@ def run(flags: ReportFlags) -> None:
 
     model = load_translator(flags.folder)
     source, target = paths
-    loaded = load_pairs(model, paths)
+    loaded = load_pairs(model, paths, flags)
     if other_paths:
-        other = load_pairs(model, other_paths)
+        other = load_pairs(model, other_paths, flags)
     else:
         half = len(loaded[source]) // 2
         other = {name: data.select(range(half, len(data))) for name, data in loaded.items()}

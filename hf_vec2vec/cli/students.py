@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .checks import check_input, check_model
-from .flags import EncoderFlags, Flags, flag
+from .flags import DeviceFlags, EncoderFlags, Flags, flag
 
 
 @dataclass(kw_only=True)
-class StudentFlags(EncoderFlags):
+class StudentFlags(EncoderFlags, DeviceFlags):
     """Who teaches whom. How the student's vectors are made is what the translator records, unless flags say otherwise."""
 
     title: ClassVar[str] = "teacher and student"

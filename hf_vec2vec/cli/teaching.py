@@ -7,10 +7,12 @@ from peft import LoraConfig
 
 from ..data.corpora import LabelledTexts
 from ..distillation import DistillationTrainingArguments
-from ..encoders.text import EncoderSettings
+from ..encoders.recorded import recorded_encoder
+from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task, load_task
 from ..training.start import load_translator
+from .checks import check_device
 from .students import AdapterFlags, StudentFlags
 
 CONTRACT = ("pooling", "layer", "prompt", "max_length", "normalize", "mask_first_token")
@@ -39,6 +41,7 @@ class Teaching:
         Raises:
             ValueError: if a space must be named and is not, or is not the translator's.
         """
+        check_device(flags.device)
         translator = load_translator(flags.translator)
         spaces = translator.config.spaces
         student_space = flags.student_space or _space_of(flags.student, translator)
@@ -54,6 +57,11 @@ class Teaching:
         given = {name: getattr(flags, name) for name in CONTRACT if name in flags.given}
         recorded = {name: made[name] for name in CONTRACT if name in made}
         return cls(translator, teacher_space, student_space, defaults | recorded | given)
+
+    def teacher(self, flags: StudentFlags) -> TextEncoder:
+        """The encoder that made the teacher's vectors."""
+        config = self.translator.config
+        return recorded_encoder(config, self.teacher_space, device=flags.device, trust_remote_code=flags.trust_remote_code)
 
     def settings(self, student: str) -> EncoderSettings:
         """How vectors of the student are made."""

@@ -5,8 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .checks import check_model, named_pair
-from .flags import flag
+from .anchors import Anchors
+from .checks import check_device, check_model, named_pair
+from .columns import ColumnFlags
+from .flags import DeviceFlags, flag
 from .trainer_flags import TrainerFlags, training_arguments
 
 if TYPE_CHECKING:
@@ -70,7 +72,10 @@ class ShapeFlags(AdversarialFlags):
 
     init: Literal["alignment", "random"] = flag("Start from the geometry of the two spaces, or at random.", "alignment")
     align_starts: int = flag("First guesses that the alignment tries at most.", 24, minimum=1)
-    align_steps: int = flag("Fine steps that refine the best guesses.", 20, minimum=0)
+    align_steps: int = flag("Fine steps that refine the best guesses.", 20, minimum=1)
+    back_translation_rounds: int = flag(
+        "Rounds that free the map from being a rotation; 0 keeps the rotation.", 2, minimum=0
+    )
     allow_not_aligned: bool = flag("Go on where the alignment's verdict is 'not aligned'.", False)
     standardize: Literal["auto", "true", "false"] = flag("Scale each dimension by itself, as language models need.", "auto")
     architecture: Literal["default", "paper"] = flag("Of the network.", "default")
@@ -85,7 +90,7 @@ class ShapeFlags(AdversarialFlags):
 
 
 @dataclass(kw_only=True)
-class TrainFlags(ShapeFlags):
+class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags):
     """Which vectors to train on."""
 
     title: ClassVar[str] = "data"
@@ -94,6 +99,12 @@ class TrainFlags(ShapeFlags):
     target: str = flag("NAME=PATH of the other space. No text may be on both sides.")
     source_encoder: str | None = flag("If the source PATH holds texts: the encoder that embeds them.", None)
     target_encoder: str | None = flag("The same for the target.", None)
+    anchors: list[str] | None = flag(
+        "Known pairs, if there are any: NAME=PATH NAME=PATH of vectors, row by row the same texts; or a CSV, TSV or JSONL "
+        "file with two columns of ids (of `id_column`, else row numbers from 0); or same_ids: rows whose ids are alike.",
+        None,
+    )
+    invalid_rows: Literal["stop", "drop"] = flag("Rows without a vector, zero, NaN or infinite: stop, or drop them.", "stop")
     strict_unpaired: bool = flag("Refuse data sets that share texts, where texts are known.", True)
     streaming: bool = flag(
         "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or pattern of "
@@ -107,6 +118,8 @@ class TrainFlags(ShapeFlags):
         super().__post_init__()
         if self.streaming and (self.source_encoder or self.target_encoder):
             raise ValueError("`streaming` reads vectors, but an encoder was given for texts: embed them first.")
+        if self.anchors and self.init == "random":
+            raise ValueError("`anchors` guide an alignment, but `init` is random. Leave one of them out.")
 
     def after_interrupt(self) -> str:
         """The alignment and checkpoints are whole."""
@@ -123,6 +136,10 @@ def run(flags: TrainFlags) -> None:
     for argument, encoder in (("source_encoder", flags.source_encoder), ("target_encoder", flags.target_encoder)):
         if encoder is not None:
             check_model(argument, encoder)
+    anchors = Anchors.of(flags.anchors, list(paths), has_ids=bool(flags.id_column)) if flags.anchors else None
+    if flags.streaming and anchors and not anchors.vectors:
+        raise ValueError("`anchors` must be NAME=PATH NAME=PATH with `streaming`: a stream has no rows to look up.")
+    columns = flags.columns(paths)
     flags.check_trainer()
     from transformers import set_seed
 
@@ -141,14 +158,21 @@ def run(flags: TrainFlags) -> None:
     translator_args = TranslatorArguments(**_shape(flags))
     training_args = training_arguments(Vec2VecTrainingArguments, flags, defaults)
     check_output_dir(translator_args, training_args)  # before texts are embedded
+    check_device(flags.device)
     loaded: dict[str, Any] = {}
     for name, path in paths.items():
         if flags.streaming:
-            loaded[name] = open_stream(path)
+            loaded[name] = open_stream(path, **columns[name], invalid_rows=flags.invalid_rows)
         elif encoder := encoders[name]:
-            loaded[name] = embed(path, TextEncoder(encoder), progress=flags.progress)
+            made = TextEncoder(encoder, device=flags.device, trust_remote_code=flags.trust_remote_code)
+            loaded[name] = embed(path, made, progress=flags.progress)
         else:
-            loaded[name] = load_embeddings(path)
+            argument = "source" if name == next(iter(paths)) else "target"
+            loaded[name] = load_embeddings(path, **columns[name], invalid_rows=flags.invalid_rows, argument=argument)
+    encoded = {name: _encoder_settings(data) for name, data in loaded.items()}
+    pairs = None
+    if anchors:
+        pairs, loaded = anchors.load(loaded, columns)
     spaces = (
         StreamedEmbeddings(loaded, buffer_rows=flags.buffer_rows, strict_unpaired=flags.strict_unpaired)
         if flags.streaming
@@ -156,8 +180,7 @@ def run(flags: TrainFlags) -> None:
     )
     set_seed(training_args.seed)
     files = {name: Path(path).name for name, path in paths.items()}
-    encoded = {name: _encoder_settings(data) for name, data in loaded.items()}
-    trained = train_translator(spaces, translator_args, training_args, encoded, files)
+    trained = train_translator(spaces, translator_args, training_args, encoded, files, pairs)
     if trained.report:
         print(f"Alignment: {trained.report}")
     print(trained.selection)

@@ -123,4 +123,5 @@ def _parser(kind: type["TrainingArguments"]) -> Any:
             argument, _, reason = message.removeprefix("argument ").partition(": ")
             raise ValueError(f"`{argument.split('/')[0].lstrip('-')}`: {reason or message}.")
 
-    return Parser(kind, allow_abbrev=False, add_help=False, formatter_class=HelpFormatter)
+    dataclass_type: Any = kind  # whose protocol is of no class that mypy knows
+    return Parser(dataclass_type, allow_abbrev=False, add_help=False, formatter_class=HelpFormatter)

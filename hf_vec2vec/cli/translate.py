@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .checks import check_folder, check_input
-from .flags import DirectionFlags, flag
+from .checks import check_device, check_folder, check_input
+from .flags import DeviceFlags, DirectionFlags, flag
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -18,7 +18,7 @@ SYNOPSIS = "DIR --source NAME --target NAME (--input PATH | --texts PATH | --dat
 
 
 @dataclass(kw_only=True)
-class TranslateFlags(DirectionFlags):
+class TranslateFlags(DirectionFlags, DeviceFlags):
     """Which vectors to translate, and how."""
 
     title: ClassVar[str] = "flags"
@@ -46,6 +46,11 @@ class TranslateFlags(DirectionFlags):
     invalid_rows: Literal["stop", "drop", "mark"] = flag(
         "Rows that are missing, zero, NaN or infinite: stop, drop them, or mark them (NaN, column `valid`).", "stop"
     )
+    correct_hubs: str | None = flag(
+        "Vectors of the target space, queries like those to come (1,000 or more): translations get norm 1 and one more "
+        "coordinate, for an index by inner product that hubs do not lead astray; ask it with `hf_vec2vec.hub_queries`.",
+        None,
+    )
     cache_dir: str | None = flag("Where embeddings of `texts` are cached.", None)
     batch_size: int = flag("Rows at a time; a GPU likes more.", 2048, minimum=1)
     verify: bool = flag("Compare checksums of shards that are there; mend damaged ones.", False)
@@ -71,7 +76,7 @@ class TranslateFlags(DirectionFlags):
 def run(flags: TranslateFlags) -> None:
     """Vectors of one space to vectors of the other, on disk. Run it again to go on after an interruption."""
     flags.check_folder()
-    for argument, path in (("input", flags.input), ("texts", flags.texts)):
+    for argument, path in (("input", flags.input), ("texts", flags.texts), ("correct_hubs", flags.correct_hubs)):
         if path is not None:
             check_input(argument, path)
     output = Path(flags.output)
@@ -80,13 +85,20 @@ def run(flags: TranslateFlags) -> None:
         raise FileExistsError(f"`output` {flags.output!r} exists already. Choose another, or ask to overwrite it.")
     from ..bulk import translate_store
     from ..bulk.processes import Processes
+    from ..data.columns import vectors
+    from ..data.files import load_embeddings
     from ..training.start import load_translator
 
+    check_device(flags.device)
     processes = Processes()
     if flags.texts and processes.count > 1:
         raise ValueError("`texts` are embedded by one process. Run `embed` first, and give several processes its output.")
     model = load_translator(flags.folder)
     data, facts = _data(flags, model.config)
+    sample = None
+    if flags.correct_hubs:
+        stored = load_embeddings(flags.correct_hubs, argument="correct_hubs")
+        sample = vectors(stored, "correct_hubs", (model.config.embedding_dims or {})[flags.target])
     done = translate_store(
         model,
         data,
@@ -98,10 +110,11 @@ def run(flags: TranslateFlags) -> None:
         shard_rows=flags.shard_rows,
         batch_size=flags.batch_size,
         column=flags.column,
-        invalid_rows=flags.invalid_rows,  # type: ignore[arg-type]  # one of its literals, which the parser checked
+        invalid_rows=flags.invalid_rows,
         overwrite=flags.overwrite,
         verify=flags.verify,
         facts=facts,
+        hub_sample=sample,
         progress=flags.progress,
     )
     print(_report(done, flags, processes))
@@ -118,7 +131,7 @@ def _data(flags: TranslateFlags, config: "Vec2VecConfig") -> "tuple[str | Iterab
     if flags.dataset:
         return open_dataset(flags.dataset, flags.dataset_config, flags.split, flags.data_files)
     assert flags.texts is not None
-    encoder = recorded_encoder(config, flags.source)
+    encoder = recorded_encoder(config, flags.source, device=flags.device, trust_remote_code=flags.trust_remote_code)
     embedded = embed(flags.texts, encoder, cache_dir=flags.cache_dir, progress=flags.progress)
     return embedded.to_iterable_dataset(), {"dataset": Path(flags.texts).name, "fingerprint": embedded._fingerprint}
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.spaces import PairedEmbeddings
-from ..metrics.translation import bootstrap_intervals, structure_metrics, translation_metrics
+from ..metrics.translation import bootstrap_intervals, csls_metrics, structure_metrics, translation_metrics
 from ..model.modeling_vec2vec import Vec2VecModel
 from .baselines import BASELINES, ORACLES, SLOW_ORACLES, Translate, cross_fitted
 from .transport import unpaired_transport
@@ -29,6 +29,7 @@ def evaluate_translation(
     target: str,
     oracle_pairs: PairedEmbeddings | None = None,
     full: bool = False,
+    correct_hubs: bool = False,
     seed: int = 0,
 ) -> list[dict]:
     """Figures of translation in both directions, for translators, baselines and oracles on the same pool.
@@ -42,6 +43,8 @@ def evaluate_translation(
             Without them the oracles are fitted on four fifths of `pairs` and translate the fifth, five times.
         full: also the slow rows (optimal transport between unpaired halves of the oracle's pairs, or of `pairs`; a paired
             MLP) and columns: those of `structure_metrics` and, under `intervals`, those of `bootstrap_intervals`.
+        correct_hubs: also top-1 and reverse top-1 of a search that corrects hubs, which the pool itself tells: each
+            side's rows are the sample of queries for the other (see `csls_metrics`).
         seed: of the random rotation, the samples and the intervals.
 
     Returns:
@@ -61,7 +64,11 @@ def evaluate_translation(
         answers = {method: translate(x) for method, translate in fitted.items()}
         if not oracles:
             answers |= {(f"{name} (5-fold)", "oracle"): cross_fitted(fit, x, y) for name, fit in _oracles(full).items()}
-        rows += _score(answers, pairs, a, b, model, full, seed)
+        scored = _score(answers, pairs, a, b, model, full, seed)
+        if correct_hubs:
+            for row, answer in zip(scored, answers.values(), strict=True):
+                row |= csls_metrics(answer, y, answer, y)
+        rows += scored
     return rows
 
 

@@ -6,6 +6,8 @@ COLUMNS = {
     "top1": "top-1",
     "top5": "top-5",
     "reverse_top1": "reverse top-1",
+    "csls_top1": "top-1, hubs corrected",
+    "csls_reverse_top1": "reverse top-1, hubs corrected",
     "mean_rank": "mean rank",
     "median_rank": "median rank",
 }

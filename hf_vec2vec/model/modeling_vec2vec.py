@@ -78,6 +78,7 @@ class Vec2VecOutput(ModelOutput):
 class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
     """Base of the models: initialisation and loading."""
 
+    config: Vec2VecConfig
     config_class = Vec2VecConfig
     base_model_prefix = "vec2vec"
     main_input_name = "embeddings"

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import set_seed
 
 from ..alignment.verdict import AlignmentReport
@@ -78,6 +79,7 @@ def train_translator(
     training_args: Vec2VecTrainingArguments,
     encoders: dict[str, dict | None],
     files: dict[str, str] | None = None,
+    anchors: tuple[Tensor, Tensor] | None = None,
 ) -> TrainedTranslator:
     """Train a translator and leave it, its card and its log in `training_args.output_dir`.
 
@@ -91,6 +93,7 @@ def train_translator(
         training_args: of the trainer; `num_train_epochs=0` leaves the alignment as it is.
         encoders: how the vectors of each space were made, where that is known; for the config.
         files: names of the files that they came from; for the card.
+        anchors: known pairs, raw vectors `(p, d_a)` and `(p, d_b)` in the order of `spaces`, which guide the alignment.
 
     Raises:
         FileExistsError, FileNotFoundError: see `check_output_dir`.
@@ -98,12 +101,14 @@ def train_translator(
         TrainingDivergedError: if a loss is not finite; checkpoints before that are kept.
     """
     resume = check_output_dir(translator_args, training_args, streams=isinstance(spaces, StreamedEmbeddings))
+    if anchors is not None and translator_args.init != "alignment":
+        raise ValueError(f"`anchors` guide an alignment, but `init` is {translator_args.init!r}.")
     folder = run_folder(training_args)
     training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
     check_magnitudes((spaces if isinstance(spaces, UnpairedEmbeddings) else aligned_on).spaces, "spaces")
     with folder.working(training_args, resume):
         meter = EnergyMeter.start()
-        model, report = _start(aligned_on, translator_args, training_args, encoders, folder, resume)
+        model, report = _start(aligned_on, translator_args, training_args, encoders, folder, resume, anchors)
         cost = meter.cost()
         set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
         trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
@@ -111,6 +116,8 @@ def train_translator(
             model, folder.arguments(training_args), training if trains else aligned_on, eval_dataset=validation
         )
         trainer.record = _known(aligned_on, validation, translator_args, report, files)
+        if anchors is not None:
+            trainer.record["anchors"] = len(anchors[0])
         if report is not None and not resume:
             trainer.record |= {"alignment_seconds": cost["seconds"], "alignment_watt_hours": cost["watt_hours"]}
         selection = _train_and_select(trainer, translator_args, resume, trains=trains)
@@ -170,6 +177,7 @@ def _start(
     encoders: dict[str, dict | None],
     folder: RunFolder,
     resume: Path | None,
+    anchors: tuple[Tensor, Tensor] | None,
 ) -> tuple[Vec2VecModel, AlignmentReport | None]:
     """The model before training: made here, or by the first process, or by the run that is resumed."""
     seed, first = training_args.seed, training_args.should_save
@@ -180,10 +188,10 @@ def _start(
         elif earlier or not first:
             model, report = saved_start(earlier or folder.work / START)
         else:
-            model, report = starting_model(rows, args, seed)
+            model, report = starting_model(rows, args, seed, anchors)
         model.config.encoders = encoders
         if args.init == "alignment" and first:
-            made_of = start_fingerprint(rows, args, seed)
+            made_of = start_fingerprint(rows, args, seed, anchors)
             if earlier:
                 made_of.check(earlier)
             save_start(model, report, made_of, folder.work / START)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..alignment.aligner import align
 from ..alignment.statistics import fit_statistics
@@ -19,13 +20,14 @@ REPORT = "report.json"
 
 
 def starting_model(
-    rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int
+    rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int, anchors: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Vec2VecModel, AlignmentReport | None]:
     """A translator that has not been trained, and the report of its alignment if it is one."""
     config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
     if args.init == "alignment":
         (source, x), (target, y) = rows.spaces.items()
-        alignment = align(x, y, args.alignment_options(seed), source_name=source, target_name=target)
+        names = {"source_name": source, "target_name": target}
+        alignment = align(x, y, args.alignment_options(seed), anchors=anchors, **names)
         shape = args.shape()
         if alignment.residuals:
             shape.pop("hidden_dim", None)  # it is that of the networks, which few rows make narrower
@@ -39,9 +41,13 @@ def starting_model(
     return model, None
 
 
-def start_fingerprint(rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int) -> Fingerprint:
+def start_fingerprint(
+    rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int, anchors: tuple[Tensor, Tensor] | None = None
+) -> Fingerprint:
     """What a starting model is made of."""
     hashes = {f"rows of {name!r}": tensors_digest([(name, values)]) for name, values in rows.spaces.items()}
+    if anchors is not None:
+        hashes["known pairs"] = tensors_digest(zip(rows.spaces, anchors, strict=True))
     return Fingerprint(hashes, {"seed": seed} | args.shaping())
 
 

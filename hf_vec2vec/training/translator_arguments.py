@@ -13,6 +13,7 @@ CHOICES = {
     "architecture": ("default", "paper"),
 }
 SHAPE = ("hidden_dim", "adapter_layers", "backbone_layers", "dropout")  # fields of `Vec2VecConfig`
+LEAST = {"align_starts": 1, "align_steps": 1, "back_translation_rounds": 0, "validation_rows": 0, "align_rows": 1}
 NOT_SHAPING = ("allow_not_aligned", "texts", "overwrite")  # change no number of the result
 
 
@@ -31,6 +32,9 @@ class TranslatorArguments:
     )
     align_starts: int = field(default=24, metadata={"help": "First guesses that the alignment tries at most."})
     align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses."})
+    back_translation_rounds: int = field(
+        default=2, metadata={"help": "Rounds that free the map from being a rotation; 0 keeps the rotation."}
+    )
     allow_not_aligned: bool = field(
         default=False, metadata={"help": "Go on where the alignment's verdict is 'not aligned'."}
     )
@@ -59,7 +63,13 @@ class TranslatorArguments:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
-        for name, least in (("align_starts", 1), ("align_steps", 1), ("validation_rows", 0), ("align_rows", 1)):
+        for name, least in (
+            ("align_starts", 1),
+            ("align_steps", 1),
+            ("back_translation_rounds", 0),
+            ("validation_rows", 0),
+            ("align_rows", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
         if self.dropout is not None and not math.isfinite(self.dropout):
@@ -89,6 +99,7 @@ class TranslatorArguments:
             standardize=self.standardizes,
             num_starts=self.align_starts,
             steps=self.align_steps,
+            back_translation_rounds=self.back_translation_rounds,
             # The alignment's networks become the hidden layer of the adapters: with none or several it stays linear.
             hidden_dim=(self.hidden_dim or PROTOTYPES) if one_layer else 0,
             seed=seed,

@@ -1,11 +1,12 @@
 import shutil
 
 import numpy as np
+import pytest
 import torch
 from datasets import Dataset
 
 from helpers.commands import run
-from hf_vec2vec import Vec2VecModel
+from hf_vec2vec import Vec2VecModel, hub_corrected
 from hf_vec2vec.data import load_embeddings, vectors
 
 
@@ -47,4 +48,47 @@ def test_truncated_checkpoint(trained, tmp_path, capsys):
     ends = ["--source", "a", "--target", "b", "--input", trained / "a.npy", "--output", tmp_path / "x.npy"]
     assert run("translate", tmp_path / "cut", *ends) == 2
     assert "may be truncated" in capsys.readouterr().err
+    assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize("suffix", ["", ".npy", ".parquet"])
+def test_hub_corrected_translations_are_those_of_the_library(trained, tmp_path, suffix):
+    ends = ["--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    for name, more in (("plain", []), ("corrected", ["--correct_hubs", trained / "b.npy"])):
+        assert run("translate", trained / "model", *ends, *more, "--output", tmp_path / f"{name}{suffix}") == 0
+    plain, corrected = (vectors(load_embeddings(tmp_path / f"{name}{suffix}"), name) for name in ("plain", "corrected"))
+    expected = hub_corrected(plain, torch.from_numpy(np.load(trained / "b.npy")))
+    torch.testing.assert_close(corrected, expected, rtol=0, atol=1e-5)
+
+
+def test_a_folder_of_other_hubs_is_another_job(trained, tmp_path, capsys):
+    ask = ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    ask += ["--output", tmp_path / "out"]
+    assert run(*ask, "--correct_hubs", trained / "b.npy") == 0
+    assert run(*ask, "--correct_hubs", trained / "held_b.npy") == 2
+    assert "is of another job" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--correct_hubs", "few.npy"], "`hub_sample` must hold at least 10"),
+        (["--correct_hubs", "held_a.npy"], "dimension 8"),
+        (["--target", "a"], "are both 'a'"),
+        (["--split", "test"], "`split` is of a `dataset`"),
+        (["--shard_rows", "0"], "`shard_rows` must be a whole number at least 1"),
+        (["--batch_size", "1e3"], "`batch_size` must be a whole number"),
+        (["--dtype", "float23"], "Did you mean float32?"),
+        (["--device", "cuda"], "`device` is 'cuda'"),
+        (["--device", "nope"], "`device` must be"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(trained, tmp_path, more, message, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args: False)
+    np.save(tmp_path / "few.npy", np.load("held_b.npy")[:9])
+    more = [str(tmp_path / word) if word == "few.npy" else word for word in more]
+    ask = ["translate", "model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", tmp_path / "x.npy"]
+    assert run(*ask, *more) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "x.npy").exists()
