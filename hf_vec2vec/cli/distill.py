@@ -113,6 +113,7 @@ def run(flags: DistillFlags) -> None:
         check_folder("export_dir", flags.export_dir)
     from ..distillation import DistillationTrainingArguments
     from ..distillation.recipe import check_output_dir
+    from ..distillation.students import check_export_dir
     from ..tasks import ClassificationTask, load_task
     from .teaching import Teaching, classes_single_texts
 
@@ -120,6 +121,8 @@ def run(flags: DistillFlags) -> None:
     defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
     args = training_arguments(DistillationTrainingArguments, flags, defaults)
     check_output_dir(args, overwrite=flags.overwrite)  # before texts are embedded
+    if flags.export_dir:
+        check_export_dir(flags.export_dir, overwrite=flags.overwrite or flags.resumes)
     task = load_task(flags.task, flags.task_source) if flags.task else None
     if task is not None and not isinstance(task, ClassificationTask):
         raise ValueError(f"`task` must be one whose rows have a class, got {flags.task!r}.")
@@ -178,7 +181,8 @@ def _train(
     )
     if flags.export_dir:
         adapted: Any = trainer.student  # a PeftModel, whose class mypy takes for any module
-        save_as_sentence_transformer(adapted.merge_and_unload(), tokenizer, settings, flags.export_dir)
+        merged, replace = adapted.merge_and_unload(), flags.overwrite or flags.resumes
+        save_as_sentence_transformer(merged, tokenizer, settings, flags.export_dir, overwrite=replace)
 
 
 def _data(

@@ -109,6 +109,26 @@ class StreamedEmbeddings:
         return left, kept, taken
 
 
+class EndlessRows(torch.utils.data.IterableDataset):
+    """The rows of a stream, pass after pass; a stream that shuffles does so anew in each.
+
+    Args:
+        stream: of rows.
+    """
+
+    def __init__(self, stream: IterableDataset):
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[dict]:
+        for number in count():
+            self.stream.set_epoch(number)
+            row = None
+            for row in self.stream:
+                yield row
+            if row is None:
+                raise ValueError("`train_dataset` is empty: the stream has no rows.")
+
+
 class StreamedBatches(torch.utils.data.IterableDataset):
     """The batches of a training run for one process, and the place where they are.
 
@@ -262,4 +282,4 @@ def _vectors_and_texts(table: pa.Table, name: str) -> pa.Table:
     return table.select([column for column in table.column_names if column in wanted])
 
 
-__all__ = ["StreamedBatches", "StreamedEmbeddings", "is_held_out"]
+__all__ = ["EndlessRows", "StreamedBatches", "StreamedEmbeddings", "is_held_out"]

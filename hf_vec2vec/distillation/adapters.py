@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from .arguments import DistillationTrainingArguments
+from .students import is_encoder_decoder
 
 PROJECTION = "distillation_projection"
 LAYER = re.compile(r"\.(?:layers?|h|block)\.(\d+)\.")  # of the names that models give their layers
@@ -84,14 +85,9 @@ def freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None
             parameter.requires_grad_(False)
 
 
-def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether a model has an encoder, which makes the vectors, and a decoder, which is left alone."""
-    return bool(model.config.is_encoder_decoder)
-
-
 def width(model: Student) -> int:
     """Dimensions of the student's vectors."""
     return int(model.config.get_text_config().hidden_size)
 
 
-__all__ = ["PROJECTION", "Student", "check_student", "freeze_unused", "is_encoder_decoder", "width", "with_adapter"]
+__all__ = ["PROJECTION", "Student", "check_student", "freeze_unused", "width", "with_adapter"]

@@ -9,6 +9,7 @@ import json
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[
     """
     generator = torch.Generator().manual_seed(seed)
     teacher = experiment.teacher_train
-    ways = {"source": experiment.teacher_space, "target": experiment.student_space}
+    ways: dict[str, Any] = {"source": experiment.teacher_space, "target": experiment.student_space}
     translated = {name: model.translate(teacher, **ways) for name, model in experiment.translators.items()}
     ours = next(iter(translated.values()))
     mean = student_train.mean(0)
@@ -263,7 +264,7 @@ def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> Distil
         model,
         arguments,
         translator=None if arguments.learn_projection else experiment.translator,
-        logit_teacher=load_student(experiment.teacher_lm, "causal_lm")[:2] if logits else None,
+        logit_teacher=load_student(experiment.teacher_lm, "causal_lm")[:2] if logits and experiment.teacher_lm else None,
         peft_config=adapter,
         train_dataset=data,
         eval_dataset=test,

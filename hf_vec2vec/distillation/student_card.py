@@ -54,7 +54,7 @@ def student_card(facts: dict, args: DistillationTrainingArguments, *, name: str)
     weights = {title: getattr(args, argument) for argument, title in WEIGHTS.items()}
     return ModelCard.from_template(
         data,
-        template_path=TEMPLATE,
+        template_path=str(TEMPLATE),
         facts=harmless(facts),
         name=harmless(name),
         adapter=adapter,

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -22,10 +23,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import ModelOutput
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from ..data.staging import staged_entries
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import folder_settings, model_folder
+from ..encoders.folders import folder_settings, model_class, model_folder
 from ..encoders.pooling import first_layers, is_decoder, pool
 from ..encoders.text import EncoderSettings, TextEncoder
+from ..model.checkpoint_vec2vec import not_finite
+from ..training.run_folder import MODELS
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
@@ -64,7 +68,8 @@ def load_student(
             "use 'encoder'."
         )
     extra = {"num_labels": num_labels} if kind == "classifier" else {}
-    loaded, report = HEADS[kind].from_pretrained(
+    opened_by = model_class(folder) if kind == "encoder" else HEADS[kind]
+    loaded, report = opened_by.from_pretrained(
         folder,
         dtype=torch.float32,
         use_safetensors=True,
@@ -96,12 +101,17 @@ def pooled(states: tuple[Tensor, ...], mask: Tensor, made: EncoderSettings | Dis
     return F.normalize(rows, dim=1) if made.normalize else rows
 
 
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether a model has an encoder, which makes the vectors, and a decoder, which is left alone."""
+    return bool(cast(PreTrainedConfig, model.config).is_encoder_decoder)
+
+
 def with_decoder_start(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Inputs of a student; an encoder-decoder, which does not run without, gets one token to decode that nobody looks at."""
-    config = model.config
-    if not config.is_encoder_decoder:
+    if not is_encoder_decoder(model):
         return dict(inputs)
-    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.pad_token_id or 0
+    config = cast(PreTrainedConfig, model.config)
+    start = config.pad_token_id or 0 if config.decoder_start_token_id is None else config.decoder_start_token_id
     ids = inputs["input_ids"]
     return dict(inputs) | {"decoder_input_ids": ids.new_full((len(ids), 1), start)}
 
@@ -109,7 +119,7 @@ def with_decoder_start(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[s
 def token_states(outputs: ModelOutput) -> tuple[Tensor, ...]:
     """Hidden states of all layers, each `(n, tokens, d)`; of an encoder-decoder its encoder's."""
     states = outputs.get("encoder_hidden_states")
-    return outputs.hidden_states if states is None else states
+    return outputs["hidden_states"] if states is None else states
 
 
 class StudentEncoder(TextEncoder):
@@ -180,34 +190,61 @@ def perplexity(
     return math.exp(total / count)
 
 
+def check_export_dir(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Raise FileExistsError if a folder that a student would be exported to holds a model already."""
+    found = [name for name in (*MODELS, "modules.json") if (Path(folder) / name).exists()]
+    if found and not overwrite:
+        raise FileExistsError(
+            f"`export_dir` {str(folder)!r} holds a model already ({found[0]}). Choose another folder, or replace it "
+            "(`overwrite`)."
+        )
+
+
 def save_as_sentence_transformer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: EncoderSettings, folder: str | Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncoderSettings,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write a folder that `SentenceTransformer(folder)` opens; its `encode` gives the same vectors.
+
+    All files appear together, when they are complete; others in the folder stay.
 
     Args:
         model: a bare encoder, adapters merged.
         tokenizer: its own.
         settings: of its vectors. The folder's format knows the last layer and all tokens only.
         folder: to write into.
+        overwrite: replace a model that is there.
 
     Raises:
-        ValueError: for settings that the format cannot express.
+        FileExistsError: if the folder holds a model already.
+        ValueError: for settings that the format cannot express, or weights that are not finite.
     """
+    check_export_dir(folder, overwrite=overwrite)
     if settings.layer != -1 or settings.mask_first_token:
         raise ValueError(
             f"`settings` have layer {settings.layer} and mask_first_token {settings.mask_first_token}; a folder of "
             "sentence-transformers can only express layer -1 and all tokens."
         )
-    if model.config.is_encoder_decoder and model.config.model_type not in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+    if is_encoder_decoder(model) and model.config.model_type not in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
         raise ValueError(
             f"`model` is a {type(model).__name__}, of which sentence-transformers would pool the decoder, not the encoder. "
             "Save it with `save_pretrained`; `TextEncoder` reads that."
         )
-    folder = Path(folder)
-    model.save_pretrained(folder)
-    tokenizer.padding_side = "right"
-    tokenizer.save_pretrained(folder)
+    if broken := not_finite(model.state_dict()):
+        raise ValueError(f"`model` has weights that are not finite ({broken[0]}): it was not saved.")
+    with staged_entries(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.padding_side = "right"
+        tokenizer.save_pretrained(partial)
+        _write_modules(partial, settings, model.config.hidden_size)
+
+
+def _write_modules(folder: Path, settings: EncoderSettings, width: int) -> None:
+    """What sentence-transformers reads beside a model."""
     modules = ["Transformer", "Pooling", *(["Normalize"] if settings.normalize else [])]
     listed = [
         {"idx": i, "name": str(i), "path": f"{i}_{name}" if i else "", "type": f"sentence_transformers.models.{name}"}
@@ -216,7 +253,6 @@ def save_as_sentence_transformer(
     _write(folder / "modules.json", listed)
     _write(folder / "sentence_bert_config.json", {"max_seq_length": settings.max_length, "do_lower_case": False})
     modes = {"cls": "cls", "mean": "mean", "last": "lasttoken", "weighted_mean": "weightedmean"}
-    width = model.config.hidden_size
     _write(folder / "1_Pooling" / "config.json", {"embedding_dimension": width, "pooling_mode": modes[settings.pooling]})
     if settings.normalize:
         (folder / "2_Normalize").mkdir(exist_ok=True)
@@ -227,4 +263,12 @@ def _write(file: Path, content) -> None:
     file.write_text(json.dumps(content, indent=2))
 
 
-__all__ = ["HEADS", "StudentEncoder", "load_student", "perplexity", "pooled", "save_as_sentence_transformer"]
+__all__ = [
+    "HEADS",
+    "StudentEncoder",
+    "check_export_dir",
+    "load_student",
+    "perplexity",
+    "pooled",
+    "save_as_sentence_transformer",
+]

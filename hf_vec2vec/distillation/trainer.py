@@ -1,11 +1,12 @@
 """Distillation of translated teacher vectors into an adapted student, with the Hugging Face Trainer."""
 
 import inspect
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset, IterableDataset
@@ -39,6 +40,7 @@ from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
 from .students import StudentEncoder, pooled, token_states, with_decoder_start
 
+LogitTeacher = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length
 WEIGHTS = {
     "cosine_loss": "cosine_weight",
@@ -89,7 +91,7 @@ class DistillationTrainer(BaseTrainer):
         *,
         translator: Vec2VecModel | None = None,
         teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
-        logit_teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+        logit_teacher: LogitTeacher | None = None,
         peft_config: PeftConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         eval_dataset: Dataset | IterableDataset | None = None,
@@ -173,7 +175,7 @@ class DistillationTrainer(BaseTrainer):
             head["labels"] = inputs[LABELS]
         elif not (self.args.lm_loss_weight or self.args.logit_weight) and self._can_skip_logits:
             head["logits_to_keep"] = 1  # nobody looks at the others, and a vocabulary is wide
-        with nullcontext() if self.args.uses_head else first_layers(self.student, self.args.layer):
+        with nullcontext() if self.args.uses_head else first_layers(cast(PreTrainedModel, self.student), self.args.layer):
             batch = with_decoder_start(self.student, inputs["inputs"])
             return model(**batch, **head, output_hidden_states=self.args.distils)
 
@@ -182,7 +184,7 @@ class DistillationTrainer(BaseTrainer):
 
     def _distillation_losses(self, outputs, inputs: dict) -> dict[str, Tensor]:
         """The losses that look at a teacher, each the mean over teachers."""
-        args, found = self.args, {}
+        args, found = self.args, defaultdict(list)
         for space, sides in self._sides(token_states(outputs), inputs).items():
             ours, target, own = (side - centre for side, centre in zip(sides, self.centres[space], strict=True))
             losses = {"gram_loss": gram_loss(ours, own)} if args.gram_weight else {}
@@ -195,11 +197,11 @@ class DistillationTrainer(BaseTrainer):
             if args.contrastive_weight:
                 losses["contrastive_loss"] = contrastive_loss(ours, target, args.contrastive_temperature)
             for name, value in losses.items():
-                found.setdefault(name, []).append(value)
+                found[name].append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def _logit_loss(self, logits: Tensor, inputs: dict) -> Tensor:
-        model, tokenizer = self.logit_teacher
+        model, tokenizer = cast(LogitTeacher, self.logit_teacher)
         theirs = tokenizer(
             inputs["texts"],
             padding=True,
@@ -257,16 +259,17 @@ class DistillationTrainer(BaseTrainer):
             return {}
         rows = list(islice(data, CENTRED_ON)) if isinstance(data, IterableDataset) else _evenly_spaced(data, CENTRED_ON)
         found: dict[str, list[tuple[Tensor, ...]]] = {}
-        was_training = self.model.training
-        self.model.eval()
+        model = cast(nn.Module, self.model)
+        was_training = model.training
+        model.eval()
         for start in range(0, len(rows), self.args.eval_batch_size):
             picked = rows[start : start + self.args.eval_batch_size]
             inputs = self._prepare_inputs(self.data_collator(picked))
             with self.compute_loss_context_manager():
-                states = token_states(self._forward(self.model, inputs))
+                states = token_states(self._forward(model, inputs))
             for space, sides in self._sides(states, inputs).items():
                 found.setdefault(space, []).append(sides)
-        self.model.train(was_training)
+        model.train(was_training)
         centres = {
             space: tuple(torch.cat(side).mean(0) for side in zip(*parts, strict=True)) for space, parts in found.items()
         }
@@ -280,11 +283,10 @@ class DistillationTrainer(BaseTrainer):
     def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:
         """Norm of the gradient of what looks at the teacher by that of the others, over all trained parameters."""
         trained = [p for p in self.student.parameters() if p.requires_grad]
-        options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-        norms = [
-            torch.stack([g.norm() for g in torch.autograd.grad(loss, trained, **options)]).norm()
-            for loss in (distillation, task)
-        ]
+        norms = []
+        for loss in (distillation, task):
+            found = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True, materialize_grads=True)
+            norms.append(torch.stack([gradient.norm() for gradient in found]).norm())
         return norms[0] / norms[1].clamp_min(1e-12)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -296,7 +298,7 @@ class DistillationTrainer(BaseTrainer):
     @torch.no_grad()
     def movement(self) -> dict[str, float]:
         """How far the last batch that was trained on has moved (1 - cosine), and how many dimensions it fills."""
-        model, batch = self.student, self._last_batch
+        model, batch = self.student, cast(dict[str, Tensor], self._last_batch)
         was_training = model.training
         model.eval()
         now = self._pooled(batch)
@@ -311,7 +313,7 @@ class DistillationTrainer(BaseTrainer):
         return found
 
     def _pooled(self, batch: dict) -> Tensor:
-        with first_layers(self.student, self.args.layer):
+        with first_layers(cast(PreTrainedModel, self.student), self.args.layer):
             states = token_states(self.student(**with_decoder_start(self.student, batch), output_hidden_states=True))
         return pooled(states, batch["attention_mask"], self.args).float()
 
@@ -341,7 +343,7 @@ class DistillationTrainer(BaseTrainer):
         found = {"training rows": rows_digest(self.train_dataset), "student": tensors_digest(weights)}
         if self.logit_teacher is not None:
             found["logit teacher"] = weights_digest(self.logit_teacher[0])
-        if not self.data_collator.spaces:
+        if not cast(DistillationCollator, self.data_collator).spaces:
             found |= {f"teacher {space!r}": encoder.fingerprint() for space, encoder in self.teachers.items()}
         return found
 
@@ -381,7 +383,7 @@ class DistillationTrainer(BaseTrainer):
         super()._save(output_dir, state_dict)
         if self.args.learn_projection and isinstance(self.student, PeftModel):  # else the model's own weights hold it
             weights = {name: p.detach().contiguous() for name, p in getattr(self.student, PROJECTION).named_parameters()}
-            save_file(weights, Path(output_dir or self.args.output_dir) / f"{PROJECTION}.safetensors")
+            save_file(weights, (Path(output_dir) if output_dir else self.output) / f"{PROJECTION}.safetensors")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

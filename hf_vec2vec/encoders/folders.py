@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from .bundled import find_encoder
 from .pooling import POOLINGS
@@ -28,6 +30,13 @@ def model_folder(model: str, *, trust_remote_code: bool = False) -> Path:
         return Path(model)
     allowed = ["*.json", "*.safetensors", "*.txt", "*.model", *(["*.py"] if trust_remote_code else [])]
     return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
+
+
+def model_class(folder: Path, *, trust_remote_code: bool = False) -> type[AutoModel | AutoModelForTextEncoding]:
+    """What opens an encoder's folder: an encoder that was saved without its decoder, as those of T5, has none to load."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    alone = (config.architectures or [None])[0] in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()
+    return AutoModelForTextEncoding if alone else AutoModel
 
 
 def is_sentence_transformer(folder: Path) -> bool:

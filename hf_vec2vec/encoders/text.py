@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from ..data.columns import to_dataset
@@ -21,7 +21,7 @@ from ..data.devices import chosen_device
 from ..data.texts import load_texts
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
-from .folders import POOLING_NAMES, is_sentence_transformer, model_folder, refuse_pickles
+from .folders import POOLING_NAMES, is_sentence_transformer, model_class, model_folder, refuse_pickles
 from .memory import in_batches
 from .pooling import POOLINGS, PROJECTION, first_layers, is_decoder, is_dual, pool
 
@@ -168,7 +168,7 @@ class TextEncoder:
     def _load_transformer(self, dtype: torch.dtype, trust_remote_code: bool) -> dict[str, Any]:
         """Load a model without modules; how its vectors are made where nobody says otherwise."""
         # The slow route through pickled weights stays closed: safetensors only.
-        self.model = AutoModel.from_pretrained(
+        self.model = model_class(self.folder, trust_remote_code=trust_remote_code).from_pretrained(
             self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
         if self.model.config.is_encoder_decoder:

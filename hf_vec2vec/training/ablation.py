@@ -121,7 +121,7 @@ def _measure(folder: Path, pairs: PairedEmbeddings) -> dict[str, float]:
     source, target = pairs.spaces
     for a, b in ((source, target), (target, source)):
         translated = model.translate(pairs.spaces[a], source=a, target=b)
-        found = translation_metrics(translated, pairs.spaces[b], model.normalizers[b].mean.cpu())
+        found = translation_metrics(translated, pairs.spaces[b], model.normalizers[b].state_dict()["mean"].cpu())
         figures |= {f"{a} → {b}: {name}": found[name] for name in FIGURES}
     return figures
 

@@ -1,7 +1,7 @@
 """The translator together with the discriminators that train it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from ..model.modeling_vec2vec import Vec2VecModel, Vec2VecPreTrainedModel
 
 Phase = Literal["discriminator", "translator"]
 Pair = tuple[str, str]
+ABSENT: Any = None  # a `ModelOutput` leaves out what a phase does not give
 
 
 class Discriminator(nn.Module):
@@ -43,14 +44,14 @@ class AdversarialOutput(ModelOutput):
         latent_logits (`dict[str, Tensor]`): `(n, spaces)`, column k says how much a latent looks like one of space k.
     """
 
-    rows: dict[str, Tensor] | None = None
-    latents: dict[str, Tensor] | None = None
-    reconstructions: dict[str, Tensor] | None = None
-    translations: dict[Pair, Tensor] | None = None
-    round_trips: dict[Pair, Tensor] | None = None
-    real_logits: dict[str, Tensor] | None = None
-    fake_logits: dict[Pair, Tensor] | None = None
-    latent_logits: dict[str, Tensor] | None = None
+    rows: dict[str, Tensor] = ABSENT
+    latents: dict[str, Tensor] = ABSENT
+    reconstructions: dict[str, Tensor] = ABSENT
+    translations: dict[Pair, Tensor] = ABSENT
+    round_trips: dict[Pair, Tensor] = ABSENT
+    real_logits: dict[str, Tensor] = ABSENT
+    fake_logits: dict[Pair, Tensor] = ABSENT
+    latent_logits: dict[str, Tensor] = ABSENT
 
 
 class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
@@ -65,14 +66,16 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
     def __init__(self, config: Vec2VecConfig):
         super().__init__(config)
         self.vec2vec = Vec2VecModel(config)
-        self.discriminators = nn.ModuleDict({n: Discriminator(config, d) for n, d in config.embedding_dims.items()})
-        self.latent_discriminator = Discriminator(config, config.latent_dim, len(config.embedding_dims))
+        dims, latent_dim = dict(config.embedding_dims or {}), int(config.latent_dim or 0)  # which a config has filled in
+        self.discriminators = nn.ModuleDict({name: Discriminator(config, dim) for name, dim in dims.items()})
+        self.latent_discriminator = Discriminator(config, latent_dim, len(dims))
         self.post_init()
 
     @classmethod
     def from_translator(cls, translator: Vec2VecModel) -> "Vec2VecForAdversarialTraining":
         """Put fresh discriminators around a translator, which is used as it is, not copied."""
-        model = cls(translator.config).to(translator.device, translator.dtype)
+        model = cls(cast(Vec2VecConfig, translator.config))
+        nn.Module.to(model, translator.device, translator.dtype)
         model.vec2vec = translator
         return model
 
@@ -101,7 +104,7 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             "fake_logits": {(a, b): self.discriminators[b](translations[a, b]).squeeze(1) for a, b in pairs},
             "latent_logits": {name: self.latent_discriminator(latent) for name, latent in latents.items()},
         }
-        common = {"latents": latents, "translations": translations, **judged}
+        common: dict[str, Any] = {"latents": latents, "translations": translations, **judged}
         if phase == "discriminator":
             rows = {name: batch.requires_grad_(input_gradients) for name, batch in rows.items()}
             real_logits = {name: self.discriminators[name](batch).squeeze(1) for name, batch in rows.items()}

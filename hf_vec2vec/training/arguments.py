@@ -1,6 +1,7 @@
 """Arguments of adversarial training."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .base_arguments import BaseTrainingArguments
 
@@ -19,7 +20,7 @@ class Vec2VecTrainingArguments(BaseTrainingArguments):
         default=5e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
     )
     discriminator_steps: int = field(default=1, metadata={"help": "Discriminator updates for each translator update."})
-    gan_loss: str = field(
+    gan_loss: Literal["least_squares", "vanilla", "hinge"] = field(
         default="least_squares",
         metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
     )
@@ -30,7 +31,7 @@ class Vec2VecTrainingArguments(BaseTrainingArguments):
     cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
     vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
     cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
-    distance: str = field(
+    distance: Literal["mse", "cosine"] = field(
         default="mse",
         metadata={"help": "Of reconstructions and cycles: squared error or 1 - cosine.", "choices": ["mse", "cosine"]},
     )

@@ -7,16 +7,17 @@ from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import IterableDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from ..data.staging import locked
-from ..data.streaming import StreamedBatches, StreamedEmbeddings
+from ..data.streaming import EndlessRows, StreamedBatches, StreamedEmbeddings
 from .base_arguments import BaseTrainingArguments
 from .checkpoints import STATE, check_checkpoint, newest_checkpoint, seal_checkpoint
 from .energy import EnergyMeter
@@ -57,7 +58,7 @@ class BaseTrainer(HubTrainer):
             self.check_streaming(args)
         if isinstance(train_dataset, IterableDataset):
             # Each process reads the stream and takes its rows: batches with texts in them cannot be sent around.
-            args.accelerator_config.dispatch_batches = False
+            cast(AcceleratorConfig, args.accelerator_config).dispatch_batches = False  # which the arguments have made
         super().__init__(model=model, args=args, train_dataset=train_dataset, **kwargs)
         if self.accelerator.mixed_precision == "fp16":  # as `accelerate launch` may set it
             raise ValueError("`mixed_precision` is 'fp16', which this trainer cannot use. Use 'bf16' or 'no'.")
@@ -244,7 +245,11 @@ class BaseTrainer(HubTrainer):
             )
 
     def get_train_dataloader(self) -> DataLoader:
-        """The parent's; of [`StreamedEmbeddings`] one that knows the place where it is."""
+        """The parent's; of [`StreamedEmbeddings`] one that knows the place where it is, of other streams one without end."""
+        if isinstance(self.train_dataset, IterableDataset):
+            return self._get_dataloader(
+                EndlessRows(self.train_dataset), "Training", self._train_batch_size, is_training=True
+            )
         if not isinstance(self.train_dataset, StreamedEmbeddings):
             return super().get_train_dataloader()
         args = self.args
@@ -270,7 +275,7 @@ class BaseTrainer(HubTrainer):
         if checkpoint is None or not isinstance(self.train_dataset, StreamedEmbeddings):
             return
         file = self._place_file(checkpoint)
-        place = json.loads(file.read_text()) if file.exists() else {"world_size": None}
+        place: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"world_size": None}
         if place["world_size"] != self.args.world_size:
             found = f"of {place['world_size']}" if place["world_size"] else "without streams, or of another number"
             raise ValueError(

@@ -36,8 +36,7 @@ def starting_model(
     model = Vec2VecModel(config)
     for name, values in rows.spaces.items():
         mean, scale = fit_statistics(values, args.standardizes)
-        model.normalizers[name].mean.copy_(mean)
-        model.normalizers[name].scale.copy_(scale)
+        model.normalizers[name].load_state_dict({"mean": mean, "scale": scale})
     return model, None
 
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..alignment.score import matched_cosines
@@ -16,6 +19,7 @@ from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from ..data.streaming import StreamedEmbeddings
 from ..evaluation.translation import evaluate_translation
 from ..metrics.translation import translation_metrics
+from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import model_card, surroundings, write_model_card
 from .adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
@@ -57,13 +61,17 @@ class Vec2VecTrainer(BaseTrainer):
             that a stream does not go with.
     """
 
+    args: Vec2VecTrainingArguments
+    train_dataset: UnpairedEmbeddings | StreamedEmbeddings | None  # type: ignore[assignment]  # made of datasets of torch
+    eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None  # type: ignore[assignment]
+
     def __init__(
         self,
         model: Vec2VecModel | Vec2VecForAdversarialTraining,
         args: Vec2VecTrainingArguments,
         train_dataset: UnpairedEmbeddings | StreamedEmbeddings | Spaces | None = None,
         eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if isinstance(train_dataset, PairedEmbeddings):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
@@ -79,9 +87,10 @@ class Vec2VecTrainer(BaseTrainer):
             )
         if isinstance(model, Vec2VecModel):
             model = Vec2VecForAdversarialTraining.from_translator(model)
+        dims = dict(model.config.embedding_dims)
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
-                _check_spaces(argument, data, model.config.embedding_dims)
+                _check_spaces(argument, data, dims)
         check_selection(args)
         if model.config.norm == "batch":  # which cannot normalise a last batch of one row
             args.dataloader_drop_last = True
@@ -97,17 +106,24 @@ class Vec2VecTrainer(BaseTrainer):
     @property
     def translator(self) -> Vec2VecModel:
         """The model being trained, without its discriminators."""
-        return self.accelerator.unwrap_model(self.model).vec2vec
+        return self._whole.vec2vec
 
     @translator.setter
     def translator(self, translator: Vec2VecModel) -> None:
-        self.accelerator.unwrap_model(self.model).vec2vec = translator
+        self._whole.vec2vec = translator
 
-    def _get_train_sampler(self, train_dataset: UnpairedEmbeddings | None = None) -> UnpairedSampler:
-        data = self.train_dataset if train_dataset is None else train_dataset
+    @property
+    def _whole(self) -> Vec2VecForAdversarialTraining:
+        return cast(Vec2VecForAdversarialTraining, self.accelerator.unwrap_model(cast(torch.nn.Module, self.model)))
+
+    def _mean(self, space: str) -> Tensor:
+        return self.translator.normalizers[space].state_dict()["mean"].cpu()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> UnpairedSampler:
+        data = cast(UnpairedEmbeddings, self.train_dataset if train_dataset is None else train_dataset)
         return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.args.seed)
 
-    def _get_eval_sampler(self, eval_dataset: UnpairedEmbeddings | PairedEmbeddings):
+    def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
         if isinstance(eval_dataset, UnpairedEmbeddings):
             return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.args.seed)
         return super()._get_eval_sampler(eval_dataset)
@@ -121,12 +137,12 @@ class Vec2VecTrainer(BaseTrainer):
                 {"params": list(parameters), "lr": rates[side], "name": side, "weight_decay": self.args.weight_decay}
                 for side, parameters in sides.items()
             ]
-            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self._whole)
             self.optimizer = optimizer_class(groups, **kwargs)
         return self.optimizer
 
     def _sides(self) -> dict[Phase, list[torch.nn.Parameter]]:
-        model = self.accelerator.unwrap_model(self.model)
+        model = self._whole
         translator = list(model.vec2vec.parameters())
         inside = set(map(id, translator))
         return {"translator": translator, "discriminator": [p for p in model.parameters() if id(p) not in inside]}
@@ -136,7 +152,7 @@ class Vec2VecTrainer(BaseTrainer):
         try:
             return super().train(*args, **kwargs)
         finally:
-            self.accelerator.unwrap_model(self.model).requires_grad_(True)
+            self._whole.requires_grad_(True)
 
     def _phase(self) -> Phase:
         turn = self.state.global_step % (self.args.discriminator_steps + 1)
@@ -208,7 +224,7 @@ class Vec2VecTrainer(BaseTrainer):
         }
         losses = {name: torch.stack(values).mean() for name, values in terms.items()}
         # A term of weight 0 stays in the log but out of the graph.
-        losses["objective"] = sum(weight * losses[name] for name, weight in weights.items() if weight)
+        losses["objective"] = reduce(torch.add, [weight * losses[name] for name, weight in weights.items() if weight])
         return losses
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -218,7 +234,7 @@ class Vec2VecTrainer(BaseTrainer):
             return
         self.check_weights()
         if self.args.should_save:
-            self.translator.save_pretrained(output_dir or self.args.output_dir)
+            self.translator.save_pretrained(output_dir or self.output)
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save")
 
@@ -236,20 +252,21 @@ class Vec2VecTrainer(BaseTrainer):
 
     def hashes(self) -> dict[str, str]:
         """Of the training rows, and of the model's shape: its weights are all in a checkpoint."""
-        data = self.train_dataset
+        data = cast(UnpairedEmbeddings | StreamedEmbeddings, self.train_dataset)
         if isinstance(data, StreamedEmbeddings):
             rows = {f"rows of {name!r}": rows_digest(stream) for name, stream in data.spaces.items()}
             rows["held-out share of the rows"] = repr((data.held_out, data.buffer_rows))
         else:
             rows = {f"rows of {name!r}": tensors_digest([(name, values)]) for name, values in data.spaces.items()}
-        shape = self.translator.config.to_diff_dict() | dict.fromkeys(("encoders", "_name_or_path", "transformers_version"))
-        return rows | {"shape of the model": json.dumps(shape, sort_keys=True, default=str)}
+        names = sorted(set(Vec2VecConfig.__annotations__) - {"encoders", "weights_sha256"})
+        shape = {name: getattr(self.translator.config, name) for name in names}
+        return rows | {"shape of the model": json.dumps(shape, default=str)}
 
     def facts(self) -> dict:
         """What a card says of this run: rows, arguments, scores, versions, hardware, time."""
         args, data, held_out = self.args, self.train_dataset, self.eval_dataset
         streamed = isinstance(data, StreamedEmbeddings)
-        rows = {name: len(rows) for name, rows in data.spaces.items()} if data and not streamed else {}
+        rows = {name: len(rows) for name, rows in data.spaces.items()} if isinstance(data, UnpairedEmbeddings) else {}
         return {
             "rows": rows,
             "streamed_rows": self.state.global_step * self._rows_a_step() if streamed else None,
@@ -279,10 +296,11 @@ class Vec2VecTrainer(BaseTrainer):
     def _rows_a_step(self) -> int:
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
-    def evaluation_loop(self, dataloader, description, *args, metric_key_prefix="eval", **kwargs) -> EvalLoopOutput:
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
-        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        data = dataloader.dataset
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        data = cast(UnpairedEmbeddings | PairedEmbeddings, dataloader.dataset)
+        prefix, metrics = kwargs.get("metric_key_prefix", "eval"), cast(dict[str, float], output.metrics)
         scores = []
         for source in data.spaces:
             for target in data.spaces:
@@ -290,12 +308,11 @@ class Vec2VecTrainer(BaseTrainer):
                     scores.append(self._matched_cosines(data, source, target))
                     if isinstance(data, PairedEmbeddings):
                         translated = self.translator.translate(data.spaces[source], source=source, target=target)
-                        mean = self.translator.normalizers[target].mean.cpu()
-                        for name, value in translation_metrics(translated, data.spaces[target], mean).items():
-                            output.metrics[f"{metric_key_prefix}_{source}_to_{target}_{name}"] = value
+                        for name, value in translation_metrics(translated, data.spaces[target], self._mean(target)).items():
+                            metrics[f"{prefix}_{source}_to_{target}_{name}"] = value
         cosines = torch.cat(scores)
-        output.metrics[f"{metric_key_prefix}_alignment_score"] = cosines.mean().item()
-        output.metrics[f"{metric_key_prefix}_alignment_score_error"] = (cosines.std() / len(cosines) ** 0.5).item()
+        metrics[f"{prefix}_alignment_score"] = cosines.mean().item()
+        metrics[f"{prefix}_alignment_score_error"] = (cosines.std() / len(cosines) ** 0.5).item()
         return output
 
     def _matched_cosines(self, data: UnpairedEmbeddings | PairedEmbeddings, source: str, target: str) -> Tensor:
@@ -304,7 +321,7 @@ class Vec2VecTrainer(BaseTrainer):
             half = len(data) // 2
             source_rows, target_rows = source_rows[:half], target_rows[half:]
         translated = self.translator.translate(source_rows[:1000], source=source, target=target)
-        mean = self.translator.normalizers[target].mean.cpu()
+        mean = self._mean(target)
         return matched_cosines(translated - mean, target_rows - mean)
 
 
@@ -317,7 +334,9 @@ def check_selection(args: Vec2VecTrainingArguments) -> None:
         )
 
 
-def _check_spaces(argument: str, data: UnpairedEmbeddings | PairedEmbeddings, dims: dict[str, int]) -> None:
+def _check_spaces(
+    argument: str, data: UnpairedEmbeddings | PairedEmbeddings | StreamedEmbeddings, dims: dict[str, int]
+) -> None:
     check_magnitudes(data.spaces if not isinstance(data, StreamedEmbeddings) else {}, argument)
     found = data.dims
     if found != {name: dims.get(name) for name in found} or set(found) != set(dims):

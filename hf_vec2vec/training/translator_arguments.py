@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ..alignment.options import PROTOTYPES, AlignmentOptions
 from ..model.configuration_vec2vec import Vec2VecConfig
@@ -79,9 +79,9 @@ class TranslatorArguments:
         self.config({"source": 2, "target": 2})  # bad shapes fail here, not after the texts have been embedded
 
     @property
-    def standardizes(self) -> bool | str:
+    def standardizes(self) -> bool | Literal["auto"]:
         """`standardize` as `fit_statistics` takes it."""
-        return {"auto": "auto", "true": True, "false": False}[self.standardize]
+        return "auto" if self.standardize == "auto" else self.standardize == "true"
 
     def shape(self) -> dict[str, Any]:
         """The fields of `Vec2VecConfig` that were set."""
