@@ -78,7 +78,7 @@ class Manifest:
 
     def reopen(self, records: dict[str, dict]) -> None:
         """Take a finished folder, of which shards are missing or damaged, for an unfinished one."""
-        content = self.read()
+        content = self.read() or {}
         (self.folder / RECORDS).mkdir(exist_ok=True)
         for record in content.pop("shards", []):
             if record["key"] in records:
@@ -117,7 +117,7 @@ class Manifest:
         Returns:
             The manifest.
         """
-        content, shards = self.read(), self.shards()
+        content, shards = self.read() or {}, self.shards()
         lines = "".join(f"{file['xxh128']}  {file['name']}\n" for shard in shards for file in shard["files"])
         for name, text in {**files, CHECKSUMS: lines}.items():
             self._write(name, text)

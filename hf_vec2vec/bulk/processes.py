@@ -4,6 +4,7 @@ import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ class Processes:
             return function()
         from accelerate.utils import broadcast_object_list
 
-        answer = [None, None]
+        answer: list[Any] = [None, None]
         if self.index == 0:
             try:
                 answer[0] = function()

@@ -126,11 +126,11 @@ class Run:
             if isinstance(piece, VectorStream):
                 yield from self._blocks_of_stream(piece, *where)
                 continue
-            for block in self._blocks_of_file(piece, *where, buffers):
+            for block in self._blocks_of_file(piece, buffers, *where):
                 yield part, block
             yield part, None
 
-    def _blocks_of_file(self, file: VectorFile, start: int, stop: int, buffers: BufferPool) -> Iterator[Block]:
+    def _blocks_of_file(self, file: VectorFile, buffers: BufferPool, start: int, stop: int) -> Iterator[Block]:
         others = file.other_columns() if self.layout.columns is not None else []
         assert isinstance(self.source, Store)
         return self.source.read(file, start, stop, self.translator.batch_size, others, buffers)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -27,7 +28,8 @@ class _End:
 @contextmanager
 def read_ahead(items: Iterable) -> Iterator[Iterator]:
     """The items, of which up to `DEPTH` are made in advance by a thread. Its errors are raised where they are awaited."""
-    waiting, stop = queue.Queue(DEPTH), threading.Event()
+    waiting: queue.Queue = queue.Queue(DEPTH)
+    stop = threading.Event()
 
     def put(item) -> None:
         while not stop.is_set():
@@ -71,7 +73,7 @@ def compute(workers: int, *, on_cpu: bool) -> Iterator[ThreadPoolExecutor]:
     writing take one of their cores.
     """
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads if on_cpu else None, initargs=(1,) * on_cpu)
+    pool = ThreadPoolExecutor(workers, initializer=partial(torch.set_num_threads, 1) if on_cpu else None)
     try:
         yield pool
     finally:
@@ -86,7 +88,8 @@ def write_behind(write: Callable, workers: int) -> Iterator[Callable]:
 
     An error of `write` is raised at the next item, or at the end; items behind it are dropped.
     """
-    waiting, failed = queue.Queue(DEPTH - 1 + workers), []
+    waiting: queue.Queue = queue.Queue(DEPTH - 1 + workers)
+    failed: list[BaseException] = []
 
     def work() -> None:
         while not isinstance(item := waiting.get(), _End):

@@ -202,14 +202,14 @@ class RawWriter(ShardWriter):
     def write(self, values: Values, others: pa.Table | None, valid: Tensor | None) -> None:
         """See `ShardWriter`."""
         self.file.write(values.rows.contiguous().view(torch.uint8).numpy())
-        if self.scales is not None:
-            self.scales.write(values.scales.contiguous().numpy())
+        if self.scales is not None and values.scales is not None:
+            self.scales.write(values.scales.contiguous().numpy().data)
         self.rows += len(values.rows)
 
     def finish(self) -> None:
         """Correct the number of rows; put the scales of int8 behind the rows, where the format has a place for them."""
         if self.layout.kind == "safetensors" and self.scales is not None:
-            self._copy_scales(self.file)
+            _copy(self.scales, self.file)
         if self.rows != self.expected:  # rows were left out, or their number was not known
             self.file.rewrite_start(self.header(self.rows, self.layout.dtype, self.layout.dim))
 
@@ -220,20 +220,21 @@ class RawWriter(ShardWriter):
         path = self.path.with_name(f"{self.path.stem}.scale.npy")
         file = HashedFile(beside(path, PARTIAL))
         file.write(_npy_header(self.rows, "float32", None))
-        self._copy_scales(file)
+        _copy(self.scales, file)
         return [file.close_into(path)]
-
-    def _copy_scales(self, file: HashedFile) -> None:
-        self.scales.seek(0)
-        while chunk := self.scales.read(FLUSHED):
-            file.write(chunk)
-        self.scales.close()
 
     def abandon(self) -> None:
         """See `ShardWriter`."""
         super().abandon()
         if self.scales is not None:
             self.scales.close()
+
+
+def _copy(scales: BinaryIO, file: HashedFile) -> None:
+    scales.seek(0)
+    while chunk := scales.read(FLUSHED):
+        file.write(chunk)
+    scales.close()
 
 
 class TableWriter(ShardWriter):

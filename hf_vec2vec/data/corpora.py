@@ -88,8 +88,8 @@ def load_labelled(
     """
     if source in BUNDLED_CORPORA:
         reader, package, requirement, sentences = BUNDLED_CORPORA[source]
-        texts, labels = zip(*reader(installed_folder(source, package, requirement)), strict=True)
-        return LabelledTexts(source, list(texts), list(labels), descriptions or sentences)
+        pairs = list(reader(installed_folder(source, package, requirement)))
+        return LabelledTexts(source, [t for t, _ in pairs], [label for _, label in pairs], descriptions or sentences)
     if Path(source).suffix in (".yaml", ".yml"):
         return load_labelled(**_corpus_file(Path(source)))
     if Path(source).exists():
@@ -105,15 +105,18 @@ def load_labelled(
         logger.warning(f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label and are left out.")
     named = [(text, label) for text, label in zip(table[text_column], labels, strict=True) if label is not None]
     rows = [(str(text).strip(), label) for text, label in named if text and str(text).strip()]
-    texts, labels = [t for t, _ in rows], [label for _, label in rows]
-    classes = [name for name in feature.names if name in set(labels)] if isinstance(feature, ClassLabel) else []
-    sentences = descriptions or {name: f"This is about {name}." for name in classes or natural_order(set(labels))}
-    return LabelledTexts(Path(source).stem, texts, labels, sentences)
+    texts, present = [text for text, _ in rows], [label for _, label in rows]
+    classes = [name for name in feature.names if name in set(present)] if isinstance(feature, ClassLabel) else []
+    sentences = descriptions or {name: f"This is about {name}." for name in classes or natural_order(set(present))}
+    return LabelledTexts(Path(source).stem, texts, present, sentences)
 
 
 def _corpus_file(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError(f"`source` {str(path)!r} has aliases (`*name`), which may stand for any amount. Write it out.")
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"`source` {str(path)!r} is no YAML: {error}") from error
     known = set(inspect.signature(load_labelled).parameters)
@@ -129,7 +132,7 @@ def installed_folder(source: str, package: str, requirement: str) -> Path:
         ModuleNotFoundError: if it is not installed.
     """
     found = importlib.util.find_spec(package)
-    if found is None:
+    if found is None or found.origin is None:
         raise ModuleNotFoundError(f"`source` {source!r} lies in a package that is missing: pip install {requirement}")
     return Path(found.origin).parent
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -130,13 +130,12 @@ def _neighbour_distances(rows: Tensor, count: int) -> Tensor:
     return torch.cat(found).clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def refuse_shared(spaces: dict[str, Tensor], texts: dict[str, Sequence[str]], *, vectors: bool = True) -> str:
+def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str]]) -> str:
     """Raise if rows of two spaces are of the same texts, as far as that can be seen.
 
     Args:
         spaces: `{name: (n, d) vectors}`.
         texts: of those spaces where they are known.
-        vectors: compare vectors where texts are not known.
 
     Returns:
         One of `CHECKS`: what was compared for every two spaces.
@@ -154,7 +153,7 @@ def refuse_shared(spaces: dict[str, Tensor], texts: dict[str, Sequence[str]], *,
                     "mean it."
                 )
             done.append(TEXTS_COMPARED)
-        elif spaces[a].shape[1] == spaces[b].shape[1] and vectors:
+        elif spaces[a].shape[1] == spaces[b].shape[1]:
             if how := shared_vectors(spaces[a], spaces[b]):
                 raise ValueError(
                     f"`spaces` {a!r} and {b!r} hold {how}. Training rows must not be paired: give rows of other texts, or "

@@ -82,7 +82,7 @@ class RawFile(VectorFile):
     def _fill(self, file: BinaryIO, values: Tensor, number: int, first: int) -> None:
         """Read values from the `number`-th on."""
         file.seek(self.layout.offset + number * values.dtype.itemsize)
-        view = memoryview(values.view(torch.uint8).numpy().reshape(-1))
+        view = values.view(torch.uint8).numpy().reshape(-1).data
         while len(view):
             if not (got := file.readinto(view)):  # type: ignore[attr-defined]  # an unbuffered file has it
                 raise ValueError(f"it ends after row {first:,}; it has become shorter.")

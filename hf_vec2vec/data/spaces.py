@@ -30,7 +30,8 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
         if len(spaces) < 2:
             raise ValueError(f"`spaces` must hold at least two spaces, got {list(spaces)}.")
         self.spaces = {name: vectors(data, name) for name, data in spaces.items()}
-        texts = {n: list(d[TEXT]) for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
+        known = {n: d for n, d in spaces.items() if isinstance(d, Dataset) and TEXT in d.column_names}
+        texts = {name: list(data[TEXT]) for name, data in known.items()}
         self.checked = refuse_shared(self.spaces, texts) if strict_unpaired else NOT_CHECKED
 
     @property

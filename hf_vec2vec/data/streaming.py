@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from copy import copy
 from itertools import count
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -174,41 +175,51 @@ class StreamedBatches(torch.utils.data.IterableDataset):
 class _SpaceStream:
     """Rows of one space, pass after pass. A place is the buffer that is being used, and the rows taken from it."""
 
-    def __init__(self, stream, name: str, data: StreamedEmbeddings, seed: list[int], rank: int, world_size: int):
+    def __init__(
+        self,
+        stream: IterableDataset,
+        name: str,
+        data: StreamedEmbeddings,
+        seed: list[int],
+        rank: int,
+        world_size: int,
+    ):
         if stream.num_shards >= world_size:
             stream, rank, world_size = stream.shard(world_size, rank, contiguous=False), 0, 1
         self.stream, self.name, self.dim = stream.with_format("arrow"), name, data.dims[name]
         self.buffer_rows, self.held_out, self.seed = data.buffer_rows, data.held_out, seed
         self.part = slice(rank, None, world_size)
-        self.place = {"pass": 0, "buffer": 0, "stream": None, "taken": 0}
-        self.coming = None
+        self.place: dict[str, Any] = {"pass": 0, "buffer": 0, "stream": None, "taken": 0}
+        self.buffers: Iterator[tuple[dict, Tensor]] | None = None
+        self.buffer = torch.empty(0)
 
     def take(self, rows: int) -> Tensor:
         """The next rows, `(rows, d)`."""
-        if self.coming is None:
+        if self.buffers is None:
             self.buffers = self._buffers(self.place)
-            self.coming = self._read()
+            self.coming = self._read(self.buffers)
             self._next_buffer()
-        parts = []
-        while (missing := rows - sum(map(len, parts))) > len(self.buffer) - self.place["taken"]:
+        parts: list[Tensor] = []
+        while (missing := rows - sum(len(part) for part in parts)) > len(self.buffer) - self.place["taken"]:
             parts.append(self.buffer[self.place["taken"] :])
             self.place = self._next_buffer() | {"taken": 0}
         start = self.place["taken"]
         self.place = self.place | {"taken": start + missing}
         return torch.cat([*parts, self.buffer[start : start + missing]])
 
-    def _next_buffer(self) -> dict:
+    def _next_buffer(self) -> dict[str, Any]:
+        assert self.buffers is not None
         place, self.buffer = self.coming.result()
-        self.coming = self._read()
+        self.coming = self._read(self.buffers)
         return place
 
-    def _read(self) -> Future:
+    def _read(self, buffers: Iterator[tuple[dict, Tensor]]) -> "Future[tuple[dict, Tensor]]":
         """Read a buffer in a thread, while the one before it is used."""
-        coming = Future()
+        coming: Future[tuple[dict, Tensor]] = Future()
 
         def read() -> None:
             try:
-                coming.set_result(next(self.buffers))
+                coming.set_result(next(buffers))
             except BaseException as error:  # for the thread that waits for the rows
                 coming.set_exception(error)
 
@@ -216,26 +227,36 @@ class _SpaceStream:
         Thread(target=read, name=f"read-{self.name}").start()
         return coming
 
-    def _buffers(self, place: dict) -> Iterator[tuple[dict, Tensor]]:
+    def _buffers(self, place: dict[str, Any]) -> Iterator[tuple[dict, Tensor]]:
+        """Buffers of all passes from a place on, each with its place."""
         state, first = place["stream"], place["buffer"]
         for number in count(place["pass"]):
-            # `datasets` orders shards by the number of the epoch.
-            order = np.random.SeedSequence([*self.seed, number]).generate_state(1)[0] % 2**31
-            self.stream.set_epoch(int(order) or 1)
-            self.stream.load_state_dict(state)
-            found = place["pass"] == number and first > 0
-            for index, table in enumerate(self.stream.iter(self.buffer_rows), start=first):
-                rows = vectors(table, f"{self.name}, rows from {index * self.buffer_rows:,} of a pass", self.dim)
-                kept = (~is_held_out(rows, self.held_out)).nonzero().flatten()
-                order = np.random.default_rng([*self.seed, number, index]).permutation(len(kept))[self.part]
-                rows = rows[kept[torch.from_numpy(order)]]
-                if len(rows):
-                    found = True
-                    yield {"pass": number, "buffer": index, "stream": state}, rows
-                state = self.stream.state_dict()
+            found = first > 0  # in what was read of this pass before
+            for buffer, rows in self._pass(number, first, state):
+                found = True
+                yield {"pass": number} | buffer, rows
             if not found:
                 raise ValueError(f"`{self.name}`: a whole pass over the stream gave this process no row to train on.")
             state, first = None, 0
+
+    def _pass(self, number: int, first: int, state: dict | None) -> Iterator[tuple[dict, Tensor]]:
+        """Buffers of one pass, from the `first` on, that have rows for this process."""
+        # `datasets` orders shards by the number of the epoch.
+        order = np.random.SeedSequence([*self.seed, number]).generate_state(1)[0] % 2**31
+        self.stream.set_epoch(int(order) or 1)
+        self.stream.load_state_dict(state)
+        for index, table in enumerate(self.stream.iter(self.buffer_rows), start=first):
+            name = f"{self.name}, rows from {index * self.buffer_rows:,} of a pass"
+            rows = self._mixed(vectors(table, name, self.dim), number, index)
+            if len(rows):
+                yield {"buffer": index, "stream": state}, rows
+            state = self.stream.state_dict()
+
+    def _mixed(self, rows: Tensor, number: int, index: int) -> Tensor:
+        """This process's part of a buffer, less what is held out, in a random order."""
+        kept = (~is_held_out(rows, self.held_out)).nonzero().flatten()
+        order = np.random.default_rng([*self.seed, number, index]).permutation(len(kept))[self.part]
+        return rows[kept[torch.from_numpy(order)]]
 
 
 def is_held_out(rows: Tensor, share: float) -> Tensor:

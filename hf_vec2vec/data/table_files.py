@@ -87,6 +87,7 @@ class ArrowVectorFile(TableFile):
         with open(self.path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with the last batch that lies in it
         source, used = pa.BufferReader(pa.py_buffer(mapped)), 0
+        found: Iterator[pa.RecordBatch]
         if self.is_file:
             reader = pa.ipc.open_file(source)
             found = (reader.get_batch(i) for i in range(first, reader.num_record_batches))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
@@ -88,11 +89,10 @@ class TextTable:
         self.is_list = not self.separated and self._starts_list()
         self.names: list[str] = []  # of a JSON file they are known when all has been read
         self.start = (1, 0)
-        self.quoting, self.width = csv.QUOTE_MINIMAL, 0
+        self.plain_quotes, self.width = False, 0  # of a row; 0 until the header is read
         if self.separated:
             csv.field_size_limit(sys.maxsize)  # long documents and vectors are larger than 128 KiB
-            if path.suffix == ".tsv" and self._has_plain_quotes():
-                self.quoting = csv.QUOTE_NONE
+            self.plain_quotes = path.suffix == ".tsv" and self._has_plain_quotes()
             header = next((record for record in self._split(0, 1) if record[1]), None)
             if header is None:
                 raise ValueError("it is empty: it has no header.")
@@ -145,7 +145,8 @@ class TextTable:
                 yield text
 
         delimiter = "\t" if self.path.suffix == ".tsv" else ","
-        reader = csv.reader(counted(), delimiter=delimiter, quoting=self.quoting, strict=self.quoting != csv.QUOTE_NONE)
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if self.plain_quotes else csv.QUOTE_MINIMAL
+        reader = csv.reader(counted(), delimiter=delimiter, quoting=quoting, strict=not self.plain_quotes)
         blank: list[tuple[int, list[str], tuple[int, int]]] = []  # at the end of the file they are no rows
         while True:
             first = place[0]
@@ -166,7 +167,7 @@ class TextTable:
                     f"line {first:,} has {len(values)} values, but the header has {self.width}. A value with a separator or "
                     "quotes in it must be quoted."
                 )
-            values = [_unquoted(value) for value in values] if self.quoting == csv.QUOTE_NONE else values
+            values = [_unquoted(value) for value in values] if self.plain_quotes else values
             yield first, values, (place[0], place[1])
 
     def _has_plain_quotes(self) -> bool:

@@ -20,7 +20,8 @@ class TextVectorFile(VectorFile):
     def __init__(self, path: Path, column: str | None):
         self.table = table = TextTable(path)
         kinds: dict[str, set[pa.DataType]] = {}
-        cuts, self.places, rows, place, dim = [], [], 0, table.start, 0
+        self.starts: dict[int, tuple[int, int]] = {}  # by row, where it stands in the file
+        rows, place, dim, chosen = 0, table.start, 0, ""
         reader = table.rows()
         while block := list(islice(reader, PIECE)):
             columns = _columns(table, [values for _, values, _ in block])
@@ -28,25 +29,23 @@ class TextVectorFile(VectorFile):
                 kinds.setdefault(name, set()).add(values.type)
             if not rows:
                 head = pa.table({name: values.slice(0, HEAD) for name, values in columns.items()})
-                column = vector_column(head, "it", column)
-            if column not in columns:
-                columns[column] = pa.nulls(len(block), pa.list_(pa.float64()))
-            vectors = self._lists([values.get(column) for _, values, _ in block], [line for line, _, _ in block])
+                chosen = vector_column(head, "it", column)
+            vectors = self._lists([values.get(chosen) for _, values, _ in block], [line for line, _, _ in block])
             dim = dim or first_dimension(vectors, str)
             if table.can_start_anywhere or not rows:
-                cuts.append(rows)
-                self.places.append(place)
+                self.starts[rows] = place
             rows, place = rows + len(block), block[-1][2]
         if not rows:
             raise ValueError("it is empty: it has no rows.")
-        schema = pa.schema([(name, _common(found)) for name, found in kinds.items()])
-        super().__init__(path, rows, dim, cuts=cuts, schema=schema, column=column)
+        self.kinds = {name: _common(found) for name, found in kinds.items()}
+        schema = pa.schema(list(self.kinds.items()))
+        super().__init__(path, rows, dim, cuts=list(self.starts), schema=schema, column=chosen)
 
     def read(
         self, start: int, stop: int, batch_size: int, others: Sequence[str] = (), buffers: BufferPool | None = None
     ) -> Iterator[Block]:
         """See `VectorFile`."""
-        reader = islice(self.table.rows(self.places[self.cuts.index(start)]), stop - start)
+        reader = islice(self.table.rows(self.starts[start]), stop - start)
         while block := list(islice(reader, batch_size)):
             lines = [line for line, _, _ in block]
             rows = vector_rows(
@@ -55,7 +54,7 @@ class TextVectorFile(VectorFile):
             beside = {
                 name: column_of(
                     [values.get(name) for _, values, _ in block],
-                    self.schema.field(name).type,
+                    self.kinds[name],
                     separated=self.table.separated,
                 )
                 for name in others

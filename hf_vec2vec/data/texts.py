@@ -100,7 +100,7 @@ def _rows(path: Path, column: str) -> tuple[str, list[tuple[int, object]]]:
         return table.row_word, [(number, value) for number, value, _ in rows]
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def _lines(path: Path) -> list[tuple[int, object]]:
     lines = path.read_text(encoding=text_encoding(path)).rstrip().split("\n")
     return list(enumerate(lines, start=1)) if lines != [""] else []
 

@@ -40,6 +40,11 @@ def test_a_yaml_file_says_how_a_corpus_is_read(tmp_path):
     (tmp_path / "mood.yaml").write_text(json.dumps(asked))  # JSON is YAML, too
     found = load_labelled(str(tmp_path / "mood.yaml"))
     assert (found.texts, found.labels, found.descriptions) == (["good", "bad"], ["up", "down"], asked["descriptions"])
+    bomb = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
+    for content in (bomb + "source: *i\n", bomb + "source: x\ndescriptions: *i\n"):
+        (tmp_path / "mood.yaml").write_text(content)
+        with pytest.raises(ValueError, match="mood.yaml' has aliases"):
+            load_labelled(str(tmp_path / "mood.yaml"))
     for content in ("{", "- a list", "split: train", "{source: x, columns: y}"):
         (tmp_path / "mood.yaml").write_text(content)
         with pytest.raises(ValueError, match="mood.yaml' (is no YAML|must hold `source)"):
