@@ -16,6 +16,8 @@ who may ask are a reverse proxy's work.
 """
 
 import asyncio
+import socket
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -51,6 +53,13 @@ class ServeArguments:
     max_connections: int = field(default=1024, metadata={"help": "Connections; times max_bytes: memory that clients hold."})
     body_seconds: float = field(default=10.0, metadata={"help": "Time in which a request's vectors must have come."})
     threads: int = field(default=1, metadata={"help": "That torch computes with."})
+
+    def __post_init__(self):
+        if not 0 <= self.port < 1 << 16:
+            raise ValueError(f"`port` must be between 0 and {(1 << 16) - 1}, got {self.port}.")
+        for name in ("max_rows", "max_bytes", "max_waiting_rows", "max_connections", "body_seconds", "threads"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)}.")
 
 
 class Batcher:
@@ -168,21 +177,27 @@ def create_app(model: Vec2VecModel, limits: ServeArguments) -> FastAPI:
 
 
 async def read_body(request: Request, limits: ServeArguments) -> bytes:
-    """The body, if it is not too large (413) and comes in time (408); after either the connection is closed."""
-    close, too_large = {"connection": "close"}, f"A request may have {limits.max_bytes:,} bytes."
-    if int(request.headers.get("content-length", 0)) > limits.max_bytes:  # h11 has seen to it that it is a number
-        raise HTTPException(413, too_large, close)
+    """The body, if it is not too large (413) and comes in time (408); after either the connection is closed.
+
+    What is too large is read to its end and dropped: a client that is still sending when the connection closes would see
+    that it was reset, and never the answer.
+    """
+    close = {"connection": "close"}
+    too_large = int(request.headers.get("content-length", 0)) > limits.max_bytes  # h11 has seen to it that it is a number
     body = bytearray()
     try:
         async with asyncio.timeout(limits.body_seconds):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.max_bytes:
-                    raise HTTPException(413, too_large, close)
+                too_large = too_large or len(body) + len(chunk) > limits.max_bytes
+                if not too_large:
+                    body += chunk
     except TimeoutError:
-        raise HTTPException(408, f"The vectors did not come within {limits.body_seconds:g} seconds.", close) from None
+        if not too_large:
+            raise HTTPException(408, f"The vectors did not come within {limits.body_seconds:g} seconds.", close) from None
     except ClientDisconnect:
         raise HTTPException(400, "The client went away.", close) from None
+    if too_large:
+        raise HTTPException(413, f"A request may have {limits.max_bytes:,} bytes.", close)
     return bytes(body)
 
 
@@ -246,13 +261,29 @@ class ImpatientProtocol(H11Protocol):
         self.deadline = self.loop.call_later(seconds, self.transport.abort)
 
 
+def check_address(host: str, port: int) -> None:
+    """Raise a ValueError if nobody can listen there, before a translator is loaded."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"`host` {host!r} and `port` {port}: nobody can listen there: {error.strerror or error}."
+        ) from error
+
+
 def main() -> None:
     parser = HfArgumentParser(ServeArguments, description=__doc__.partition("\n")[0])
     parser.add_argument("translator", help="Folder or Hub id of a translator.")
-    limits, rest = parser.parse_args_into_dataclasses()
+    try:
+        limits, rest = parser.parse_args_into_dataclasses()
+        check_address(limits.host, limits.port)
+        model = Vec2VecModel.from_pretrained(rest.translator)
+    except (OSError, ValueError) as error:
+        sys.exit(f"serve.py: {' '.join(str(error).split())}")
     torch.set_num_threads(limits.threads)
     uvicorn.run(
-        create_app(Vec2VecModel.from_pretrained(rest.translator), limits),
+        create_app(model, limits),
         host=limits.host,
         port=limits.port,
         http=ImpatientProtocol,

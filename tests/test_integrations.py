@@ -66,6 +66,35 @@ def test_pipeline_takes_vectors_and_texts(translator, bert, tmp_path):  # noqa: 
     assert translate(expected, source="static", target="bert").shape == (4, 8)
 
 
+BAD_INPUTS = {
+    "nothing": ([], ValueError, "`inputs` is empty"),
+    "no text": ("", ValueError, "empty"),
+    "ragged": ([[1.0, 2.0], [1.0]], ValueError, "one length"),
+    "words in vectors": ([["a", "b"]], TypeError, "vectors of numbers"),
+    "missing": ([None], TypeError, "vectors of numbers"),
+    "nan": ([[float("nan")] * 8], ValueError, "NaN or infinite"),
+    "infinite": (torch.full((2, 8), float("inf")), ValueError, "NaN or infinite"),
+    "too large": (np.full((1, 8), 1e300), ValueError, "beyond the range of float32"),
+    "another dimension": (np.ones((2, 7)), ValueError, "dimension 7"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "error", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS)
+def test_a_pipeline_refuses_what_is_no_vector_and_no_text(inputs, error, message, translator, tmp_path):
+    translator.save_pretrained(tmp_path / "model")
+    translate = pipeline(pipelines.TASK, model=str(tmp_path / "model"), device="cpu")
+    with pytest.raises(error, match=message):
+        translate(inputs, source="bert", target="static")
+
+
+def test_a_pipeline_asks_for_both_spaces(translator, tmp_path):
+    translator.save_pretrained(tmp_path / "model")
+    translate = pipeline(pipelines.TASK, model=str(tmp_path / "model"), device="cpu")
+    for ends, missing in (({}, "source"), ({"source": "bert"}, "target"), ({"source": "x", "target": "bert"}, "source")):
+        with pytest.raises(ValueError, match=rf"`{missing}` must be one of \['bert', 'static'\], got"):
+            translate(torch.ones(1, 8), **ends)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import warnings
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..data.staging import staged_file
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..version import __version__
@@ -56,10 +56,12 @@ def export(
     Raises:
         FileExistsError: if `path` exists and `overwrite` is not set.
         ImportError: if onnx, onnxruntime or onnxscript is missing and needed.
-        ValueError: for an unknown format or space, a suffix that is not the format's, or a translator that `merged` cannot
-            hold.
+        ValueError: for an unknown format or space, one space as both ends, a suffix that is not the format's, a translator
+            that `merged` cannot hold, or translations that are not finite.
     """
     path = check_export(path, format, overwrite=overwrite)
+    if source == target:
+        raise ValueError(f"`source` and `target` are both {source!r}; name two spaces of the translator.")
     facts = {"source": source, "target": target, "weights_sha256": weights_sha256(model.state_dict())}
     model = deepcopy(model).float().cpu()
     network = merge(model, source, target)
@@ -73,14 +75,14 @@ def export(
     normalizer = model.normalizers[source]
     random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))
     rows = normalizer.inverse(random)
-    partial = path.with_name(f".partial-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        outputs = WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    found = deviation(outputs, model.translate(rows, source=source, target=target))
+    expected = model.translate(rows, source=source, target=target)
+    with staged_file(path) as partial:
+        outputs = torch.as_tensor(WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__}))
+        if not outputs.isfinite().all():
+            raise ValueError(
+                f"`format` {format!r} gives NaN or infinite numbers for rows of {source!r}; nothing is written."
+            )
+    found = deviation(outputs, expected)
     if not found <= TOLERANCE and format != "int8":
         warnings.warn(
             f"{path}: translations differ from the model's by up to {found:.1e} of a vector's length, more than "

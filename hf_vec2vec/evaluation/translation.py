@@ -18,6 +18,7 @@ TRANSPORT = {
     "Sinkhorn": "sinkhorn",
     "Gromov-Wasserstein, entropic": "entropic_gromov_wasserstein",
 }
+LEAST_PAIRS = 3  # two to fit an oracle on, one to translate
 Methods = dict[tuple[str, str], dict[tuple[str, str], Translate]]  # by direction, then by name and kind of the row
 
 
@@ -52,11 +53,12 @@ def evaluate_translation(
         of `translation_metrics`.
 
     Raises:
-        ValueError: if vectors do not have the model's dimensions.
+        ValueError: if vectors do not have the model's dimensions, or there are fewer than three pairs.
     """
     model, oracles = next(iter(models.values())), oracle_pairs is not None
     for argument, data in (("pairs", pairs), ("oracle_pairs", oracle_pairs)):
-        _check_dims(argument, data, model, source, target)
+        if data is not None:
+            _check_pairs(argument, data, model, source, target)
     options = {"source": source, "target": target, "oracles": oracles, "full": full, "seed": seed}
     methods, rows = fit_methods(models, oracle_pairs or pairs, **options), []
     for (a, b), fitted in methods.items():
@@ -94,7 +96,10 @@ def fit_methods(
         `{(a, b): {(method, kind): function}}` for both directions; a function takes raw vectors of space a, `(n, d_a)`, to
         raw vectors of space b.
     """
-    first, methods, transported, half = next(iter(models.values())), {}, {}, len(pairs) // 2
+    first, half = next(iter(models.values())), len(pairs) // 2
+    _check_pairs("pairs", pairs, first, source, target)
+    methods: Methods = {}
+    transported: dict[str, tuple[Translate, Translate]] = {}
     for name, method in tqdm(TRANSPORT.items(), desc="transport") if full else ():
         unpaired = pairs.spaces[source][:half], pairs.spaces[target][half:]
         transported[name] = unpaired_transport(*unpaired, method, seed=seed)
@@ -131,7 +136,7 @@ def score_methods(
     Raises:
         ValueError: if vectors do not have the model's dimensions.
     """
-    _check_dims("pairs", pairs, model, *next(iter(methods)))
+    _check_pairs("pairs", pairs, model, *next(iter(methods)))
     rows = []
     for (a, b), fitted in methods.items():
         answers = {method: translate(pairs.spaces[a]) for method, translate in fitted.items()}
@@ -155,8 +160,13 @@ def _score(answers: dict, pairs: PairedEmbeddings, a: str, b: str, model: Vec2Ve
     return rows
 
 
-def _check_dims(argument: str, pairs: PairedEmbeddings | None, model: Vec2VecModel, *spaces: str) -> None:
-    for name in spaces if pairs is not None else ():
+def _check_pairs(argument: str, pairs: PairedEmbeddings, model: Vec2VecModel, *spaces: str) -> None:
+    if len(pairs) < LEAST_PAIRS:
+        raise ValueError(
+            f"`{argument}` must hold at least {LEAST_PAIRS} pairs, got {len(pairs)}: an oracle cannot be fitted on fewer, "
+            "and a rank among so few tells nothing."
+        )
+    for name in spaces:
         found, expected = pairs.spaces[name].shape[1], model.config.embedding_dims[name]
         if found != expected:
             raise ValueError(f"`{argument}` has vectors of dimension {found} for {name!r}, but the model has {expected}.")

@@ -1,6 +1,6 @@
 """What all tasks share: splits, padded batches, a model's outputs row by row."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.folders import model_folder
+from ..encoders.memory import in_batches
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NO_LABELS = np.empty(0)  # `metrics_for` has them from the features
@@ -222,17 +223,24 @@ def map_batches(
     device: torch.device,
     progress: bool,
 ) -> list:
-    """What `step(batch)` gives for each row, in the order of `features`. Like lengths go together, the longest first."""
+    """What `step(batch)` gives for each row, in the order of `features`. Like lengths go together, the longest first.
+
+    Batches that do not fit into memory are halved.
+    """
     features = features.select_columns([name for name in INPUTS + TARGETS if name in features.column_names])
     lengths = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in features["input_ids"]]
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    results = [None] * len(order)
-    for start in tqdm(range(0, len(order), batch_size), desc="evaluate", disable=not progress):
-        picked = order[start : start + batch_size]
+    results: list = [None] * len(order)
+
+    def run(picked: Sequence[int]) -> list:
         batch = collator([features[i] for i in picked])
-        found = step({name: values.to(device) for name, values in batch.items()})
-        for i, result in zip(picked, found, strict=True):
-            results[i] = result
+        return list(step({name: values.to(device) for name, values in batch.items()}))
+
+    with tqdm(total=len(order), desc="evaluate", unit="row", disable=not progress) as bar:
+        for picked, found in in_batches(run, order, batch_size):
+            for i, result in zip(picked, found, strict=True):
+                results[i] = result
+            bar.update(len(picked))
     return results
 
 

@@ -126,6 +126,7 @@ def test_what_cannot_be_exported_is_refused(residual, tmp_path):
         ({"path": "a.onnx", "target": "z"}, ValueError, "`target` is 'z'"),
         ({"path": "a.npz", "format": "merged"}, ValueError, "not linear in this translator"),
         ({"path": "a.npz", "format": "merged", "source": "b", "target": "z"}, ValueError, "`target` is 'z'"),
+        ({"path": "a.pt2", "format": "torch", "source": "b", "target": "b"}, ValueError, "are both 'b'"),
     ):
         with pytest.raises(error, match=message):
             export(residual, tmp_path / arguments.pop("path"), **(ENDS | arguments))
@@ -134,6 +135,17 @@ def test_what_cannot_be_exported_is_refused(residual, tmp_path):
         export(residual, tmp_path / "a.onnx", **ENDS)
     assert (tmp_path / "a.onnx").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 1e38])
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.pt2"])
+def test_what_is_not_finite_is_not_written(broken, name, tmp_path):
+    model = model_of()
+    with torch.no_grad():
+        model.output_adapters["b"].linear.weight.fill_(broken)
+    with pytest.raises(ValueError, match="infinite ones|NaN or infinite"):
+        export(model, tmp_path / name, **ENDS, format="torch" if name.endswith("pt2") else "merged")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_export_leaves_the_old_file(residual, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+import math
+
 import matplotlib.image
 import pytest
 import torch
@@ -40,6 +42,18 @@ def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
         assert found["random rotation"]["top1"] < 0.1
         assert found["random rotation"]["cosine"] < found["mean vector"]["cosine"] - 0.05  # as long as real vectors, astray
         assert found["ours"]["pool_size"] == 300
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_pairs_are_refused_and_three_do(model, pairs, count):
+    few, three = (PairedEmbeddings({name: rows[:n] for name, rows in pairs.spaces.items()}) for n in (count, 3))
+    for full in (False, True):
+        with pytest.raises(ValueError, match=f"`pairs` must hold at least 3 pairs, got {count}"):
+            evaluate_translation({"ours": model}, few, source="a", target="b", full=full)
+    with pytest.raises(ValueError, match=f"`oracle_pairs` must hold at least 3 pairs, got {count}"):
+        evaluate_translation({"ours": model}, pairs, source="a", target="b", oracle_pairs=few)
+    rows = evaluate_translation({"ours": model}, three, source="a", target="b")
+    assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
 
 
 def test_the_full_table_has_every_baseline_and_oracle_with_intervals(model, pairs):

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from fastapi.testclient import TestClient
 
 from helpers.translators import model_of, rows_of
@@ -114,6 +115,72 @@ def test_unknown_spaces_and_methods(client):
 
 def test_bytes_are_counted_where_no_length_is_declared(client):
     assert client.post(URL, content=(b" " * 1000 for _ in range(5)), headers=JSON).status_code == 413
+
+
+@pytest.fixture(scope="module")
+def address(serve, model):
+    """A server on a socket, for what a client without one cannot see."""
+    limits = serve.ServeArguments(max_rows=20, max_bytes=4000, body_seconds=3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(
+            serve.create_app(model, limits), http=serve.ImpatientProtocol, ws="none", log_level="warning"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.parametrize("size", [4001, 300_000, 5 << 20, 20 << 20])
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("headers", [JSON, RAW])
+def test_large_requests_get_their_answer(size, declared, headers, address):
+    """And no reset of the connection, which hides it."""
+    body = b" " * size if declared else (b" " * 1000 for _ in range(size // 1000 + 1))
+    answer = httpx.post(address + URL, content=body, headers=headers, timeout=20)
+    assert (answer.status_code, "4,000 bytes" in answer.json()["detail"]) == (413, True)
+    assert httpx.get(f"{address}/health").status_code == 200
+
+
+def test_a_large_request_that_does_not_come_is_not_waited_for(address):
+    port = int(address.rpartition(":")[2])
+    head = b"POST /translate/a/b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9999999\r\n\r\n"
+    answer, seconds = talk(port, head, b"x" * 5000)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        ([".", "--port", "99999"], "`port` must be between 0 and 65535, got 99999"),
+        ([".", "--port", "-1"], "`port` must be between"),
+        ([".", "--host", "300.1.1.1"], "`host` '300.1.1.1' and `port` 8000: nobody can listen there"),
+        ([".", "--max_rows", "0"], "`max_rows` must be above 0, got 0"),
+        ([".", "--body_seconds", "nan"], "`body_seconds` must be above 0, got nan"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(line, message, serve, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = ["--port", str(free.getsockname()[1])] if line == ["nowhere"] else []
+    monkeypatch.setattr(sys, "argv", ["serve.py", *line, *port])
+    with pytest.raises(SystemExit) as ended:
+        serve.main()
+    said = str(ended.value)
+    assert message in said
+    assert "\n" not in said
+
+
+def test_a_port_that_is_taken_is_one_line(serve, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(sys, "argv", ["serve.py", str(tmp_path), "--port", str(taken.getsockname()[1])])
+        with pytest.raises(SystemExit, match="nobody can listen there"):
+            serve.main()
 
 
 def test_requests_are_computed_together_and_too_many_refused(serve, model, monkeypatch):
