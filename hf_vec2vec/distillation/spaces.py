@@ -17,7 +17,7 @@ def student_and_teachers(
     width: int,
 ) -> tuple[list[str], str]:
     """Names of the teachers' spaces and of the student's, whose vectors have `width` dimensions."""
-    dims = translator.config.embedding_dims if translator else {}
+    dims = (translator.config.embedding_dims or {}) if translator else {}
     known, student = list(dims), args.student_space
     given = args.teacher_spaces or (list(teacher) if isinstance(teacher, Mapping) else [])
     if student is None:
@@ -48,7 +48,7 @@ def teacher_dims(
 ) -> dict[str, int | None]:
     """Dimension that each teacher's vectors must have, `None` where any will do."""
     if translator is not None:
-        known = translator.config.embedding_dims
+        known = translator.config.embedding_dims or {}
         if known[student_space] != width:
             raise ValueError(
                 f"`translator` knows {student_space!r} with {known[student_space]} dimensions, but the student's vectors "

@@ -111,8 +111,8 @@ def with_decoder_start(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[s
     if not is_encoder_decoder(model):
         return dict(inputs)
     config = cast(PreTrainedConfig, model.config)
-    start = config.pad_token_id or 0 if config.decoder_start_token_id is None else config.decoder_start_token_id
-    ids = inputs["input_ids"]
+    start = getattr(config, "decoder_start_token_id", None)  # T5's has it only where it was set
+    ids, start = inputs["input_ids"], (config.pad_token_id or 0) if start is None else start
     return dict(inputs) | {"decoder_input_ids": ids.new_full((len(ids), 1), start)}
 
 

@@ -356,7 +356,7 @@ class DistillationTrainer(BaseTrainer):
         if self.translator is None:
             return {}
         found = {}
-        for space, dim in self.translator.config.embedding_dims.items():
+        for space, dim in (self.translator.config.embedding_dims or {}).items():
             if space != self.student_space:
                 row = torch.linspace(-1, 1, dim, device=self.args.device)[None]
                 there = self.translator.translate(row, source=space, target=self.student_space)

@@ -26,8 +26,8 @@ def starting_model(
     config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
     if args.init == "alignment":
         (source, x), (target, y) = rows.spaces.items()
-        names = {"source_name": source, "target_name": target}
-        alignment = align(x, y, args.alignment_options(seed), anchors=anchors, **names)
+        options = args.alignment_options(seed)
+        alignment = align(x, y, options, source_name=source, target_name=target, anchors=anchors)
         shape = args.shape()
         if alignment.residuals:
             shape.pop("hidden_dim", None)  # it is that of the networks, which few rows make narrower

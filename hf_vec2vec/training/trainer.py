@@ -87,7 +87,7 @@ class Vec2VecTrainer(BaseTrainer):
             )
         if isinstance(model, Vec2VecModel):
             model = Vec2VecForAdversarialTraining.from_translator(model)
-        dims = dict(model.config.embedding_dims)
+        dims = dict(model.config.embedding_dims or {})
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, dims)

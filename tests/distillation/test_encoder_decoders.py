@@ -42,7 +42,7 @@ T5 = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2, **TO
 BART = {"d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
 BART |= {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64, "bos_token_id": 2, **TOKENS}
 MODELS = {
-    "t5": lambda: T5Model(T5Config(**T5)),
+    "t5": lambda: T5Model(T5Config(**{name: value for name, value in T5.items() if name != "decoder_start_token_id"})),
     "t5 for generation": lambda: T5ForConditionalGeneration(T5Config(**T5)),
     "t5 encoder": lambda: T5EncoderModel(T5Config(**T5)),
     "mt5": lambda: MT5Model(MT5Config(**T5)),
@@ -97,7 +97,10 @@ def test_the_encoder_is_trained_and_what_is_saved_gives_the_same_vectors(folder,
     torch.testing.assert_close(StudentEncoder(again, tokenizer, args.encoder_settings(folder)).encode(TEXTS), after)
 
 
-def test_an_inner_layer_will_do(folder, tmp_path):
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_an_inner_layer_will_do(tmp_path, name):
+    torch.manual_seed(0)
+    folder = save_model(MODELS[name](), tmp_path / "model")
     model, tokenizer, known = load_student(folder)
     args = arguments(tmp_path / "out", known, layer=1)
     lora = LoraConfig(r=2, target_modules="all-linear")
