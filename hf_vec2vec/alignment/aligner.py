@@ -4,20 +4,22 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ..model.modeling_vec2vec import check_embeddings
 from .anchors import Anchors
 from .back_translation import BackTranslation, back_translate
 from .options import AlignmentOptions
 from .residual import fit_residual
 from .result import Alignment
 from .search import find_rotation, search_steps
-from .statistics import LARGEST_SHARE, fit_statistics, largest_share, normalise
+from .statistics import LARGEST_SHARE, Statistics, fit_statistics, largest_share, normalise
+from .subspace import Subspace, lifted_map, lifted_network, reduced_map
+from .usable_rows import UsableRows, usable_rows
 from .verdict import judge
 
 ROWS_A_CLUSTER = 4  # at least: below, centres are single rows
@@ -57,28 +59,28 @@ def align(
             same two spaces, or by way of a third space, from `synchronize`, where the direct way is too far.
         overrides: single options by name, such as `seed=1`: fields of [`AlignmentOptions`].
 
+    Repeated rows and outliers are left out, and the report counts them: see `usable_rows`.
+
     Returns:
         An [`Alignment`], on the CPU.
 
     Raises:
         TypeError, ValueError: for options that are wrong, rows that `check_embeddings` refuses, or too few of them.
     """
+    if source_name == target_name:
+        raise ValueError(f"`source_name` and `target_name` are both {source_name!r}: give two names.")
     options = (options or AlignmentOptions()).replaced(**overrides)
-    raw = [_checked(rows, name, options) for name, rows in (("source", source), ("target", target))]
     generator = torch.Generator().manual_seed(options.seed)
-    statistics = [fit_statistics(rows, options.standardize) for rows in raw]
-    # Order is shuffled away, so that nothing below can lean on it.
-    x, y = (_shuffled(normalise(*of_space), generator) for of_space in zip(raw, statistics, strict=True))
-    _warn_of_one_direction(x, y)
-    if guess is not None and guess.shape != (wanted := (x.shape[1], y.shape[1])):
-        raise ValueError(f"`guess` has the shape {tuple(guess.shape)}; between these spaces it must be {wanted}.")
-    known = None if anchors is None else Anchors.of(anchors, *statistics)
+    a, b = _space(source, "source", options, generator), _space(target, "target", options, generator)
+    known = None if anchors is None else _known_pairs(anchors, a, b)
+    if guess is not None:
+        guess = _checked_guess(guess, a, b)
 
     with _Stages(options) as stages:
         with stages.stage("rotation", "align"):
             found = find_rotation(
-                F.normalize(x, dim=1),
-                F.normalize(y, dim=1),
+                F.normalize(a.rows, dim=1),
+                F.normalize(b.rows, dim=1),
                 options,
                 generator=generator,
                 anchors=None if known is None else known.units(),
@@ -89,8 +91,8 @@ def align(
         with stages.stage("back-translation", "back-translate"):
             if options.back_translation_rounds:
                 translated = back_translate(
-                    x,
-                    y,
+                    a.rows,
+                    b.rows,
                     found.rotation,
                     rounds=options.back_translation_rounds,
                     neighbours=options.neighbours,
@@ -101,54 +103,92 @@ def align(
                 maps, agreement = translated.maps, translated.agreement
         with stages.stage("full", "residual"):
             if options.back_translation_rounds and options.hidden_dim:
-                residuals = _residuals(translated, options.hidden_dim, generator, known)
+                residuals = _residuals(translated, a.subspace, b.subspace, options.hidden_dim, generator, known)
                 stages.bar.update(len(residuals))
-
+    report = replace(
+        judge(found.rotation, found.others, found.held_out, agreement, generator),
+        repeated_rows={"source": a.repeated, "target": b.repeated},
+        outlying_rows={"source": a.outlying, "target": b.outlying},
+    )
     return Alignment(
         source=source_name,
         target=target_name,
-        source_to_target=maps[0].cpu(),
-        target_to_source=maps[1].cpu(),
-        source_statistics=_on_cpu(*statistics[0]),
-        target_statistics=_on_cpu(*statistics[1]),
-        rotation=found.rotation.cpu(),
-        report=judge(found.rotation, found.others, found.held_out, agreement, generator),
+        source_to_target=lifted_map(maps[0], a.subspace, b.subspace).cpu(),
+        target_to_source=lifted_map(maps[1], b.subspace, a.subspace).cpu(),
+        source_statistics=_on_cpu(*a.statistics),
+        target_statistics=_on_cpu(*b.statistics),
+        rotation=lifted_map(found.rotation, a.subspace, b.subspace).cpu(),
+        report=report,
         residuals=residuals,
         start_scores=found.start_scores,
         seconds=stages.seconds,
     )
 
 
-def _checked(rows: Tensor, name: str, options: AlignmentOptions) -> Tensor:
-    rows = check_embeddings(rows, name).float().to(options.resolved_device())
-    least = ROWS_A_CLUSTER * options.num_anchors
-    if len(rows) < least:
+@dataclass(frozen=True)
+class _Space:
+    """Rows `(n, r)` that the stages see: usable ones, normalised, in coordinates of a subspace, in random order."""
+
+    rows: Tensor
+    statistics: Statistics
+    subspace: Subspace
+    repeated: int
+    outlying: int
+
+
+def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: torch.Generator) -> _Space:
+    usable = usable_rows(embeddings, name, options.resolved_device())
+    _check_number(usable, name, options.num_anchors)
+    statistics = fit_statistics(usable.rows, options.standardize)
+    rows = normalise(usable.rows, statistics)
+    subspace = Subspace.of(rows)
+    rows = subspace.coordinates(rows)
+    share = largest_share(rows)
+    if share > LARGEST_SHARE:
+        warnings.warn(
+            f"`{name}`: one direction holds {share:.0%} of the variance, which drowns all others. Hidden states of "
+            "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
+            stacklevel=5,  # of whoever called `align`, past `no_grad`
+        )
+    # Order is shuffled away, so that nothing can lean on it.
+    order = torch.randperm(len(rows), generator=generator).to(rows.device)
+    return _Space(rows[order], statistics, subspace, usable.repeated, usable.outlying)
+
+
+def _check_number(usable: UsableRows, name: str, num_anchors: int) -> None:
+    least, rows = ROWS_A_CLUSTER * num_anchors, len(usable.rows)
+    of_all = f"different ones among {rows + usable.repeated:,} " if usable.repeated else ""
+    if rows == 1:
+        raise ValueError(f"`{name}` has {rows + usable.repeated} rows that are all alike.")
+    if rows < least:
         raise ValueError(
-            f"`{name}` has {len(rows)} rows, too few for {options.num_anchors} anchors: give at least {least}, better "
+            f"`{name}` has {rows} {of_all}rows, too few for {num_anchors} anchors: give at least {least}, better "
             f"{USUAL_ROWS:,}, or lower `num_anchors`."
         )
-    if not (rows - rows[0]).any():
-        raise ValueError(f"`{name}` has {len(rows)} rows that are all alike.")
-    return rows
 
 
-def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+def _known_pairs(anchors: tuple[Tensor, Tensor], a: _Space, b: _Space) -> Anchors:
+    known = Anchors.of(anchors, a.statistics, b.statistics)
+    return Anchors(a.subspace.coordinates(known.source), b.subspace.coordinates(known.target))
 
 
-def _warn_of_one_direction(x: Tensor, y: Tensor) -> None:
-    for name, rows in (("source", x), ("target", y)):
-        share = largest_share(rows)
-        if share > LARGEST_SHARE:
-            warnings.warn(
-                f"`{name}`: one direction holds {share:.0%} of the variance, which drowns all others. Hidden states of "
-                "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
-                stacklevel=4,  # of whoever called `align`, past `no_grad`
-            )
+def _checked_guess(guess: Tensor, a: _Space, b: _Space) -> Tensor:
+    """A guess of the user's, in the coordinates of the subspaces."""
+    wanted = len(a.statistics[0]), len(b.statistics[0])
+    if guess.shape != wanted:
+        raise ValueError(f"`guess` has the shape {tuple(guess.shape)}; between these spaces it must be {wanted}.")
+    if not guess.isfinite().all() or not guess.any():
+        raise ValueError("`guess` must be a rotation; it holds NaN or infinite values, or zeros alone.")
+    return reduced_map(guess.to(a.rows), a.subspace, b.subspace)
 
 
 def _residuals(
-    found: BackTranslation, hidden_dim: int, generator: torch.Generator, known: Anchors | None
+    found: BackTranslation,
+    a: Subspace,
+    b: Subspace,
+    hidden_dim: int,
+    generator: torch.Generator,
+    known: Anchors | None,
 ) -> tuple[nn.Module, nn.Module]:
     """A network for each direction, on the CPU."""
     forward = fit_residual(
@@ -169,7 +209,7 @@ def _residuals(
         anchors=None if known is None else known.swapped(),
         generator=generator,
     )
-    return forward.cpu(), backward.cpu()
+    return lifted_network(forward, a, b).cpu(), lifted_network(backward, b, a).cpu()
 
 
 def _on_cpu(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ..model.modeling_vec2vec import check_embeddings
 from .statistics import Statistics, normalise
 
+FARTHEST = 100.0  # that a known row may lie from the middle of its space, where the others lie at 1
 PAIR_WEIGHT = 5  # estimated partners that one known pair counts as much as
 
 
@@ -23,12 +24,20 @@ class Anchors:
         """From raw vectors `(p, d_a)` and `(p, d_b)` and the statistics of their spaces.
 
         Raises:
-            TypeError, ValueError: for rows that `check_embeddings` refuses, or another number of them on the two sides.
+            TypeError, ValueError: for rows that `check_embeddings` refuses, that lie far from all others, or that are more
+                on one side than on the other.
         """
+        if not isinstance(pairs, (tuple, list)) or len(pairs) != 2:
+            raise ValueError("`anchors` must be two sets of rows, one of each space: row i of both is the same text.")
         sides = []
         for i, (rows, statistics) in enumerate(zip(pairs, (source, target), strict=True)):
             rows = check_embeddings(rows, f"anchors[{i}]", len(statistics[0])).float().to(statistics[0].device)
             sides.append(normalise(rows, statistics))
+            if (lengths := sides[i].square().mean(1).sqrt()).max() > FARTHEST:
+                raise ValueError(
+                    f"`anchors[{i}]` has a row that lies {lengths.max():.0f} times as far from the middle of its space as "
+                    f"others do, at index {int(lengths.argmax())}. Drop or re-embed it."
+                )
         if len(sides[0]) != len(sides[1]):
             raise ValueError(f"`anchors` are {len(sides[0])} and {len(sides[1])} rows: row i of both must be the same text.")
         return cls(*sides)

@@ -19,7 +19,8 @@ class Alignment:
         target_to_source: `(d_b, d_a)`. No transpose of the other: see `back_translate`.
         source_statistics: mean and scale of the source's training rows, `(d_a,)` each.
         target_statistics: the same of the target.
-        rotation: `(d_a, d_b)`, semi-orthogonal, that the maps were grown from; `None` for maps of your own.
+        rotation: `(d_a, d_b)`, semi-orthogonal, that the maps were grown from; `None` for maps of your own. Of a space with
+            more dimensions than rows, it takes what no row reaches to 0.
         report: whether to believe it; `None` for maps of your own.
         residuals: networks that replace the two linear maps by better ones.
         start_scores: score of every guess after a short refinement. Far below the best: a wrong one.

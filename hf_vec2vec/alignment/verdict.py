@@ -1,6 +1,6 @@
 """Whether to believe an alignment, told without pairs."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class AlignmentReport:
         consensus: mean cosine between the translations of the same rows by the rotation and by that map which lies next to
             it, grown from another guess. Wrong maps differ from one another, right ones do not.
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
+        repeated_rows: of `"source"` and `"target"`, that were there already; see `UsableRows`. They were left out.
+        outlying_rows: of both, that were left out, too.
     """
 
     score: float
@@ -40,6 +42,8 @@ class AlignmentReport:
     fit: float
     consensus: float
     agreement: float | None
+    repeated_rows: dict[str, int] = field(default_factory=dict)
+    outlying_rows: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -49,10 +53,12 @@ class AlignmentReport:
         return "aligned" if self.consensus >= GOOD_CONSENSUS else "doubtful"
 
     def __str__(self) -> str:
+        counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
+        left_out = [f"{n:,} {kind} rows of the {side}" for rows, kind in counts for side, n in rows.items() if n]
         return (
             f"{self.verdict}: score {self.score:.3f}, by chance {self.null_score:.3f} ({self.excess:.0f} deviations "
             f"below), at best {self.ceiling:.3f}; consensus of independent guesses {self.consensus:.2f}"
-        )
+        ) + (f"; without {', '.join(left_out)}" if left_out else "")
 
     def to_dict(self) -> dict:
         """Verdict and figures, for JSON."""

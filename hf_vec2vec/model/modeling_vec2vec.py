@@ -15,13 +15,14 @@ from .configuration_vec2vec import Vec2VecConfig
 from .layers_vec2vec import LinearMap, LinearPlusMLP, Normalizer, ZeroLinear, ZeroPaddedMLP
 
 
-def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None) -> Tensor:
+def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, only_finite: bool = False) -> Tensor:
     """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
 
     Args:
         embeddings: anything that `torch.as_tensor` takes. Half precision is widened to float32.
         name: of the argument or space, for the error.
         dim: expected number of columns.
+        only_finite: let rows of zeros pass, and values beyond float32.
 
     Raises:
         TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
@@ -47,11 +48,12 @@ def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None) -> T
     # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
     peaks = rows.abs().amax(1)
     narrow = peaks.float()
-    for broken, what in (
+    faults = [
         (~peaks.isfinite(), "NaN or infinite values"),
         (~narrow.isfinite(), "values beyond the range of float32"),
         (narrow == 0, "only zeros"),
-    ):
+    ]
+    for broken, what in faults[:1] if only_finite else faults:
         if broken.any():
             where = broken.nonzero().flatten().tolist()
             raise ValueError(
@@ -83,12 +85,14 @@ class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
     base_model_prefix = "vec2vec"
     main_input_name = "embeddings"
     input_modalities: list[str] = []
+    random_maps = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # By the type of leaves alone: transformers passes over modules of foreign packages that own no parameters.
         if isinstance(module, LinearMap):
-            init.orthogonal_(module.weight)
+            # As many random numbers either way, so that all else starts alike.
+            (init.orthogonal_ if self.random_maps else init.normal_)(module.weight)
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
@@ -117,10 +121,13 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
 
     Args:
         config ([`Vec2VecConfig`]): shape of the network.
+        random_maps: make the linear maps orthogonal. For those that are set right after, it would be minutes lost where
+            spaces have thousands of dimensions.
     """
 
-    def __init__(self, config: Vec2VecConfig):
+    def __init__(self, config: Vec2VecConfig, *, random_maps: bool = True):
         super().__init__(config)
+        self.random_maps = random_maps
         latent, dims = config.latent_dim, config.embedding_dims
         if latent is None or dims is None:
             raise ValueError("`embedding_dims` is missing: name the spaces, for instance {'minilm': 384, 'mpnet': 768}.")
@@ -271,7 +278,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             config_kwargs = {"hidden_dim": width, "adapter_layers": 1, "activation": "softmax"} | config_kwargs
             maps |= {way: network.get_parameter("linear.weight").T for way, network in networks.items()}
         maps = _compose(maps, dims)
-        model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs))
+        model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs), random_maps=False)
         model._check_holds_linear_maps(dims)
         with torch.no_grad():
             for name, (mean, scale) in statistics.items():

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 from helpers.clouds import make_cloud, random_rotation, top1
 from hf_vec2vec import Vec2VecModel, align
@@ -161,12 +162,61 @@ def test_a_guess_of_ones_own_is_tried_where_chance_finds_none():
         align(a, b, guess=rotation.T, **few)
 
 
-def test_anchors_of_unequal_number_or_dimension_are_refused():
+@pytest.mark.parametrize(
+    ("anchors", "error", "message"),
+    [
+        (lambda x: (x[:5], x[:4]), ValueError, "`anchors` are 5 and 4 rows"),
+        (lambda x: (x[:5], x[:5, :7]), ValueError, r"`anchors\[1\]` has vectors of dimension 7"),
+        (lambda x: (x[:0], x[:0]), ValueError, r"`anchors\[0\]` is empty"),
+        (
+            lambda x: (x[:5], x[:5].index_fill(0, torch.tensor([2]), torch.nan)),
+            ValueError,
+            r"`anchors\[1\]` .* NaN .* index 2",
+        ),
+        (lambda x: (x[:5], x[:5] * torch.tensor([1.0, 1, 1, 1e6, 1])[:, None]), ValueError, r"`anchors\[1\]` .* index 3"),
+        (lambda x: (x[:5] * 1e37, x[:5]), ValueError, r"`anchors\[0\]` "),
+        (lambda x: (x[:5].long(), x[:5]), TypeError, r"`anchors\[0\]` holds torch.int64"),
+        (lambda x: (x[:5], x[:5], x[:5]), ValueError, "`anchors` must be two sets of rows"),
+        (lambda x: x[:2], ValueError, "`anchors` must be two sets of rows"),
+        (lambda x: "pairs.csv", ValueError, "`anchors` must be two sets of rows"),
+    ],
+)
+def test_wrong_anchors_are_refused(anchors, error, message):
     rows = make_cloud(200)
-    with pytest.raises(ValueError, match="`anchors` are 5 and 4 rows"):
-        align(rows, rows, anchors=(rows[:5], rows[:4]), **QUICK)
-    with pytest.raises(ValueError, match=r"`anchors\[1\]`"):
-        align(rows, rows, anchors=(rows[:5], rows[:5, :7]), **QUICK)
+    with pytest.raises(error, match=message):
+        align(rows, rows, anchors=anchors(rows), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("guess", "message"),
+    [
+        (torch.eye(24)[:, :3], r"`guess` has the shape \(24, 3\)"),
+        (torch.eye(24) * torch.nan, "`guess` must be a rotation; it holds NaN"),
+        (torch.zeros(24, 24), "`guess` must be a rotation"),
+    ],
+)
+def test_wrong_guesses_are_refused(guess, message):
+    rows = make_cloud(200)
+    with pytest.raises(ValueError, match=message):
+        align(rows, rows, guess=guess, **QUICK)
+
+
+def test_two_spaces_have_two_names():
+    with pytest.raises(ValueError, match="`source_name` and `target_name` are both 'minilm'"):
+        align(make_cloud(200), make_cloud(200), source_name="minilm", target_name="minilm")
+
+
+@pytest.mark.parametrize("stage", ["find_rotation", "back_translate", "fit_residual"])
+def test_an_interrupt_closes_the_bar_and_goes_on(stage, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"hf_vec2vec.alignment.aligner.{stage}", interrupted)
+    quick = QUICK | {"num_starts": 1, "num_anchors": 5, "steps": 1, "progress": True}
+    with pytest.raises(KeyboardInterrupt):
+        align(make_cloud(200, seed=1), make_cloud(200, seed=2), **quick)
+    assert capsys.readouterr().err.endswith("\n")  # the next line does not stand behind a bar
+    assert not tqdm._instances
 
 
 def test_a_direction_that_drowns_the_others_is_pointed_out():
@@ -184,7 +234,8 @@ def test_a_direction_that_drowns_the_others_is_pointed_out():
     [
         (lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), ValueError, "NaN or infinite.*index 7"),
         (lambda x: x.index_fill(0, torch.tensor([7]), torch.inf), ValueError, "NaN or infinite"),
-        (lambda x: x.index_fill(0, torch.tensor([7]), 0.0), ValueError, "only zeros"),
+        (lambda x: x * 0, ValueError, "usual length of 0.0e.00"),
+        (lambda x: torch.cat([x, torch.full((1, 24), torch.nan), x[:9] * 1e9]), ValueError, "NaN or infinite.*index 200"),
         (lambda x: x.long(), TypeError, "int64"),
         (lambda x: x[:0], ValueError, "empty"),
         (lambda x: x[:30], ValueError, "too few for 20 anchors"),

@@ -276,3 +276,14 @@ def test_how_vectors_are_made_travels_in_the_config(tmp_path):
     encoders = {"a": {"model": "minilm", "layer": -1}, "b": None}
     Vec2VecModel.from_alignment(linear_alignment(), encoders=encoders).save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).encoders == encoders
+
+
+def test_a_model_of_an_alignment_starts_like_any_other_where_the_alignment_says_nothing():
+    """What training starts from is the same whether or not linear maps are made that the alignment replaces."""
+    torch.manual_seed(0)
+    random = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 4})).state_dict()
+    torch.manual_seed(0)
+    aligned = Vec2VecModel.from_alignment(linear_alignment()).state_dict()
+    hidden = [name for name in random if ".hidden." in name]
+    assert hidden
+    assert all(torch.equal(aligned[name], random[name]) for name in hidden)
