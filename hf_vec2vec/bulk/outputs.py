@@ -165,6 +165,7 @@ def begin_folder(output: Path, job: dict, *, overwrite: bool, verify: bool) -> t
         left.unlink()
     records = manifest.records(verify=verify)
     if found is not None and found["complete"] and len(records) == len(found["shards"]):
+        shutil.rmtree(folder / RECORDS, ignore_errors=True)  # of a run that was killed in its last moment
         return folder, records, True
     manifest.reopen(records)
     return folder, records, False

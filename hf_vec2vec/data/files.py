@@ -1,5 +1,6 @@
 """Vectors on disk, read and written whole."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from datasets import Dataset, DatasetInfo
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from .columns import EMBEDDING, ID, to_table, vectors
@@ -103,15 +105,23 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
 
     Raises:
         FileExistsError, ValueError: see `check_output`.
+        OSError: if there is no room, or no right to write.
     """
     path = check_output(path, overwrite=overwrite)
     with locked(path, argument="path"):
-        if path.suffix == "":
-            with staged_folder(path, ours=DATASET_FILES) as folder:
-                data.save_to_disk(str(folder))
-            return
-        with staged_file(path) as file:
-            _write(data, path.suffix, file)
+        try:
+            if path.suffix == "":
+                with staged_folder(path, ours=DATASET_FILES) as folder:
+                    data.save_to_disk(str(folder))
+            else:
+                with staged_file(path) as file:
+                    _write(data, path.suffix, file)
+        except (OSError, SafetensorError) as error:  # NumPy and safetensors do not say that the disk is full
+            free = shutil.disk_usage(path.parent).free
+            raise OSError(
+                f"`path` {str(path)!r} was not written, and is as it was before: {error} ({free / 1e6:,.1f} MB are free "
+                "there)."
+            ) from error
 
 
 def _write(data: Dataset, suffix: str, file: Path) -> None:

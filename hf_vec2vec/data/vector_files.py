@@ -151,13 +151,13 @@ def _found(path: str, argument: str) -> list[Path]:
         raise ValueError(
             f"`{argument}` {path!r} holds the splits {splits}; give the folder of one, such as {str(folder / splits[0])!r}."
         )
+    if (folder / "manifest.json").exists() and _json(folder / "manifest.json", argument).get("complete") is False:
+        raise ValueError(f"`{argument}` {path!r} is a translation that is not complete. Let it finish first.")
     if (folder / "state.json").exists():
         state = _json(folder / "state.json", argument)
         if state.get("_indices_data_files"):
             raise ValueError(f"`{argument}` {path!r} is a selection of rows. Save it again with `flatten_indices()`.")
         return [folder / Path(file["filename"]).name for file in state["_data_files"]]
-    if (folder / "manifest.json").exists() and _json(folder / "manifest.json", argument).get("complete") is False:
-        raise ValueError(f"`{argument}` {path!r} is a translation that is not complete. Let it finish first.")
     files = [file for file in folder.iterdir() if file.suffix in OPENERS and file.name[0] != "." and file.suffix != ".json"]
     # A table of ids or notes beside vectors in a format of their own is no part of the store.
     files = [file for file in files if file.suffix not in text_vectors.OPENERS] or files

@@ -1,0 +1,87 @@
+"""What happens to processes and disks: kills at random moments, and no room left."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+FORK = multiprocessing.get_context("fork")  # a child needs no seconds to import what its parent has
+
+
+def _quiet(work: Callable[[], object]) -> None:
+    torch.set_num_threads(1)  # threads of the parent are not there
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    work()
+
+
+def in_a_child(work: Callable[[], object], *, seconds: float | None = None) -> bool:
+    """Do the work in a process of its own, which is killed after so many seconds. Says whether it came to its end."""
+    child = FORK.Process(target=_quiet, args=(work,))
+    child.start()
+    child.join(seconds)
+    if child.is_alive():
+        os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    return child.exitcode == 0
+
+
+def kill_at_random(begin: Callable[[int], Callable[[], object]], check: Callable[[int, bool], None], kills: int) -> int:
+    """Kill work at random moments, and let a second run go on.
+
+    Args:
+        begin: gives the work of the n-th time, which has not been begun.
+        check: told the time and whether the second run is over: first after the kill, then after the second run.
+        kills: how often.
+
+    Returns:
+        How many of the kills came before the end of the work.
+    """
+    started = time.perf_counter()
+    assert in_a_child(begin(-1))
+    length, draw, hit = time.perf_counter() - started, random.Random(0), 0
+    for number in range(kills):
+        work = begin(number)
+        hit += not in_a_child(work, seconds=draw.uniform(0.02, length))
+        check(number, False)
+        assert in_a_child(work), f"the run after kill {number} failed"
+        check(number, True)
+    return hit
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A disk of so many kilobytes. Only root can make one."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def can_mount() -> bool:
+    """Whether this machine lets us make a small disk."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return False
+    with contextlib.suppress(OSError):
+        return b"tmpfs" in Path("/proc/filesystems").read_bytes() and _tried()
+    return False
+
+
+def _tried() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with small_disk(Path(folder) / "disk", 64):
+                return True
+        except (subprocess.CalledProcessError, FileNotFoundError):
+            return False
