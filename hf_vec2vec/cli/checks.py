@@ -56,8 +56,10 @@ def check_model(argument: str, name: str, known: tuple[str, ...] = BUNDLED) -> s
         ValueError: for what can be neither.
     """
     path = Path(name)
-    if path.exists() or name in known:
+    if path.is_dir() or name in known:
         return name
+    if path.exists():
+        raise NotADirectoryError(f"`{argument}` is {name!r}, which is a file. Give the folder that it is in.")
     looks_local = path.is_absolute() or name[0] in ".~\\" or name.count("/") > 1 or name.endswith("/")
     if looks_local or ("/" in name and path.parent.is_dir()):
         raise FileNotFoundError(f"`{argument}` is {name!r}, where there is no folder{_near(name)}")

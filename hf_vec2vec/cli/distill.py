@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import check_folder, check_input
+from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import flag
-from .students import AdapterFlags, StudentFlags
-from .trainer_flags import TrainerFlags, training_arguments
+from .students import AdapterFlags, StudentFlags, StudentTrainerFlags
+from .trainer_flags import RunFlags, training_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,15 +24,11 @@ HELD_OUT = 200  # texts on which a language model's perplexity is compared
 
 
 @dataclass(kw_only=True)
-class LossFlags(TrainerFlags):
+class LossFlags(StudentTrainerFlags, RunFlags):
     """How the student learns."""
 
     title: ClassVar[str] = "distillation"
-    fixed: ClassVar[tuple[str, ...]] = (*TrainerFlags.fixed, "teacher_spaces")
 
-    learning_rate: float = flag("Of the adapter.", 1e-3, minimum=0)
-    per_device_train_batch_size: int = flag("Texts in a batch.", 32, minimum=1)
-    logging_steps: int = flag("Updates between two lines of the log.", 10, minimum=1)
     span_words: int = flag("Compare runs of so many words instead of whole texts; needs a live teacher.", 0, minimum=0)
     cosine_weight: float = flag("Weight of 1 - cosine to the target.", 1.0, minimum=0)
     mse_weight: float = flag("Weight of the squared error to the target.", 0.0, minimum=0)
@@ -49,16 +46,9 @@ class LossFlags(TrainerFlags):
         "Stop where the student's vectors fill less than this share of their dimensions.", 0.2, minimum=0, maximum=1
     )
 
-    @classmethod
-    def arguments_class(cls) -> "type[DistillationTrainingArguments]":
-        """Arguments of distillation."""
-        from ..distillation import DistillationTrainingArguments
-
-        return DistillationTrainingArguments
-
 
 @dataclass(kw_only=True)
-class DistillFlags(StudentFlags, LossFlags, AdapterFlags):
+class DistillFlags(StudentFlags, LossFlags, AdapterFlags, DryRunFlags):
     """What the student learns from, and what is left of it."""
 
     title: ClassVar[str] = "data and result"
@@ -105,7 +95,7 @@ class DistillFlags(StudentFlags, LossFlags, AdapterFlags):
 def run(flags: DistillFlags) -> None:
     """Move a student towards a translated teacher. `distill-check` and `distill-compare` tell first whether that pays."""
     flags.check_student()
-    flags.check_trainer()
+    flags.check_run()
     for argument, path in (("texts", flags.texts), ("vectors", flags.vectors)):
         if path is not None:
             check_input(argument, path)
@@ -128,9 +118,36 @@ def run(flags: DistillFlags) -> None:
         raise ValueError(f"`task` must be one whose rows have a class, got {flags.task!r}.")
     if flags.student_head == "classifier" and not classes_single_texts(task):
         raise ValueError(f"`task` must be one that classes single texts, for a classifier, got {flags.task!r}.")
+    if flags.dry_run:
+        print(_plan(flags, args, teaching, task))
+        return
     _train(flags, args, teaching, task)
     exported = f"; sentence-transformers folder: {flags.export_dir}" if flags.export_dir else ""
     print(f"\nAdapter and card: {flags.output_dir}{exported}")
+
+
+def _plan(
+    flags: DistillFlags, args: "DistillationTrainingArguments", teaching: "Teaching", task: "ClassificationTask | None"
+) -> Plan:
+    """What would be done, by the pace at which the student embeds a batch; the way back takes twice as long."""
+    from ..data.columns import TEXT
+    from ..distillation import load_student
+    from ..distillation.students import StudentEncoder
+
+    model, tokenizer, _ = load_student(flags.student)
+    student = StudentEncoder(model, tokenizer, args.encoder_settings(flags.student))
+    data, teacher, _ = _data(flags, teaching, task, student)
+    texts = min(flags.max_texts or len(data), len(data))
+    batch = data[: args.per_device_train_batch_size][TEXT]
+    updates = args.max_steps if args.max_steps > 0 else int(args.num_train_epochs * texts / len(batch))
+    seconds = 3 * updates * seconds_of(lambda: student.encode(batch))
+    if teacher is not None:
+        seconds += texts / len(batch) * seconds_of(lambda: teacher.encode(batch, progress=False))
+    hidden = model.config.hidden_size
+    weights = flags.lora_r * 14 * hidden * model.config.num_hidden_layers  # about 14 sides of matrices a layer
+    reads = [f"{flags.texts or flags.vectors or flags.task}: {len(data):,} texts, of which {texts:,} are used"]
+    notes = [f"{updates:,} updates of {len(batch):,} texts each."]
+    return Plan(reads, {flags.output_dir: 4.0 * weights * 4}, (seconds, seconds), notes)
 
 
 def _train(

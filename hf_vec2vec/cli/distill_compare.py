@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .checks import check_input, check_model, named_path
-from .distill import DEFAULTS, LossFlags
+from .checks import check_folder, check_input, check_model, did_you_mean, named_path
+from .distill import DEFAULTS
 from .flags import flag
-from .students import AdapterFlags, StudentFlags
+from .students import AdapterFlags, StudentFlags, StudentTrainerFlags
 from .trainer_flags import training_arguments
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SHARED = (
 
 
 @dataclass(kw_only=True)
-class CompareFlags(StudentFlags, LossFlags, AdapterFlags):
+class CompareFlags(StudentFlags, StudentTrainerFlags, AdapterFlags):
     """Which arms, and how often."""
 
     title: ClassVar[str] = "experiment"
@@ -44,7 +44,10 @@ class CompareFlags(StudentFlags, LossFlags, AdapterFlags):
 def run(flags: CompareFlags) -> None:
     """Train a student in every arm of the experiment, over seeds, and compare: does the translated teacher pay?"""
     flags.check_student()
-    flags.check_trainer()
+    check_folder("output_dir", flags.output_dir)
+    for word in flags.others:
+        if word.startswith("--") and (name := word[2:].partition("=")[0]) not in SHARED:
+            raise ValueError(f"`{name}` is nothing that all arms share{did_you_mean(name, SHARED)}")
     if flags.task is None:
         raise ValueError("`task` must be given: labelled texts that the arms are measured on.")
     if flags.vectors:

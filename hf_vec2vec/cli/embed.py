@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .checks import check_device, check_folder, check_input, check_model
+from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import DeviceFlags, EncoderFlags, flag
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ..encoders.text import TextEncoder
+
+SAMPLE = 128  # texts that a dry run embeds
 SYNOPSIS = "(--texts FILE | --images PATH) --model MODEL --output PATH [flags]"
 
 
 @dataclass(kw_only=True)
-class EmbedFlags(EncoderFlags, DeviceFlags):
+class EmbedFlags(EncoderFlags, DeviceFlags, DryRunFlags):
     """What is embedded, and by what."""
 
     title: ClassVar[str] = "flags"
@@ -51,19 +55,35 @@ def run(flags: EmbedFlags) -> None:
 
     check_device(flags.device)
     check_output(flags.output, overwrite=flags.overwrite)
+    if flags.dry_run:
+        print(_plan(flags))
+        return
     data = _embed_images(flags) if flags.images else _embed_texts(flags)
     save_embeddings(data, flags.output, overwrite=flags.overwrite)
     what = "images" if flags.images else "texts"
     print(f"{len(data):,} {what} → {flags.output}, dimension {len(data[0][EMBEDDING])}")
 
 
-def _embed_texts(flags: EmbedFlags) -> "Dataset":
-    from ..data.columns import ID
-    from ..data.texts import load_table, load_texts
-    from ..encoders.text import TextEncoder, embed
+def _plan(flags: EmbedFlags) -> Plan:
+    """What would be done, by the pace of a sample of the texts."""
+    from ..data.texts import load_texts
 
-    assert flags.texts is not None
-    encoder = TextEncoder(
+    if flags.texts is None:
+        raise ValueError("`dry_run` knows the pace of texts only, but `images` are embedded.")
+    texts = load_texts(flags.texts, column=flags.column)
+    sample = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]
+    encoder = _encoder(flags)
+    dim = encoder.encode(sample[:1], progress=False).shape[1]
+    seconds = seconds_of(lambda: encoder.encode(sample, batch_size=flags.batch_size, progress=False))
+    total = seconds * len(texts) / len(sample)
+    read, written = f"{flags.texts}: {len(texts):,} texts", {flags.output: 4.0 * len(texts) * dim}
+    return Plan([read], written, (total, total), ["Texts that are in the cache take no time."])
+
+
+def _encoder(flags: EmbedFlags) -> "TextEncoder":
+    from ..encoders.text import TextEncoder
+
+    return TextEncoder(
         flags.model,
         pooling=flags.pooling,
         layer=flags.layer,
@@ -73,9 +93,17 @@ def _embed_texts(flags: EmbedFlags) -> "Dataset":
         max_length=flags.max_length,
         device=flags.device,
     )
+
+
+def _embed_texts(flags: EmbedFlags) -> "Dataset":
+    from ..data.columns import ID
+    from ..data.texts import load_table, load_texts
+    from ..encoders.text import embed
+
+    assert flags.texts is not None
     texts = load_texts(flags.texts, column=flags.column)
     ids = load_table(flags.texts)[flags.id_column].to_pylist() if flags.id_column else None
-    data = embed(texts, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
+    data = embed(texts, _encoder(flags), batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
     return data if ids is None else data.add_column(ID, ids)
 
 

@@ -1,5 +1,6 @@
 """What becomes of an error: one line, an exit status, and a log file for what nobody foresaw."""
 
+import errno
 import os
 import platform
 import signal
@@ -56,7 +57,7 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, ABOUT_PATHS + (ImportError,)):
         return BAD_INPUT, message
     if isinstance(error, OSError):
-        return FAILED, message
+        return BAD_INPUT if error.errno == errno.ENAMETOOLONG else FAILED, message
     if _written_for_users(error):
         return BAD_INPUT if isinstance(error, ValueError | TypeError) else FAILED, message
     return FAILED, f"{type(error).__name__}: {message} {_log()}"

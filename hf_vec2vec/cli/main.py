@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for success, 1 for a failure at work, 2 for bad input, 130 after Ctrl-C. Each but the first has
         left one line on stderr.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nobody asked for, as it is loaded
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in HELP:
         print(USAGE.format(commands="\n".join(f"  {name:<16} {does}" for name, does in COMMANDS.items())), end="")

@@ -1,10 +1,14 @@
 """Flags that the three commands about students share."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .checks import check_input, check_model
 from .flags import DeviceFlags, EncoderFlags, Flags, flag
+from .trainer_flags import TrainerFlags
+
+if TYPE_CHECKING:
+    from ..distillation import DistillationTrainingArguments
 
 
 @dataclass(kw_only=True)
@@ -42,3 +46,22 @@ class AdapterFlags(Flags):
     lora_dropout: float = flag("Dropout before it.", 0.0, minimum=0, maximum=1)
     use_dora: bool = flag("Weight-decomposed adaptation (DoRA).", False)
     use_rslora: bool = flag("Rank-stabilised scale (rsLoRA).", False)
+
+
+@dataclass(kw_only=True)
+class StudentTrainerFlags(TrainerFlags):
+    """How long and how fast an adapter is trained."""
+
+    title: ClassVar[str] = "training"
+    fixed: ClassVar[tuple[str, ...]] = (*TrainerFlags.fixed, "teacher_spaces")
+
+    learning_rate: float = flag("Of the adapter.", 1e-3, minimum=0)
+    per_device_train_batch_size: int = flag("Texts in a batch.", 32, minimum=1)
+    logging_steps: int = flag("Updates between two lines of the log.", 10, minimum=1)
+
+    @classmethod
+    def arguments_class(cls) -> "type[DistillationTrainingArguments]":
+        """Arguments of distillation."""
+        from ..distillation import DistillationTrainingArguments
+
+        return DistillationTrainingArguments

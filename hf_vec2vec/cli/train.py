@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from .anchors import Anchors
 from .checks import check_device, check_model, named_pair
 from .columns import ColumnFlags
+from .dry_run import ADVERSARIAL_PASSES, DryRunFlags, Plan, alignment_seconds, seconds_a_product
 from .flags import DeviceFlags, flag
-from .trainer_flags import TrainerFlags, training_arguments
+from .trainer_flags import RunFlags, training_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
     from ..training.arguments import Vec2VecTrainingArguments
+    from ..training.translator_arguments import TranslatorArguments
 
 SYNOPSIS = "--source NAME=PATH --target NAME=PATH --output_dir DIR [flags]"
 # `train` evaluates, saves and selects by the unpaired score, unless flags say otherwise.
@@ -32,7 +34,7 @@ STREAM_DEFAULTS = {"eval_strategy": "steps", "eval_steps": 500, "save_strategy":
 
 
 @dataclass(kw_only=True)
-class AdversarialFlags(TrainerFlags):
+class AdversarialFlags(RunFlags):
     """The two-sided game that bends an alignment into a better map."""
 
     title: ClassVar[str] = "adversarial training"
@@ -90,7 +92,7 @@ class ShapeFlags(AdversarialFlags):
 
 
 @dataclass(kw_only=True)
-class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags):
+class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
     """Which vectors to train on."""
 
     title: ClassVar[str] = "data"
@@ -140,7 +142,7 @@ def run(flags: TrainFlags) -> None:
     if flags.streaming and anchors and not anchors.vectors:
         raise ValueError("`anchors` must be NAME=PATH NAME=PATH with `streaming`: a stream has no rows to look up.")
     columns = flags.columns(paths)
-    flags.check_trainer()
+    flags.check_run()
     from transformers import set_seed
 
     from ..data.files import load_embeddings
@@ -159,6 +161,9 @@ def run(flags: TrainFlags) -> None:
     training_args = training_arguments(Vec2VecTrainingArguments, flags, defaults)
     check_output_dir(translator_args, training_args)  # before texts are embedded
     check_device(flags.device)
+    if flags.dry_run:
+        print(_plan(flags, paths, translator_args, training_args))
+        return
     loaded: dict[str, Any] = {}
     for name, path in paths.items():
         if flags.streaming:
@@ -184,6 +189,32 @@ def run(flags: TrainFlags) -> None:
     if trained.report:
         print(f"Alignment: {trained.report}")
     print(trained.selection)
+
+
+def _plan(
+    flags: TrainFlags, paths: dict[str, str], shape: "TranslatorArguments", training: "Vec2VecTrainingArguments"
+) -> Plan:
+    """What would be done: rows are counted, seconds estimated by the speed of a product of matrices."""
+    from ..data.vector_files import open_files
+    from ..model.modeling_vec2vec import Vec2VecModel
+
+    if flags.source_encoder or flags.target_encoder:
+        raise ValueError("`dry_run` knows the rows of vectors: embed the texts first, of which `embed` has a dry run, too.")
+    columns = flags.columns(paths)
+    stores = {name: open_files(path, columns[name]["column"], argument=name) for name, path in paths.items()}
+    dims = {name: store.dim for name, store in stores.items()}
+    rows = {name: min(store.rows, flags.align_rows if flags.streaming else store.rows) for name, store in stores.items()}
+    weights = sum(parameter.numel() for parameter in Vec2VecModel(shape.config(dims)).parameters())
+    batch = training.per_device_train_batch_size
+    updates = training.max_steps
+    if updates <= 0:
+        updates = int(training.num_train_epochs * max(store.rows for store in stores.values()) / batch)
+    least, most = alignment_seconds(rows, dims, shape)
+    trained = updates * batch * weights * ADVERSARIAL_PASSES * seconds_a_product()
+    reads = [f"{paths[name]}: {store.rows:,} vectors of dimension {store.dim}" for name, store in stores.items()]
+    copies = 5 if updates else 2  # the translator, both stages, a checkpoint with the optimizer's two moments
+    notes = [f"{updates:,} updates of adversarial training with batches of {batch:,} rows."]
+    return Plan(reads, {flags.output_dir: 4.0 * weights * copies}, (least + trained, most + trained), notes)
 
 
 def _shape(flags: TrainFlags) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
-from .checks import check_folder, check_report_to, did_you_mean
+from .checks import check_folder, check_input, check_report_to, did_you_mean
 from .config_file import as_words
 from .flags import Flags, flag
 from .parsing import HelpFormatter
@@ -18,7 +18,7 @@ A = TypeVar("A", bound="TrainingArguments")
 
 @dataclass(kw_only=True)
 class TrainerFlags(Flags):
-    """What most runs set of transformers.TrainingArguments. Defaults are those of the trainer's arguments."""
+    """How long and how fast a trainer goes. Defaults are those of its arguments."""
 
     title: ClassVar[str] = "training"
     passes_on: ClassVar[bool] = True
@@ -29,35 +29,13 @@ class TrainerFlags(Flags):
     max_steps: int = flag("Updates, instead of epochs; -1: epochs decide.", -1, minimum=-1)
     learning_rate: float = flag("Step size of the optimizer.", minimum=0)
     per_device_train_batch_size: int = flag("Rows in a batch.", minimum=1)
-    seed: int = flag("Of everything random.", 42, minimum=0, maximum=2**32 - 1)
     bf16: bool = flag("Train in bfloat16.", False)
     use_cpu: bool = flag("Leave a GPU alone.", False)
     logging_steps: int = flag("Updates between two lines of the log.", minimum=1)
-    resume_from_checkpoint: str | None = flag(
-        "`true` goes on from the last checkpoint in `output_dir`; a path from that one.", None
-    )
-    report_to: list[str] = flag("Where to log, too: tensorboard, wandb, ...", ["none"])
-    push_to_hub: bool = flag("Publish the result at every save and at the end.", False)
-    hub_model_id: str | None = flag("ORG/NAME to publish it as; default: the name of `output_dir`.", None)
-    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = flag(
-        "When to publish; checkpoints go to the branch `checkpoints`.", "every_save"
-    )
 
     def __post_init__(self) -> None:
         if self.max_steps == 0:
             raise ValueError("`max_steps` must be at least 1, or -1 for epochs, got 0.")
-
-    def check_trainer(self) -> None:
-        """Raise what can fail without work: folder, places to log to, login."""
-        check_folder("output_dir", self.output_dir)
-        check_report_to(self.report_to)
-        if self.push_to_hub:
-            check_login("push_to_hub")
-
-    @property
-    def resumes(self) -> bool:
-        """Whether to go on from a checkpoint."""
-        return self.resume_from_checkpoint is not None and self.resume_from_checkpoint.lower() != "false"
 
     @classmethod
     def arguments_class(cls) -> type["TrainingArguments"]:
@@ -73,6 +51,38 @@ class TrainerFlags(Flags):
             if action.dest in own or action.option_strings[0].startswith("--no_"):
                 action.help = argparse.SUPPRESS
         return "\n" + parser.format_help().partition("\n\n")[2]
+
+
+@dataclass(kw_only=True)
+class RunFlags(TrainerFlags):
+    """One run of a trainer: its seed, where it goes on, where it is published."""
+
+    title: ClassVar[str] = "run"
+
+    seed: int = flag("Of everything random.", 42, minimum=0, maximum=2**32 - 1)
+    resume_from_checkpoint: str | None = flag(
+        "`true` goes on from the last checkpoint in `output_dir`; a path from that one.", None
+    )
+    report_to: list[str] = flag("Where to log, too: tensorboard, wandb, ...", ["none"])
+    push_to_hub: bool = flag("Publish the result at every save and at the end.", False)
+    hub_model_id: str | None = flag("ORG/NAME to publish it as; default: the name of `output_dir`.", None)
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = flag(
+        "When to publish; checkpoints go to the branch `checkpoints`.", "every_save"
+    )
+
+    @property
+    def resumes(self) -> bool:
+        """Whether to go on from a checkpoint."""
+        return self.resume_from_checkpoint is not None and self.resume_from_checkpoint.lower() != "false"
+
+    def check_run(self) -> None:
+        """Raise what can fail without work: folder, checkpoint, places to log to, login."""
+        check_folder("output_dir", self.output_dir)
+        if self.resume_from_checkpoint is not None and self.resume_from_checkpoint.lower() not in ("true", "false"):
+            check_input("resume_from_checkpoint", self.resume_from_checkpoint)
+        check_report_to(self.report_to)
+        if self.push_to_hub:
+            check_login("push_to_hub")
 
 
 def training_arguments(kind: type[A], flags: TrainerFlags, defaults: dict[str, Any]) -> A:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import check_device, check_folder, check_input
+from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import DeviceFlags, DirectionFlags, flag
 
 if TYPE_CHECKING:
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from ..bulk import Summary
     from ..bulk.processes import Processes
     from ..model.configuration_vec2vec import Vec2VecConfig
+    from ..model.modeling_vec2vec import Vec2VecModel
 
+SAMPLE = 4096  # rows that a dry run translates
 SYNOPSIS = "DIR --source NAME --target NAME (--input PATH | --texts PATH | --dataset NAME) --output PATH [flags]"
 
 
 @dataclass(kw_only=True)
-class TranslateFlags(DirectionFlags, DeviceFlags):
+class TranslateFlags(DirectionFlags, DeviceFlags, DryRunFlags):
     """Which vectors to translate, and how."""
 
     title: ClassVar[str] = "flags"
@@ -94,6 +97,9 @@ def run(flags: TranslateFlags) -> None:
     if flags.texts and processes.count > 1:
         raise ValueError("`texts` are embedded by one process. Run `embed` first, and give several processes its output.")
     model = load_translator(flags.folder)
+    if flags.dry_run:
+        print(_plan(flags, model))
+        return
     data, facts = _data(flags, model.config)
     sample = None
     if flags.correct_hubs:
@@ -118,6 +124,29 @@ def run(flags: TranslateFlags) -> None:
         progress=flags.progress,
     )
     print(_report(done, flags, processes))
+
+
+def _plan(flags: TranslateFlags, model: "Vec2VecModel") -> Plan:
+    """What would be done, by the pace of a block of rows on one thread."""
+    import torch
+
+    from ..data.vector_files import open_files
+    from ..deployment.merging import merge
+
+    if flags.input is None:
+        raise ValueError("`dry_run` knows the rows of an `input`; texts and streams it would have to read first.")
+    store = open_files(flags.input, flags.column, argument="input")
+    model._check_space("source", flags.source)
+    model._check_space("target", flags.target)
+    dims = model.config.embedding_dims or {}
+    if store.dim != dims[flags.source]:
+        raise ValueError(f"`input` has vectors of dimension {store.dim}, but {flags.source!r} has {dims[flags.source]}.")
+    network, rows = merge(model, flags.source, flags.target), torch.randn(SAMPLE, store.dim)
+    with torch.inference_mode():
+        seconds = seconds_of(lambda: network(rows)) * store.rows / SAMPLE
+    width = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}[flags.dtype]
+    read = f"{flags.input}: {store.rows:,} vectors of dimension {store.dim} in {len(store.files):,} file(s)"
+    return Plan([read], {flags.output: 1.0 * store.rows * dims[flags.target] * width}, (seconds, seconds))
 
 
 def _data(flags: TranslateFlags, config: "Vec2VecConfig") -> "tuple[str | IterableDataset, dict[str, Any] | None]":
