@@ -101,13 +101,14 @@ def translate_store(
     opened = _Source.open(data, column, facts)
     if isinstance(opened.pieces, Store):
         check_apart(output, [opened.pieces.path, *(file.path for file in opened.pieces.files)])
-    if opened.dim != (dim := model.config.embedding_dims[source]):
+    dims = dict(model.config.embedding_dims or {})  # which a model has filled in
+    if opened.dim != (dim := dims[source]):
         raise ValueError(
             f"{opened.name} has vectors of dimension {opened.dim}, but the space {source!r} has dimension {dim}."
         )
     kept = opened.kept_columns() if kind in TABULAR else None
     network: nn.Module = merge(model, source, target)
-    dim = model.config.embedding_dims[target]
+    dim = dims[target]
     if hub_sample is not None:
         network, dim = HubCorrected(network, hub_sample), dim + 1
     layout = Layout(kind, dtype, dim, kept, invalid_rows == "mark" and kind in TABULAR)

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -276,6 +277,14 @@ class TableWriter(ShardWriter):
     def finish(self) -> None:
         """Write the footer."""
         self.writer.close()
+
+    def abandon(self) -> None:
+        """See `ShardWriter`. The writer ends first: else it would write its footer when it is forgotten, and fail."""
+        with suppress(OSError, ValueError, AttributeError):  # the disk may be full, or the writer not be there yet
+            self.writer.close()
+        if self.layout.kind == "parquet" and hasattr(self, "writer"):
+            self.writer.is_open = False
+        super().abandon()
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -54,7 +54,7 @@ def run(flags: EmbedFlags) -> None:
     from ..data.files import check_output, save_embeddings
 
     check_device(flags.device)
-    check_output(flags.output, overwrite=flags.overwrite)
+    check_output(flags.output, overwrite=flags.overwrite, reads=[flags.texts or flags.images or ""])
     if flags.dry_run:
         print(_plan(flags))
         return

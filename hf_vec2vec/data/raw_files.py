@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -100,7 +101,10 @@ def open_npy(path: Path, column: str | None) -> RawFile:
         readers |= dict.fromkeys([(2, 0), (3, 0)], np.lib.format.read_array_header_2_0)
         if version not in readers:
             raise ValueError(f"its format has the version {version}, which is not known.")
-        shape, by_columns, dtype = readers[version](file)
+        try:
+            shape, by_columns, dtype = readers[version](file)
+        except (SyntaxError, TokenError, RecursionError) as error:  # NumPy lets these of Python's parser through
+            raise ValueError(f"its header is damaged: {error}") from error
         offset = file.tell()
     if dtype.subdtype or dtype.names or dtype.kind != "f" or dtype.str[1:] not in FLOATS:
         raise TypeError(

@@ -1,12 +1,17 @@
 """The store that is read is never changed, and what is overwritten stays until the new one is whole."""
 
+import gc
+import mmap
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import load_from_disk
 
-from helpers.stores import contents, table, vectors_of, write_store
+from helpers.stores import contents, read_output, table, vectors_of, write_store
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.data.files import check_output
@@ -109,9 +114,12 @@ def test_texts_are_not_replaced_by_their_vectors(tmp_path):
             check_output(tmp_path / name, overwrite=True, reads=[tmp_path / name])
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet", ".arrow"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("invalid", ["a block", "a shard", "all but one"])
+WHOLE = [(suffix, "float32", "a shard") for suffix in (".npy", ".fbin", ".safetensors", ".parquet", ".arrow")]
+WHOLE += [(suffix, "int8", "a block") for suffix in (".npy", ".safetensors", ".parquet")]
+WHOLE += [(".npy", "float16", "all but one"), (".parquet", "int8", "all but one")]
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "invalid"), WHOLE)
 def test_whole_blocks_of_invalid_rows_are_dropped_or_marked(model, tmp_path, suffix, dtype, invalid):
     rows = vectors_of(100)
     bad = {"a block": slice(16, 32), "a shard": slice(32, 64), "all but one": slice(1, None)}[invalid]
@@ -132,10 +140,6 @@ def test_whole_blocks_of_invalid_rows_are_dropped_or_marked(model, tmp_path, suf
 
 
 def values(folder, suffix) -> np.ndarray:
-    from datasets import load_from_disk
-
-    from helpers.stores import read_output
-
     if suffix != ".arrow":
         return read_output(folder)
     data = load_from_disk(folder).with_format("numpy")[:]
@@ -143,9 +147,6 @@ def values(folder, suffix) -> np.ndarray:
 
 
 def test_null_and_empty_vectors_go_through_every_mode(model, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = vectors_of(60)
     for name, missing in (("null", None), ("empty", [])):
         listed = [missing if i in (0, 41) else row for i, row in enumerate(rows.tolist())]
@@ -183,3 +184,25 @@ def test_bars_are_shown_unless_the_environment_or_the_caller_says_no(model, tmp_
     arguments = SMALL | {"progress": shown}
     translate_store(model, tmp_path / "x.npy", tmp_path / "out.npy", **arguments)
     assert ("vectors/s" in capfd.readouterr().err) == shown
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_a_run_that_stops_says_nothing_but_its_error(model, tmp_path, suffix, capfd):
+    rows = vectors_of(100)
+    rows[50] = np.nan
+    write_store(tmp_path / "x.npy", rows)
+    with pytest.raises(ValueError, match="row 50"):
+        translate_store(model, tmp_path / "x.npy", tmp_path / f"out{suffix}", **SMALL)
+    gc.collect()  # a writer that is forgotten
+    assert capfd.readouterr().err == ""
+
+
+def test_it_runs_where_the_system_lacks_calls_of_linux(model, tmp_path, monkeypatch):
+    write_store(tmp_path / "saved", vectors_of(100))
+    monkeypatch.setattr("hf_vec2vec.bulk.writers.FLUSHED", 64)
+    monkeypatch.setattr("hf_vec2vec.data.table_files.RESIDENT", 64)
+    translate_store(model, tmp_path / "saved", tmp_path / "linux", **SMALL)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    monkeypatch.delattr(mmap, "MADV_DONTNEED", raising=False)
+    translate_store(model, tmp_path / "saved", tmp_path / "other", **SMALL)
+    assert contents(tmp_path / "linux") == contents(tmp_path / "other")

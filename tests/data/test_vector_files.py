@@ -1,6 +1,6 @@
 """The one reader of vectors: every format in every use, stores as people have them, and files that are none."""
 
-import csv
+import functools
 import json
 
 import numpy as np
@@ -12,43 +12,12 @@ import torch
 from datasets import Dataset, load_from_disk
 from safetensors.torch import save_file
 
+from helpers.formats import ROWS, TEXTS, write
 from helpers.stores import read_output
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.data import load_embeddings, open_stream, vectors
 from hf_vec2vec.data.vector_files import open_files
-
-ROWS = np.random.default_rng(3).normal(size=(70, 6)).astype(np.float32)
-TEXTS = [f'line {i}, with "quotes"\nand more' for i in range(70)]
-
-
-def write(path, rows=ROWS, *, column="vec", vector=list, fortran=False, dtype="<f4") -> None:
-    """Rows with ids and texts, in the format that the suffix says; no suffix: a saved data set."""
-    columns = {"id": list(range(len(rows))), column: [vector(row) for row in rows.tolist()], "text": TEXTS[: len(rows)]}
-    if path.suffix == ".npy":
-        np.save(path, np.asarray(rows, order="F" if fortran else "C").astype(dtype))
-    elif path.suffix in (".fbin", ".f16bin"):
-        kind = {".fbin": "<f4", ".f16bin": "<f2"}[path.suffix]
-        path.write_bytes(np.array(rows.shape, "<u4").tobytes() + rows.astype(kind).tobytes())
-    elif path.suffix == ".safetensors":
-        save_file({"vectors": torch.from_numpy(rows)}, path)
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.table(columns), path, row_group_size=30)
-    elif path.suffix == ".feather":
-        pyarrow.feather.write_feather(pa.table(columns), path)
-    elif path.suffix == ".arrow":
-        with pa.ipc.new_stream(path, pa.table(columns).schema) as writer:
-            writer.write_table(pa.table(columns), max_chunksize=20)
-    elif path.suffix in (".csv", ".tsv"):
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t")
-            writer.writerows([list(columns), *zip(*columns.values(), strict=True)])
-    elif path.suffix in (".jsonl", ".json"):
-        items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        path.write_text(json.dumps(items) if path.suffix == ".json" else "\n".join(map(json.dumps, items)))
-    else:
-        Dataset.from_dict(columns).save_to_disk(path, num_shards=2)
-
 
 STORES = {name: {} for name in ("saved", "x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors")}
 STORES |= {name: {} for name in ("x.csv", "x.tsv", "x.jsonl", "x.json")}
@@ -68,10 +37,15 @@ def streamed(path) -> np.ndarray:
     return np.concatenate([vectors(table, "x").numpy() for table in open_stream(path).with_format("arrow").iter(32)])
 
 
-def translated(path) -> np.ndarray:
-    """What comes out of a translator that changes nothing."""
+@functools.cache
+def a_translator() -> Vec2VecModel:
     torch.manual_seed(0)
-    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 6}, hidden_dim=16)).eval()
+    return Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 6}, hidden_dim=16)).eval()
+
+
+def translated(path) -> np.ndarray:
+    """What comes out of a translator, less what it does to the rows."""
+    model = a_translator()
     output = path.parent / f"out-{path.name.replace('.', '-')}"
     arguments = {"source": "a", "target": "b", "shard_rows": 16, "batch_size": 8, "progress": False}
     translate_store(model, path, output, output_format="npy", **arguments)
@@ -88,8 +62,7 @@ def test_every_format_in_every_use(tmp_path, name, use):
 
 
 @pytest.mark.parametrize("use", [loaded, streamed, translated])
-@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".csv", ".jsonl"])
-@pytest.mark.parametrize("pattern", ["store", "store/part-*"])
+@pytest.mark.parametrize(("suffix", "pattern"), [(".npy", "store/part-*"), (".parquet", "store"), (".csv", "store")])
 def test_folders_and_patterns_are_read_in_the_order_of_their_numbers(tmp_path, suffix, use, pattern):
     (tmp_path / "store").mkdir()
     for number, part in zip((1, 2, 10), np.split(ROWS, [40, 43]), strict=True):
@@ -182,8 +155,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("what", INVALID)
-@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".arrow"])
-@pytest.mark.parametrize("at", [0, 57])
+@pytest.mark.parametrize(("suffix", "at"), [(".parquet", 0), (".jsonl", 57), (".arrow", 57)])
 def test_rows_without_a_usable_vector_are_named_or_dropped(tmp_path, what, suffix, at):
     rows, kept = broken(ROWS.tolist(), at, INVALID[what]), np.delete(ROWS, at, 0)
     table, path = pa.table({"vec": pa.array(rows, pa.list_(pa.float64())), "id": list(range(70))}), tmp_path / f"x{suffix}"
