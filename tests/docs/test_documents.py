@@ -23,7 +23,7 @@ PAGES = [
     ROOT / "model_cards" / "minilm-wordllama" / "README.md",
 ]
 WITH_BLOCKS = [page for page in PAGES if re.search(r"^ *```(python|bash|console|sh)\n", page.read_text(), re.M)]
-OLD, NEW = 24, 32  # dimensions
+ROWS, OLD, NEW = 1000, 24, 32  # a side, and dimensions
 ROTATION = random_rotation(OLD, NEW)
 
 
@@ -34,8 +34,8 @@ def name(page: Path) -> str:
 @pytest.fixture
 def reader(tmp_path, monkeypatch, folders):
     """The files that the documents speak of: vectors of two spaces, unpaired, a few pairs, texts, a student."""
-    np.save(tmp_path / "old.npy", make_cloud(1500, OLD, seed=1).numpy())
-    np.save(tmp_path / "new.npy", (make_cloud(1500, OLD, seed=2) @ ROTATION).numpy())
+    np.save(tmp_path / "old.npy", make_cloud(ROWS, OLD, seed=1).numpy())
+    np.save(tmp_path / "new.npy", (make_cloud(ROWS, OLD, seed=2) @ ROTATION).numpy())
     for pairs, seed in (("held_out", 3), ("pairs", 4)):
         np.save(tmp_path / f"{pairs}_old.npy", make_cloud(200, OLD, seed=seed).numpy())
         np.save(tmp_path / f"{pairs}_new.npy", (make_cloud(200, OLD, seed=seed) @ ROTATION).numpy())
@@ -62,7 +62,7 @@ def give_translator(page: Path, folder: Path) -> None:
         recorded = {space: TextEncoder(encoder) for space, encoder in encoders.items()}
         old, new = (recorded[space].encode(TEXTS, progress=False) for space in ("old", "new"))
     else:
-        old = make_cloud(1500, OLD, seed=1)
+        old = make_cloud(ROWS, OLD, seed=1)
         new = old @ ROTATION
     rotation = random_rotation(*sorted((old.shape[1], new.shape[1])))
     forward = rotation if old.shape[1] < new.shape[1] else rotation.T
