@@ -11,8 +11,9 @@ from torch import Tensor
 # Two rows are the same if they lie nearer than this, in usual distances (`_usual_distance`). Copies in float16 lie at .0004,
 # in bfloat16 at .003, in eight bits at .01; different texts at .2 and more.
 TOLERANCE = 0.05
-USUAL_OF = 1000  # rows among which the usual distance of a row to its nearest is told
-USUAL_SHARE = 0.9  # of them have a nearer one: up to that share of the rows may have copies
+# Rows among which the usual distance of a row to its nearest is told: few of them have a copy among so few of all.
+USUAL_OF, USUAL_PART, USUAL_LEAST = 1000, 10, 30  # at most; one in so many; at least
+USUAL_SHARE = 0.9  # of them have a nearer one, so that up to that share may have copies there
 # Near rows are looked for in the cells of random grids. A cell is so wide, in the same unit, that two rows at half the
 # tolerance share it in two of three grids; of rows that lie apart, few do.
 CELL = 0.5
@@ -59,14 +60,15 @@ def _bits_hash(rows: Tensor) -> Tensor:
 
 
 def _usual_distance(rows: Tensor, generator: torch.Generator) -> float:
-    """Distance of a row to the nearest of a thousand others, as most rows have it at most.
+    """Distance of a row to the nearest in a small sample, as most rows have it at most.
 
     Not the distance from the mean: where one direction holds nearly all variance, as in hidden states of language models, or
     rows crowd in clusters, all rows are near in that unit.
     """
     if len(rows) < 2:
         return 1.0
-    sample = rows[torch.randperm(len(rows), generator=generator)[:USUAL_OF].to(rows.device)]
+    size = max(USUAL_LEAST, min(USUAL_OF, len(rows) // USUAL_PART))
+    sample = rows[torch.randperm(len(rows), generator=generator)[:size].to(rows.device)]
     distances = torch.cdist(sample, sample)
     return distances.fill_diagonal_(torch.inf).amin(1).quantile(USUAL_SHARE).item()
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from .score import alignment_score
 
 NULLS = 20  # reflections of the source that tell what chance gives: enough for a deviation
-# Between what right and wrong alignments were measured to have; docs/alignment.md, "Thresholds of the verdict".
+# Between what right and wrong alignments were measured to have; docs/measurements/alignment.md, "Thresholds of the verdict".
 LEAST_EXCESS = 5.0  # of the score over chance, in deviations of chance
 LEAST_FIT = 0.5  # share of the way from chance to the best that two samples of one space reach
 GOOD_CONSENSUS = 0.5  # cosine of translations by independent guesses
@@ -54,7 +54,7 @@ class AlignmentReport:
 
     def __str__(self) -> str:
         counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
-        left_out = [f"{n:,} {kind} rows of the {side}" for rows, kind in counts for side, n in rows.items() if n]
+        left_out = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
         return (
             f"{self.verdict}: score {self.score:.3f}, by chance {self.null_score:.3f} ({self.excess:.0f} deviations "
             f"below), at best {self.ceiling:.3f}; consensus of independent guesses {self.consensus:.2f}"
