@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..data.columns import TEXT
 from ..data.corpora import LabelledTexts, load_labelled
+from ..data.staging import locked, staged_entries
 from ..data.texts import load_texts
 from ..encoders.recorded import recorded_encoder
 from ..encoders.text import TextEncoder
@@ -43,7 +45,8 @@ def write_report(
 ) -> list[Section]:
     """Make all sections and write `report.html`, `report.json` and the pictures.
 
-    A section that fails (a corpus that is not there, an encoder that cannot be loaded) says why; the others are written.
+    A section that fails (a corpus that is not there, an encoder that cannot be loaded) says why; the others are written. What
+    was in the folder stays as it was until all is made; after an interruption what is done is written, and says so.
 
     Args:
         subject: what is reported on.
@@ -57,8 +60,10 @@ def write_report(
 
     Returns:
         The sections, as written.
+
+    Raises:
+        FileExistsError: if another process writes there.
     """
-    output.mkdir(parents=True, exist_ok=True)
 
     @cache
     def methods() -> Methods:
@@ -67,22 +72,35 @@ def write_report(
         return fit_methods(translators, subject.others, **ends, full=True, seed=subject.seed)
 
     corpora = {name: cache(load) for name, load in corpora.items()}
-    contents = Contents(output, methods, corpora, foreign_texts, inverter, with_privacy, show_texts)
-    makers: Makers = {}
-    for file in FILES:
-        makers |= file.makers(subject, contents)
-    sections, bar = [], tqdm(makers.items())
+    with locked(output), staged_entries(output) as beside:
+        contents = Contents(beside, methods, corpora, foreign_texts, inverter, with_privacy, show_texts)
+        makers: Makers = {}
+        for file in FILES:
+            makers |= file.makers(subject, contents)
+        sections, interruption = _made(makers)
+        _write_page(subject, sections, beside)
+    if interruption is not None:
+        raise interruption
+    return [replace(s, pictures=[(caption, output / path.name) for caption, path in s.pictures]) for s in sections]
+
+
+def _made(makers: Makers) -> tuple[list[Section], KeyboardInterrupt | None]:
+    """The sections, and the interruption behind the last of them, if there was one."""
+    sections: list[Section] = []
+    bar = tqdm(makers.items())
     for title, make in bar:
         bar.set_description(title)
         try:
             sections.append(make())
+        except KeyboardInterrupt as error:
+            sections.append(Section(title, error="interrupted; this section and those after it were not made."))
+            return sections, error
         except EXPECTED as error:
             sections.append(Section(title, error=" ".join(str(error).split())))
         except Exception as error:  # of a library, over a file that it cannot read for instance: the rest is still made
             logger.warning("%s", title, exc_info=True)
             sections.append(Section(title, error=f"{type(error).__name__}: {error}"))
-        _write_page(subject, sections, output)  # after each, so that what is done is there if the rest is interrupted
-    return sections
+    return sections, None
 
 
 def _write_page(subject: Subject, sections: list[Section], output: Path) -> None:
