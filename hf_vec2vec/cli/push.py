@@ -36,7 +36,7 @@ def run(flags: PushFlags) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    from ..sharing.hub import patiently, publish
+    from ..sharing.hub import publish, retry_while_busy
     from ..sharing.translator_card import model_card, read_facts
     from ..training.start import load_translator
 
@@ -59,7 +59,7 @@ def run(flags: PushFlags) -> None:
     )
     if flags.tag:
         try:
-            patiently(partial(HfApi().create_tag, flags.repo_id, tag=flags.tag, revision=done.oid))
+            retry_while_busy(partial(HfApi().create_tag, flags.repo_id, tag=flags.tag, revision=done.oid))
         except HfHubHTTPError as error:
             reason = " ".join(str(error).split())
             raise OSError(f"`tag` {flags.tag!r} was not made, but {done.commit_url} is published: {reason}") from error

@@ -3,8 +3,10 @@
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +74,7 @@ def export(
             f"`format` is 'merged', but {source!r} → {target!r} is not linear in this translator: it has networks beside "
             "the matrix. Take 'onnx' or 'torch', or train with `adapter_layers=0` and `backbone_layers=0`."
         )
-    normalizer = model.normalizers[source]
+    normalizer = model.normalizer(source)
     random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))
     rows = normalizer.inverse(random)
     expected = model.translate(rows, source=source, target=target)
@@ -152,7 +154,8 @@ def _write_merged(network: MergedTranslation, rows: Tensor, path: Path, facts: d
     return rows.numpy() @ written["weight"] + written["bias"]
 
 
-WRITERS = {"onnx": _write_onnx, "int8": _write_int8, "torch": _write_torch, "merged": _write_merged}
+Writer = Callable[[Any, Tensor, Path, dict[str, str]], Tensor | np.ndarray]
+WRITERS: dict[str, Writer] = {"onnx": _write_onnx, "int8": _write_int8, "torch": _write_torch, "merged": _write_merged}
 
 
 def _onnx_program(network: nn.Module, rows: Tensor):

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Affine:
 
     def then(self, linear: nn.Module) -> "Affine":
         """This function, then a `nn.Linear` or `nn.Identity`."""
-        if isinstance(linear, nn.Identity):
+        if not isinstance(linear, nn.Linear):
             return Affine(list(self.weights), self.bias)
         weight = linear.weight.double().T
         bias = self.bias @ weight
@@ -86,9 +87,9 @@ class WholeTranslation(nn.Module):
 
     def __init__(self, model: Vec2VecModel, source: str, target: str):
         super().__init__()
-        self.source = model.normalizers[source]
+        self.source = model.normalizer(source)
         self.network = nn.Sequential(model.input_adapters[source], model.backbone, model.output_adapters[target])
-        self.target = model.normalizers[target]
+        self.target = model.normalizer(target)
         self.eval()
 
     def forward(self, embeddings: Tensor, out: Tensor | None = None) -> Tensor:
@@ -117,12 +118,13 @@ def merge(model: Vec2VecModel, source: str, target: str) -> MergedTranslation | 
         model._check_space(argument, name)
     if model.config.residual != "linear":
         return WholeTranslation(deepcopy(model), source, target)
-    normalizer, networks = model.normalizers[source], []
+    normalizer = model.normalizer(source)
+    networks: list[tuple[Affine, nn.Module]] = []
     scale = normalizer.scale.double()
     rows = Affine([torch.diag(1 / scale)], -normalizer.mean.double() / scale)
     for part in (model.input_adapters[source], model.backbone, model.output_adapters[target]):
-        rows = _through(part, rows, networks)
-    normalizer = model.normalizers[target]
+        rows = _through(cast(LinearPlusMLP, part), rows, networks)
+    normalizer = model.normalizer(target)
     scale = normalizer.scale.double()
     output = Affine([w * scale for w in rows.weights], rows.bias * scale + normalizer.mean.double())
     # From the end: a network stays if the output, or a network that stays, reads it.
@@ -151,7 +153,9 @@ def merged_linear(model: Vec2VecModel, source: str, target: str) -> tuple[Tensor
         ValueError: for a space that the model does not know.
     """
     merged = merge(model, source, target)
-    return (merged.output.weights[0].data.T, merged.output.bias.data) if merged.linear else None
+    if not merged.linear or isinstance(merged, WholeTranslation):
+        return None
+    return merged.output.weights[0].data.T, merged.output.bias.data
 
 
 def _through(part: LinearPlusMLP, rows: Affine, networks: list[tuple[Affine, nn.Module]]) -> Affine:
@@ -161,7 +165,8 @@ def _through(part: LinearPlusMLP, rows: Affine, networks: list[tuple[Affine, nn.
         return mapped
     mapped.bias = mapped.bias + part.output.bias.double()
     if part.output.weight.any():
-        first, *rest = [layer for block in part.hidden for layer in block if not isinstance(layer, nn.Dropout)]
+        blocks = (cast(nn.Sequential, block) for block in part.hidden)
+        first, *rest = [layer for block in blocks for layer in block if not isinstance(layer, nn.Dropout)]
         networks.append((rows.then(first), deepcopy(nn.Sequential(*rest)).float()))
         mapped.weights.append(part.output.weight.double().T)
     return mapped

@@ -57,7 +57,7 @@ def attribute_inference(
             f"`corpus` {corpus.name!r} has one text of class {rare!r}; the attacker and the test need one each."
         )
     known, attacked = train_test_split(np.arange(len(labels)), train_size=known_share, stratify=labels, random_state=seed)
-    means = {name: model.normalizers[name].mean.cpu() for name in (source, target)}
+    means = {name: model.normalizer(name).mean.cpu() for name in (source, target)}
     dim = len(means[target])
     raw = vectors[source][attacked]
     translated = model.translate(raw, source=source, target=target)

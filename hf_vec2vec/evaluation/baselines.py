@@ -1,6 +1,7 @@
 """What a translator must beat (baselines, which learn nothing) and what it may hope for (oracles, which see pairs)."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from ..alignment.procrustes import polar_factor
 from ..alignment.regression import ridge
 from ..alignment.statistics import Statistics, fit_statistics
 from ..model.configuration_vec2vec import Vec2VecConfig
-from ..model.layers_vec2vec import LinearPlusMLP
+from ..model.layers_vec2vec import LinearPlusMLP, ZeroLinear
 
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
@@ -50,7 +51,7 @@ def paired_ridge(source: Tensor, target: Tensor, strengths: tuple[float, ...] = 
     x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
     cut = len(x) - max(1, len(x) // 10)
     errors = {s: (x[cut:] @ ridge(x[:cut], y[:cut], s) - y[cut:]).square().mean().item() for s in strengths}
-    weight = ridge(x, y, min(errors, key=errors.get))
+    weight = ridge(x, y, min(errors, key=errors.__getitem__))
     return lambda rows: (rows - a_mean) / a_scale @ weight * b_scale + b_mean
 
 
@@ -72,8 +73,9 @@ def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs:
         config = Vec2VecConfig(embedding_dims={"a": x.shape[1], "b": y.shape[1]}, hidden_dim=hidden_dim)
         network = LinearPlusMLP(config, x.shape[1], y.shape[1], 1)
     network.to(x.device).linear.weight = nn.Parameter(ridge(x, y, 0.03).T.contiguous(), requires_grad=False)
-    nn.init.zeros_(network.output.weight)
-    nn.init.zeros_(network.output.bias)
+    output = cast(ZeroLinear, network.output)
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-4, weight_decay=0.01)
     batch = 256

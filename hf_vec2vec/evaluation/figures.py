@@ -33,7 +33,7 @@ def heatmap(model: Vec2VecModel, pairs: PairedEmbeddings, source: str, target: s
     figure = Figure(figsize=(10, 4.6), layout="constrained")  # no pyplot: a notebook keeps its backend
     axes = figure.subplots(1, 2)
     for axis, (a, b) in zip(axes, ((source, target), (target, source)), strict=True):
-        mean = model.normalizers[b].mean.cpu()
+        mean = model.normalizer(b).mean.cpu()
         there = F.normalize(model.translate(pairs.spaces[a][:rows], source=a, target=b) - mean, dim=1)
         cosines = (there @ F.normalize(pairs.spaces[b][:rows] - mean, dim=1).T).numpy()
         image = axis.imshow(cosines, cmap="viridis", vmin=-0.2, vmax=1.0)
@@ -184,7 +184,7 @@ def draw_training(log: list[dict], before: float | None, path: Path) -> None:
 
 
 def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
-    return F.normalize(rows - model.normalizers[space].mean.cpu(), dim=1).numpy()
+    return F.normalize(rows - model.normalizer(space).mean.cpu(), dim=1).numpy()
 
 
 __all__ = ["draw_attributes", "draw_defences", "draw_ranks", "draw_training", "heatmap", "projection"]

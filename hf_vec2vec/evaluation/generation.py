@@ -1,5 +1,7 @@
 """Text written from a vector: a few learned prefix embeddings in front of a small causal language model."""
 
+from typing import Any
+
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ..data.devices import chosen_device
 from ..encoders.folders import model_folder
 
 
@@ -31,6 +34,10 @@ class PrefixInverter(nn.Module):
     by a language model: Morris et al., "Text embeddings reveal (almost) as much as text", 2023.
     """
 
+    mean: Tensor
+    scale: Tensor
+    language_model: Any
+
     def __init__(
         self,
         model: str,
@@ -45,9 +52,10 @@ class PrefixInverter(nn.Module):
     ):
         super().__init__()
         folder = model_folder(model)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        language_model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        auto: Any = AutoModelForCausalLM  # which gives a pair when it is asked for its report
+        language_model, report = auto.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
         if report["missing_keys"]:
             raise ValueError(f"`model` {model!r} writes no text: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
@@ -67,7 +75,7 @@ class PrefixInverter(nn.Module):
             self.prefix = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, prefix_length * width))
         # As long as the embeddings of words: others would be a language that the model has never read.
         self.register_buffer("scale", embedding.detach().norm(dim=1).mean())
-        self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.to(chosen_device(device))
 
     def _prefix(self, rows: Tensor) -> Tensor:
         """`(n, d)` to `(n, prefix_length, width)`."""

@@ -65,7 +65,7 @@ def mini_vec2vec(
     Source: Dar, "mini-vec2vec: Scaling Universal Geometry Alignment with Linear Transformations", arXiv 2510.02348.
     """
     generator, solver_generator = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    anchors = ([], [])
+    anchors: tuple[list[Tensor], list[Tensor]] = ([], [])
     for _ in tqdm(range(runs), desc="anchors", disable=not progress):
         centres = []
         for rows in (source, target):
@@ -78,8 +78,9 @@ def mini_vec2vec(
         order = torch.from_numpy(max(found, key=lambda result: result.fun).col_ind)
         anchors[0].append(centres[0])
         anchors[1].append(centres[1][order])
-    relative = [F.normalize(rows @ F.normalize(torch.cat(a), dim=1).T, dim=1) for rows, a in zip((source, target), anchors)]
-    weight = polar_factor(source.T @ _mean_of_nearest(*relative, target, neighbours))
+    of_source, of_target = (F.normalize(torch.cat(centres), dim=1) for centres in anchors)
+    relative_source, relative_target = (F.normalize(r @ a.T, dim=1) for r, a in ((source, of_source), (target, of_target)))
+    weight = polar_factor(source.T @ _mean_of_nearest(relative_source, relative_target, target, neighbours))
     for _ in tqdm(range(iterations), desc="refine 1", disable=not progress):
         rows = source[torch.randperm(len(source), generator=generator)[:refine_sample]]
         partners = _mean_of_nearest(F.normalize(rows @ weight, dim=1), target, target, neighbours)
@@ -137,7 +138,7 @@ def wasserstein_procrustes(
     pairs = [[_centres(draw(rows), clusters, generator) for rows in (source, target)] for _ in range(restarts)]
     grams = [torch.stack([gram(pair[side]) for pair in pairs]) for side in (0, 1)]
     order, _ = quadratic_assignment(*grams, restarts=64, kicks=200, generator=generator)
-    coarse = sum(a.T @ b[p] for (a, b), p in zip(pairs, order, strict=True)) / (restarts * clusters)
+    coarse = torch.stack([a.T @ b[p] for (a, b), p in zip(pairs, order, strict=True)]).sum(0) / (restarts * clusters)
 
     shuffled = [rows[torch.randperm(len(rows), generator=generator)] for rows in (source, target)]
     covariance = torch.zeros_like(coarse)

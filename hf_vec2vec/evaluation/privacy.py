@@ -87,7 +87,7 @@ def defences(
         without pairs (with its `verdict`).
     """
     generator = torch.Generator().manual_seed(seed)
-    mean = model.normalizers[target].mean.cpu()
+    mean = model.normalizer(target).mean.cpu()
     decoder = WordDecoder(own, own_texts) if texts and own_texts else None
     turn = torch.linalg.qr(torch.randn(store.shape[1], store.shape[1], generator=generator))[0]
 
@@ -98,7 +98,7 @@ def defences(
         found = ranks(translated, truth, penalties=hub_penalties(truth, translated, k=min(10, len(translated))))
         figures |= {"top1": (found <= 1).float().mean().item()}
         figures |= {"centred_cosine": mean_cosines(translated, truth, mean)["centred_cosine"]}
-        if decoder:
+        if decoder and texts:
             figures["word_f1"] = float(np.nanmean(decoder.word_f1(translated, texts)))
         if labelled:
             guesses = zero_shot(of_labelled, labelled.descriptions, mean)
@@ -118,7 +118,8 @@ def defences(
         rows = [row(name, vectors, model) for name, vectors in defended.items()]
     found = align(leaked @ turn, own, source_name=source, target_name=target, seed=seed, progress=False)
     again = Vec2VecModel.from_alignment(found, allow_not_aligned=True)
-    return rows + [row("secret rotation, aligned anew", whole @ turn, again, verdict=found.report.verdict)]
+    verdict = found.report and found.report.verdict
+    return rows + [row("secret rotation, aligned anew", whole @ turn, again, verdict=verdict)]
 
 
 __all__ = ["LabelledRows", "add_noise", "defences", "quantize_binary", "quantize_int8"]

@@ -45,7 +45,7 @@ def write_report(
 ) -> list[Section]:
     """Make all sections and write `report.html`, `report.json` and the pictures.
 
-    A section that fails (a corpus that is not there, an encoder that cannot be loaded) says why; the others are written. What
+    A section that fails (a corpus that is not there, an encoder that cannot be loaded) says why; the others are made. What
     was in the folder stays as it was until all is made; after an interruption what is done is written, and says so.
 
     Args:
@@ -68,8 +68,8 @@ def write_report(
     @cache
     def methods() -> Methods:
         translators = {"this translator": subject.model}
-        ends = {"source": subject.source, "target": subject.target}
-        return fit_methods(translators, subject.others, **ends, full=True, seed=subject.seed)
+        ends = subject.source, subject.target
+        return fit_methods(translators, subject.others, source=ends[0], target=ends[1], full=True, seed=subject.seed)
 
     corpora = {name: cache(load) for name, load in corpora.items()}
     with locked(output), staged_entries(output) as beside:

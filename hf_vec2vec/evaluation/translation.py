@@ -59,8 +59,8 @@ def evaluate_translation(
     for argument, data in (("pairs", pairs), ("oracle_pairs", oracle_pairs)):
         if data is not None:
             _check_pairs(argument, data, model, source, target)
-    options = {"source": source, "target": target, "oracles": oracles, "full": full, "seed": seed}
-    methods, rows = fit_methods(models, oracle_pairs or pairs, **options), []
+    methods = fit_methods(models, oracle_pairs or pairs, source=source, target=target, oracles=oracles, full=full, seed=seed)
+    rows: list[dict] = []
     for (a, b), fitted in methods.items():
         x, y = pairs.spaces[a], pairs.spaces[b]
         answers = {method: translate(x) for method, translate in fitted.items()}
@@ -104,11 +104,11 @@ def fit_methods(
         unpaired = pairs.spaces[source][:half], pairs.spaces[target][half:]
         transported[name] = unpaired_transport(*unpaired, method, seed=seed)
     for a, b in ((source, target), (target, source)):
-        statistics = [(first.normalizers[n].mean.cpu(), first.normalizers[n].scale.cpu()) for n in (a, b)]
-        alike = first.config.embedding_dims[a] == first.config.embedding_dims[b]
+        of_a, of_b = ((first.normalizer(n).mean.cpu(), first.normalizer(n).scale.cpu()) for n in (a, b))
+        alike = len(of_a[0]) == len(of_b[0])
         fitted = {("identity", "baseline"): lambda rows: rows} if alike else {}
         for name, baseline in BASELINES.items():
-            fitted[name, "baseline"] = baseline(*statistics, seed)
+            fitted[name, "baseline"] = baseline(of_a, of_b, seed)
         for name, there_and_back in transported.items():
             fitted[name, "baseline"] = there_and_back[a == target]
         for name, model in models.items():
@@ -149,14 +149,14 @@ def _oracles(full: bool) -> dict[str, Callable[[Tensor, Tensor], Translate]]:
 
 
 def _score(answers: dict, pairs: PairedEmbeddings, a: str, b: str, model: Vec2VecModel, full: bool, seed: int) -> list[dict]:
-    truth, mean = pairs.spaces[b], model.normalizers[b].mean.cpu()
+    truth, mean = pairs.spaces[b], model.normalizer(b).mean.cpu()
     rows = []
     for (method, kind), answer in answers.items():
         figures = translation_metrics(answer, truth, mean)
         if full:
             figures |= structure_metrics(answer, truth)
-            figures["intervals"] = bootstrap_intervals(answer, truth, mean, seed=seed)
-        rows.append({"direction": f"{a} → {b}", "method": method, "kind": kind, **figures})
+        row = {"direction": f"{a} → {b}", "method": method, "kind": kind, **figures}
+        rows.append(row | ({"intervals": bootstrap_intervals(answer, truth, mean, seed=seed)} if full else {}))
     return rows
 
 
@@ -167,6 +167,6 @@ def _check_pairs(argument: str, pairs: PairedEmbeddings, model: Vec2VecModel, *s
             "and a rank among so few tells nothing."
         )
     for name in spaces:
-        found, expected = pairs.spaces[name].shape[1], model.config.embedding_dims[name]
+        found, expected = pairs.spaces[name].shape[1], len(model.normalizer(name).mean)
         if found != expected:
             raise ValueError(f"`{argument}` has vectors of dimension {found} for {name!r}, but the model has {expected}.")

@@ -55,16 +55,16 @@ def transport_map(source: Tensor, target: Tensor, method: Transport, *, rows: in
 def unpaired_transport(source: Tensor, target: Tensor, method: Transport, *, seed: int = 0) -> tuple[Translate, Translate]:
     """The map of `transport_map` between raw rows `(n, d_a)` and `(m, d_b)` of different texts, there and back."""
     means = source.mean(0), target.mean(0)
-    units = (F.normalize(rows - mean, dim=1) for rows, mean in zip((source, target), means, strict=True))
-    weight = transport_map(*units, method, seed=seed)
+    a, b = (F.normalize(rows - mean, dim=1) for rows, mean in zip((source, target), means, strict=True))
+    weight = transport_map(a, b, method, seed=seed)
     return (lambda rows: (rows - means[0]) @ weight + means[1]), (lambda rows: (rows - means[1]) @ weight.T + means[0])
 
 
 def _plan(source: Tensor, target: Tensor, method: Transport) -> np.ndarray:
     """Transport plan `(n, m)` on squared distances between raw coordinates."""
     width = max(source.shape[1], target.shape[1])
-    padded = [F.pad(rows, (0, width - rows.shape[1])) for rows in (source, target)]
-    cost = torch.cdist(*padded).square().numpy()
+    a, b = (F.pad(rows, (0, width - rows.shape[1])) for rows in (source, target))
+    cost = torch.cdist(a, b).square().numpy()
     if method == "hungarian":
         plan = np.zeros_like(cost)
         plan[linear_sum_assignment(cost)] = 1

@@ -160,7 +160,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         latents = {name: self.encode(self.normalizers[name](rows), name) for name, rows in embeddings.items()}
 
         def raw(source: str, target: str) -> Tensor:
-            return self._normalizer(target).inverse(self.decode(latents[source], target))
+            return self.normalizer(target).inverse(self.decode(latents[source], target))
 
         return Vec2VecOutput(
             latents=latents,
@@ -192,7 +192,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             embeddings,
             source,
             batch_size,
-            lambda rows: self._normalizer(target).inverse(self.decode(self.encode(rows, source), target)),
+            lambda rows: self.normalizer(target).inverse(self.decode(self.encode(rows, source), target)),
         )
 
     def encode_latent(self, embeddings: Tensor, *, source: str, batch_size: int = 8192) -> Tensor:
@@ -208,7 +208,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         self.eval()
         try:
             outputs = [
-                function(self._normalizer(source)(batch.to(self.device, self.dtype))).float().to(rows.device)
+                function(self.normalizer(source)(batch.to(self.device, self.dtype))).float().to(rows.device)
                 for batch in rows.split(batch_size)
             ]
         finally:
@@ -224,7 +224,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
 
     def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
         # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
-        normalizer, few = self._normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
+        normalizer, few = self.normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():
             return
         sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of float32
@@ -282,8 +282,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         model._check_holds_linear_maps(dims)
         with torch.no_grad():
             for name, (mean, scale) in statistics.items():
-                model._normalizer(name).mean.copy_(mean)
-                model._normalizer(name).scale.copy_(scale)
+                model.normalizer(name).mean.copy_(mean)
+                model.normalizer(name).scale.copy_(scale)
             parts = model._set_linear_maps(maps, dims)
             for (source, target), network in networks.items():
                 model._input_adapter(source).copy_network(network, parts[target])
@@ -310,7 +310,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
                 weight[part] = torch.eye(dim) if source == target else maps[source, target].T
         return parts
 
-    def _normalizer(self, space: str) -> Normalizer:
+    def normalizer(self, space: str) -> Normalizer:
+        """Mean and scale of a space's training rows."""
         return cast(Normalizer, self.normalizers[space])
 
     def _input_adapter(self, space: str) -> LinearPlusMLP:

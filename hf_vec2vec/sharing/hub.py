@@ -8,9 +8,17 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+)
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from transformers.utils import logging
 
@@ -53,10 +61,10 @@ def publish(
         OSError: if the Hub refuses or cannot be reached, or the disk is full. No commit was made then.
     """
     with TemporaryDirectory() as folder:
-        with one_message(repo_id):
+        with errors_of_one_line(repo_id):
             save(Path(folder))
             _name_local_models(Path(folder))
-            text = card if isinstance(card, str) else patiently(partial(card, Path(folder)))
+            text = card if isinstance(card, str) else retry_while_busy(partial(card, Path(folder)))
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         return publish_folder(
             Path(folder),
@@ -98,43 +106,64 @@ def publish_folder(
     api = HfApi(token=token)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training_args.bin")
     added = {(PurePosixPath(path_in_repo) / f.relative_to(folder)).as_posix(): str(f) for f in files}
+    options = {"commit_message": commit_message, "revision": revision, **kwargs}
 
     def push() -> CommitInfo:
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo, branch=revision, exist_ok=True)
-        try:
-            before = api.model_info(repo, revision=revision)
-            there = [PurePosixPath(file.rfilename) for file in before.siblings or []]
-        except RevisionNotFoundError:  # no commit yet
-            before, there = None, []
+        before, there = _contents(api, repo, revision)
         weights = {str(p) for p in there if p.parent == PurePosixPath(path_in_repo) and WEIGHTS.fullmatch(p.name)}
+        operations: list[CommitOperationAdd | CommitOperationDelete | CommitOperationCopy]
         operations = [CommitOperationDelete(path) for path in sorted(weights - added.keys())]
         operations += [CommitOperationAdd(path, file) for path, file in added.items()]
         try:
-            return api.create_commit(repo, operations, commit_message=commit_message, revision=revision, **kwargs)
+            return api.create_commit(repo, operations, **options)
         except (HfHubHTTPError, ValueError, RuntimeError, OSError):  # refused, or broken off before the commit was sent
             raise
         except Exception as error:  # the connection broke off, perhaps after the commit was made
-            return made(repo, before and before.sha, error)
+            return _commit_made_nevertheless(api, repo, before, options, error)
 
-    def made(repo: str, before: str | None, error: Exception) -> CommitInfo:
-        try:
-            last = None if kwargs.get("create_pr") else api.list_repo_commits(repo, revision=revision)[0]
-        except Exception:
-            last = None
-        if last is None:
-            raise CommitUnknownError(
-                f"`repo_id` {repo!r}: the connection broke off while the commit was sent, and whether it was made is not "
-                f"known. Look at {api.endpoint}/{repo} before you push again."
-            ) from error
-        if last.commit_id == before or last.title != commit_message:
-            raise error
-        url = f"{api.endpoint}/{repo}/commit/{last.commit_id}"
-        return CommitInfo(commit_url=url, commit_message=last.title, commit_description=last.message, oid=last.commit_id)
+    with errors_of_one_line(repo_id):
+        return retry_while_busy(push)
 
-    with one_message(repo_id):
-        return patiently(push)
+
+def _contents(api: HfApi, repo: str, revision: str | None) -> tuple[str | None, list[PurePosixPath]]:
+    """The last commit and the files of a repository; none of either before its first commit."""
+    try:
+        found = api.model_info(repo, revision=revision)
+    except RevisionNotFoundError:
+        return None, []
+    return found.sha, [PurePosixPath(file.rfilename) for file in found.siblings or []]
+
+
+def _commit_made_nevertheless(
+    api: HfApi, repo: str, before: str | None, options: dict[str, Any], error: Exception
+) -> CommitInfo:
+    """The commit that a call made before its connection broke off.
+
+    Args:
+        api, repo, options: of the call.
+        before: the last commit when it began.
+        error: what it raised.
+
+    Raises:
+        CommitUnknownError: if the Hub does not say what its last commit is.
+        Exception: `error`, if no commit was made.
+    """
+    try:
+        last = None if options.get("create_pr") else api.list_repo_commits(repo, revision=options["revision"])[0]
+    except Exception:
+        last = None
+    if last is None:
+        raise CommitUnknownError(
+            f"`repo_id` {repo!r}: the connection broke off while the commit was sent, and whether it was made is not "
+            f"known. Look at {api.endpoint}/{repo} before you push again."
+        ) from error
+    if last.commit_id == before or last.title != options["commit_message"]:
+        raise error
+    url = f"{api.endpoint}/{repo}/commit/{last.commit_id}"
+    return CommitInfo(commit_url=url, commit_message=last.title, commit_description=last.message, oid=last.commit_id)
 
 
 class CommitUnknownError(OSError):
@@ -145,9 +174,13 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
     """The card of a model of which no run is known, for [`publish`]; the repository's own, if it has one already."""
 
     def write(folder: Path) -> str:
-        known = HfApi(token=token).file_exists(repo_id, CARD)
-        card = ModelCard.load(repo_id, token=token) if known else model_card(folder, {}, name=repo_id)
-        card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *(tags or [])]))
+        api = HfApi(token=token)
+        if api.file_exists(repo_id, CARD):
+            card = ModelCard(Path(api.hf_hub_download(repo_id, CARD)).read_text(encoding="utf-8"))
+        else:
+            card = model_card(folder, {}, name=repo_id)
+        data = cast(ModelCardData, card.data)
+        data.tags = list(dict.fromkeys([*(data.tags or []), *(tags or [])]))
         return str(card)
 
     return write
@@ -172,7 +205,7 @@ def _name_local_models(folder: Path) -> None:
             file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def patiently(call: Callable[[], T]) -> T:
+def retry_while_busy(call: Callable[[], T]) -> T:
     """Call again where the Hub says that it has no time now, after as long as it asks for.
 
     huggingface_hub waits so in uploads of large files, and nowhere else. Only calls that were refused are made again: of one
@@ -192,7 +225,7 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def one_message(repo_id: str) -> Iterator[None]:
+def errors_of_one_line(repo_id: str) -> Iterator[None]:
     """Whatever goes wrong on the way to the Hub, as an `OSError` of one line."""
     try:
         yield

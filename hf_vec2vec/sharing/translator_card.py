@@ -104,7 +104,7 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
     )
     return ModelCard.from_template(
         data,
-        template_path=TEMPLATE,
+        template_path=str(TEMPLATE),
         spaces=config.spaces,
         dims=config.embedding_dims,
         rows={space: f"{count:,}{_of_file(facts, space)}" for space, count in facts.get("rows", {}).items()},

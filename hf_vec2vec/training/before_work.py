@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.integrations import get_reporting_integration_callbacks
 
-from ..sharing.hub import one_message, patiently
+from ..sharing.hub import errors_of_one_line, retry_while_busy
 from .base_arguments import BaseTrainingArguments
 
 
@@ -41,8 +41,8 @@ def check_before_work(args: BaseTrainingArguments) -> None:
     if args.push_to_hub and args.should_save:
         repo = args.hub_model_id or Path(str(args.output_dir)).absolute().name
         api = HfApi(token=args.hub_token)
-        with one_message(repo):
-            patiently(partial(api.create_repo, repo, private=args.hub_private_repo, exist_ok=True))
+        with errors_of_one_line(repo):
+            retry_while_busy(partial(api.create_repo, repo, private=args.hub_private_repo, exist_ok=True))
 
 
 __all__ = ["check_before_work"]

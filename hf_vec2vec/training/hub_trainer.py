@@ -10,7 +10,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from ..sharing.hub import CHECKPOINTS, one_message, patiently, publish, publish_folder
+from ..sharing.hub import CHECKPOINTS, errors_of_one_line, publish, publish_folder, retry_while_busy
 from .base_arguments import BaseTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -47,8 +47,8 @@ class HubTrainer(Trainer):
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """The parent's: make the repository, before training. Raises OSError if the Hub refuses or cannot be reached."""
-        with one_message(self._repo_id()):
-            patiently(partial(super().init_hf_repo, *args, **kwargs))
+        with errors_of_one_line(self._repo_id()):
+            retry_while_busy(partial(super().init_hf_repo, *args, **kwargs))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write `README.md` into `output_dir`, from what this run knows of itself. The parent's arguments have no use."""

@@ -76,11 +76,11 @@ def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path
 
 def inversion(subject: Subject) -> Section:
     """What of the texts comes back."""
-    own_texts, generator = _own_texts(subject), torch.Generator().manual_seed(subject.seed)
+    (texts, own_texts), generator = _texts(subject), torch.Generator().manual_seed(subject.seed)
     half, rows = len(subject.others) // 2, []
     for a, b in subject.directions:
         own, truth = subject.others.spaces[b][half:], subject.pairs.spaces[b]
-        mean = subject.model.normalizers[b].mean.cpu()
+        mean = subject.model.normalizer(b).mean.cpu()
         decoder = WordDecoder(own, own_texts)
         attacked = {
             "translated": subject.model.translate(subject.pairs.spaces[a], source=a, target=b),
@@ -90,8 +90,8 @@ def inversion(subject: Subject) -> Section:
         }
         for method, vectors in attacked.items():
             nearest = retrieve(vectors, own, mean)
-            found = {"word_f1": decoder.word_f1(vectors, subject.texts)}
-            found |= text_overlap([own_texts[i] for i in nearest.tolist()], subject.texts)
+            found = {"word_f1": decoder.word_f1(vectors, texts)}
+            found |= text_overlap([own_texts[i] for i in nearest.tolist()], texts)
             # The retrieved text embedded again: its vector is known already.
             found["cosine"] = F.cosine_similarity(own[nearest] - mean, truth - mean).numpy()
             rows.append({"direction": f"{a} → {b}", "method": method, "texts": len(truth)} | _means(found, subject.seed))
@@ -115,11 +115,11 @@ def inversion(subject: Subject) -> Section:
 
 def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool, attacked: int = 100) -> Section:
     """What a language model writes when it reads the vectors."""
-    own_texts, (name, steps), (a, b) = _own_texts(subject), inverter, (subject.source, subject.target)
-    own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizers[b].mean.cpu()
+    (texts, own_texts), (name, steps), (a, b) = _texts(subject), inverter, (subject.source, subject.target)
+    own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizer(b).mean.cpu()
     writer = PrefixInverter(name, own.shape[1], mean, seed=subject.seed)
     losses = writer.fit(own, own_texts, steps=steps)
-    texts, truth = subject.texts[:attacked], subject.pairs.spaces[b][:attacked]
+    texts, truth = texts[:attacked], subject.pairs.spaces[b][:attacked]
     vectors = {
         "translated": subject.model.translate(subject.pairs.spaces[a][:attacked], source=a, target=b),
         "true vectors (ceiling)": truth,
@@ -149,14 +149,14 @@ def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool, at
 def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: Path) -> Section:
     """What an attacker with only the vectors learns, and what defences change."""
     half, (a, b) = len(subject.others) // 2, (subject.source, subject.target)
-    corpus, unlabelled = None, ""
+    corpus, labelled, unlabelled = None, None, ""
     try:
-        corpus = load and load()
-        labelled = corpus and LabelledRows(
-            subject.encode(a, corpus.texts), corpus.numbers(), subject.encode(b, list(corpus.descriptions.values()))
-        )
+        if load is not None:
+            corpus = load()
+            described = list(corpus.descriptions.values())
+            labelled = LabelledRows(subject.encode(a, corpus.texts), corpus.numbers(), subject.encode(b, described))
     except (OSError, ValueError, ImportError) as error:
-        corpus, labelled, unlabelled = None, None, f" Attributes are not attacked here: {error}"
+        unlabelled = f" Attributes are not attacked here: {error}"
     rows = defences(
         subject.model,
         subject.pairs.spaces[a],
@@ -172,7 +172,7 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     )
     bare, turned, again = rows[0], rows[-2], rows[-1]
     learns = [f"finds the right one of {len(subject.pairs):,} texts in {bare['top1']:.0%} of cases"]
-    if corpus:
+    if corpus and labelled:
         majority = np.bincount(labelled.labels).max() / len(corpus)
         learns.append(
             f"reads off the class of {len(corpus):,} texts ({corpus.name}), without a single example, in "
@@ -193,7 +193,7 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     )
     columns = {"kept_neighbours": "owner: kept neighbours", "top1": "attack: top-1", "centred_cosine": "centred cosine"}
     columns |= {"word_f1": "words (F1)"} if "word_f1" in bare else {}
-    columns |= {"attribute_accuracy": f"class ({corpus.name})"} if corpus else {}
+    columns |= {"attribute_accuracy": f"class ({corpus.name})"} if corpus and labelled else {}
     cells = [[r["defence"], *(f"{r[name]:.3f}" for name in columns), r.get("verdict", "")] for r in rows]
     picture = output / "privacy.png"
     figures.draw_defences(rows, picture)
@@ -201,16 +201,16 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     return Section("Privacy", text, tables, [("What each defence leaves to owner and attacker", picture)], rows)
 
 
-def _own_texts(subject: Subject) -> list[str]:
-    """The attacker's own: those of the second half of the other pairs."""
+def _texts(subject: Subject) -> tuple[list[str], list[str]]:
+    """Those that are attacked, and the attacker's own, of the second half of the other pairs."""
     if subject.texts is None or subject.other_texts is None:
         raise ValueError("Inversion needs the texts of the vectors: give files with a column `text`.")
-    return subject.other_texts[len(subject.others) // 2 :]
+    return subject.texts, subject.other_texts[len(subject.others) // 2 :]
 
 
 def _means(found: dict[str, np.ndarray], seed: int) -> dict:
     """Mean over the texts that have what is measured, and its interval; `None` if no text has a name, a number, a word."""
-    figures = {}
+    figures: dict[str, float | list[float] | None] = {}
     for name, values in found.items():
         known = values[~np.isnan(values)]
         figures[name] = float(known.mean()) if len(known) else None

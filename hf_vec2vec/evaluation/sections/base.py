@@ -1,6 +1,6 @@
 """What a report is made of: its subject, sections and tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Table:
 
     caption: str
     head: list[str]
-    rows: list[list[Cell]]
+    rows: Sequence[Sequence[Cell]]
     prose: bool = False
 
 

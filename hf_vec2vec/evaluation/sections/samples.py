@@ -12,7 +12,7 @@ def makers(subject: Subject, contents: Contents) -> Makers:
 def samples(subject: Subject, *, show_texts: bool, count: int = 12) -> Section:
     """A few translations and what they find."""
     a, b = subject.source, subject.target
-    mean, truth = subject.model.normalizers[b].mean.cpu(), subject.pairs.spaces[b]
+    mean, truth = subject.model.normalizer(b).mean.cpu(), subject.pairs.spaces[b]
     found = retrieve(subject.model.translate(subject.pairs.spaces[a][:count], source=a, target=b), truth, mean)
     rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
     if not show_texts or subject.texts is None:

@@ -3,7 +3,7 @@
 from .base import Section, Subject, Table
 
 
-def summary(subject: Subject, sections: list[Section]) -> Section:
+def summary(subject: Subject, sections: list[Section]) -> Section | None:
     """What the other sections found, in a line each, beside chance and the best that could be had."""
     made = {section.title: section.figures for section in sections if section.figures}
     lines = []
@@ -22,10 +22,10 @@ def summary(subject: Subject, sections: list[Section]) -> Section:
                 best["top1"],
             )
             add(f"{a} → {b}{place}: centred cosine", ours["centred_cosine"], 0.0, best["centred_cosine"])
-    for rows in (figures for title, figures in made.items() if title.startswith("Attributes: ")):
+    for attacks in (figures for title, figures in made.items() if title.startswith("Attributes: ")):
         for a, b in subject.directions:
-            found = {(r["attack"], r["method"]): r["accuracy"] for r in rows if r["direction"] == f"{a} → {b}"}
-            what = f"{a} → {b}: class of {rows[0]['attribute']} told without examples"
+            found = {(r["attack"], r["method"]): r["accuracy"] for r in attacks if r["direction"] == f"{a} → {b}"}
+            what = f"{a} → {b}: class of {attacks[0]['attribute']} told without examples"
             chance = found["both", "majority class"]
             add(what, found["zero-shot", "translated"], chance, found["zero-shot", f"ideal: {b}"])
     for title, key, what in (
@@ -33,10 +33,10 @@ def summary(subject: Subject, sections: list[Section]) -> Section:
         ("Inversion by a language model", "token_f1", "words of texts written from vectors (F1)"),
     ):
         for a, b in subject.directions:
-            rows = {r["method"]: r[key] for r in made.get(title, ()) if r["direction"] == f"{a} → {b}"}
-            if rows:
-                floor = rows["vectors of other texts (floor)"]
-                add(f"{a} → {b}: {what}", rows["translated"], floor, rows["true vectors (ceiling)"])
+            share = {r["method"]: r[key] for r in made.get(title, ()) if r["direction"] == f"{a} → {b}"}
+            if share:
+                floor = share["vectors of other texts (floor)"]
+                add(f"{a} → {b}: {what}", share["translated"], floor, share["true vectors (ceiling)"])
     if "Privacy" in made:
         bare, turned, again = made["Privacy"][0], made["Privacy"][-2], made["Privacy"][-1]
         add("behind a secret rotation, aligned anew: the right one is nearest", again["top1"], turned["top1"], bare["top1"])
