@@ -14,6 +14,8 @@ from .duplicates import unique_rows
 LONGEST, SHORTEST = 10.0, 1e-3
 # Usual lengths that float32 can compute with: their squares, sums and quotients stay in its range.
 LEAST_LENGTH, MOST_LENGTH = 1e-12, 1e12
+# Up to one repeated row in so many stays: it changes no shape, and any row less is as another seed to the search.
+HARMLESS_PART = 1000
 CENTRE_ROWS = 5000  # that tell where the middle of a space is
 BLOCK = 8192  # rows measured at a time
 
@@ -24,7 +26,7 @@ class UsableRows:
 
     Args:
         rows: `(k, d)`, float32.
-        repeated: rows that were there already, as they are or but for rounding.
+        repeated: rows that were there already, as they are or but for rounding. Left out unless they are very few.
         outlying: rows far longer or shorter than the others, or far from all of them.
     """
 
@@ -56,7 +58,11 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
     inside = (lengths <= LONGEST * usual_length) & (lengths >= SHORTEST * usual_length)
     rows = _only(given, inside).to(device).float()
     unique = unique_rows(rows)
-    rows = rows if len(unique) == len(rows) else rows[unique]
+    repeated = len(rows) - len(unique)
+    if repeated * HARMLESS_PART <= len(rows):
+        unique = torch.arange(len(rows), device=rows.device)
+    else:
+        rows = rows[unique]
     # Once more from the middle, where copies do not count any more: a space may lie far from the origin.
     distances = _lengths(rows, rows[:: max(1, len(rows) // CENTRE_ROWS)].median(0).values)
     near = distances <= LONGEST * distances.median()
@@ -71,7 +77,7 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
             f"usual one {usual_length:.2g}. See what made them.",
             stacklevel=5,  # of whoever called `align`, past `no_grad`
         )
-    return UsableRows(_only(rows, near), int(inside.sum()) - len(unique), outlying)
+    return UsableRows(_only(rows, near), repeated, outlying)
 
 
 def _only(rows: Tensor, mask: Tensor) -> Tensor:

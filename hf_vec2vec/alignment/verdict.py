@@ -31,8 +31,8 @@ class AlignmentReport:
         consensus: mean cosine between the translations of the same rows by the rotation and by that map which lies next to
             it, grown from another guess. Wrong maps differ from one another, right ones do not.
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
-        repeated_rows: of `"source"` and `"target"`, that were there already; see `UsableRows`. They were left out.
-        outlying_rows: of both, that were left out, too.
+        repeated_rows: how many of `"source"` and `"target"` were there already. They are left out unless they are very few.
+        outlying_rows: how many of both are far longer or shorter than the others, or far from them. They are left out.
     """
 
     score: float
@@ -54,11 +54,11 @@ class AlignmentReport:
 
     def __str__(self) -> str:
         counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
-        left_out = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
+        found = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
         return (
             f"{self.verdict}: score {self.score:.3f}, by chance {self.null_score:.3f} ({self.excess:.0f} deviations "
             f"below), at best {self.ceiling:.3f}; consensus of independent guesses {self.consensus:.2f}"
-        ) + (f"; without {', '.join(left_out)}" if left_out else "")
+        ) + (f"; {', '.join(found)}" if found else "")
 
     def to_dict(self) -> dict:
         """Verdict and figures, for JSON."""

@@ -5,6 +5,7 @@ import torch
 
 from helpers.clouds import make_cloud, random_rotation
 from hf_vec2vec import Vec2VecModel, align
+from hf_vec2vec.alignment.usable_rows import usable_rows
 
 QUICK = {"num_starts": 1, "num_anchors": 10, "steps": 1, "hidden_dim": 16, "back_translation_rounds": 1, "progress": False}
 NOISE = torch.randn(300, 24, generator=torch.Generator().manual_seed(0)) / 24**0.5
@@ -124,3 +125,10 @@ def test_repeated_rows_do_not_count_as_rows(spaces):
         align(a[:30].repeat(20, 1), b, **QUICK)
     with pytest.raises(ValueError, match="`source` has 90 rows that are all alike"):
         align(a[:1].repeat(90, 1), b, **QUICK)
+
+
+def test_a_repeated_row_among_thousands_is_counted_and_changes_nothing():
+    rows = make_cloud(3000, seed=1)
+    for few, left in ((rows[:3], 3003), (rows[:4], 3000)):
+        found = usable_rows(torch.cat([rows, few]), "source", torch.device("cpu"))
+        assert (len(found.rows), found.repeated, found.outlying) == (left, len(few), 0)
