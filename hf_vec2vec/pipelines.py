@@ -1,10 +1,17 @@
 """The task `embedding-translation` of `transformers.pipeline`."""
 
+from typing import TYPE_CHECKING, Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
+
+from .model.modeling_vec2vec import Vec2VecModel
+
+if TYPE_CHECKING:
+    from .encoders.text import TextEncoder
 
 TASK = "embedding-translation"
 
@@ -27,16 +34,17 @@ class EmbeddingTranslationPipeline(Pipeline):
     ```
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False
+    # transformers declares all four as None, and reads them as truth values.
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._encoders = {}
+        self._encoders: dict[str, TextEncoder] = {}
 
-    def __call__(self, inputs: str | list | Tensor | np.ndarray, **kwargs) -> Tensor | list[Tensor]:
+    def __call__(self, inputs: str | list | Tensor | np.ndarray, *args: Any, **kwargs: Any) -> Tensor | list[Tensor]:
         """Translate a text, texts (which gives a list), a vector `(d,)` or vectors `(n, d)`.
 
         Raises:
@@ -46,37 +54,47 @@ class EmbeddingTranslationPipeline(Pipeline):
             raise ValueError("`inputs` is empty.")
         if isinstance(inputs, list) and not isinstance(inputs[0], str):  # to the parent each number is an input
             inputs = _as_array(inputs)
-        return super().__call__(inputs, **kwargs)
+        return super().__call__(inputs, *args, **kwargs)
 
-    def _sanitize_parameters(self, source: str | None = None, target: str | None = None) -> tuple[dict, dict, dict]:
-        given = {name: value for name, value in (("source", source), ("target", target)) if value is not None}
+    def _sanitize_parameters(self, **pipeline_parameters: Any) -> tuple[dict, dict, dict]:
+        unknown = sorted(set(pipeline_parameters) - {"source", "target"})
+        if unknown:
+            raise TypeError(f"`{unknown[0]}` is no argument of this pipeline: give `source` and `target`.")
+        given = {name: value for name, value in pipeline_parameters.items() if value is not None}
         return {name: given[name] for name in given if name == "source"}, given, {}
 
-    def preprocess(self, inputs: str | Tensor, source: str | None = None) -> dict:
+    def preprocess(self, input_: str | Tensor, source: str | None = None) -> dict:  # type: ignore[override]
         """One text, one vector `(d,)` or several `(n, d)` as rows."""
-        self._check_space("source", source)
-        if isinstance(inputs, str):
-            return {"rows": self._embed(inputs, source), "single": True}
-        rows = torch.as_tensor(inputs)
+        source = self._checked_space("source", source)
+        if isinstance(input_, str):
+            return {"rows": self._embed(input_, source), "single": True}
+        rows = torch.as_tensor(input_)
         return {"rows": rows[None] if rows.ndim == 1 else rows, "single": rows.ndim == 1}
 
-    def _check_space(self, argument: str, space: str | None) -> None:
-        if space not in self.model.config.spaces:
-            raise ValueError(f"`{argument}` must be one of {self.model.config.spaces}, got {space!r}.")
+    @property
+    def _translator(self) -> Vec2VecModel:
+        return cast(Vec2VecModel, self.model)
 
-    def _forward(self, inputs: dict, source: str, target: str | None = None) -> dict:
-        self._check_space("target", target)
-        return inputs | {"rows": self.model.translate(inputs["rows"], source=source, target=target)}
+    def _checked_space(self, argument: str, space: str | None) -> str:
+        spaces = self._translator.config.spaces
+        if space is None or space not in spaces:
+            raise ValueError(f"`{argument}` must be one of {spaces}, got {space!r}.")
+        return space
 
-    def postprocess(self, outputs: dict) -> Tensor:
+    def _forward(self, inputs: dict, source: str, target: str | None = None) -> Any:  # type: ignore[override]
+        target = self._checked_space("target", target)
+        rows = self._translator.translate(inputs["rows"], source=source, target=target)
+        return inputs | {"rows": rows}
+
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Tensor:
         """A vector for a text or a vector, rows for rows; float32, on the CPU."""
-        return outputs["rows"][0] if outputs["single"] else outputs["rows"]
+        return model_outputs["rows"][0] if model_outputs["single"] else model_outputs["rows"]
 
     def _embed(self, text: str, source: str) -> Tensor:
         from .encoders.recorded import recorded_encoder  # brings data sets, which vectors do not need
 
         if source not in self._encoders:
-            self._encoders[source] = recorded_encoder(self.model.config, source, device=str(self.device))
+            self._encoders[source] = recorded_encoder(self._translator.config, source, device=str(self.device))
         return self._encoders[source].encode([text], progress=False)
 
 

@@ -1,6 +1,7 @@
 """Makes `AutoConfig`, `AutoModel` and `pipeline` know the package, when they are loaded: to load them here costs seconds."""
 
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -37,18 +38,18 @@ class RegisterOnImport:
     """Finder on `sys.meta_path` that registers the classes right after a module of `REGISTER` was executed."""
 
     @staticmethod
-    def find_spec(name: str, path: list[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None, /) -> ModuleSpec | None:
         """Spec of a module of `REGISTER`; no other."""
-        if name not in REGISTER:
+        spec = PathFinder.find_spec(name, path, target) if name in REGISTER else None
+        if spec is None or spec.loader is None:
             return None
-        spec = PathFinder.find_spec(name, path, target)
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
             execute(module)
             REGISTER[name]()
 
-        spec.loader.exec_module = execute_and_register
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]  # of this one loader
         return spec
 
 

@@ -1,9 +1,8 @@
 """A translator as the last module of a `SentenceTransformer`, whose vectors are then of the other space."""
 
-from pathlib import Path
+from typing import Any
 
 from sentence_transformers.base.modules import Module
-from torch import Tensor
 
 from .model.modeling_vec2vec import Vec2VecModel
 
@@ -42,16 +41,15 @@ class Vec2VecModule(Module):
                 raise ValueError(f"`{argument}` is {name!r}, which this model does not know. It has {model.config.spaces}.")
         self.model, self.source, self.target = model, source, target
 
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Replace `sentence_embedding`, `(n, d_source)`, by its translation, `(n, d_target)`."""
-        normalizers = self.model.normalizers
-        rows = normalizers[self.source](features["sentence_embedding"].to(self.model.dtype))
+        rows = self.model.normalizer(self.source)(features["sentence_embedding"].to(self.model.dtype))
         translated = self.model.decode(self.model.encode(rows, self.source), self.target)
-        return features | {"sentence_embedding": normalizers[self.target].inverse(translated)}
+        return features | {"sentence_embedding": self.model.normalizer(self.target).inverse(translated)}
 
     def get_embedding_dimension(self) -> int:
         """Dimension of the target space."""
-        return self.model.config.embedding_dims[self.target]
+        return len(self.model.normalizer(self.target).mean)
 
     def save(self, output_path: str, *args, **kwargs) -> None:
         """Write the translator, and which way it translates."""
@@ -59,10 +57,10 @@ class Vec2VecModule(Module):
         self.save_config(output_path)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs) -> "Vec2VecModule":
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> "Vec2VecModule":  # type: ignore[override]
         """Read what `save` wrote, from a folder or the Hub."""
-        hub = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")}
+        hub: dict[str, Any] = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")}
         hub["local_files_only"] = kwargs.get("local_files_only", False)
         folder = cls.load_dir_path(model_name_or_path, subfolder=subfolder, **hub)
         config = cls.load_config(model_name_or_path, subfolder=subfolder, **hub)
-        return cls(Vec2VecModel.from_pretrained(Path(folder)), **config)
+        return cls(Vec2VecModel.from_pretrained(str(folder)), **config)
