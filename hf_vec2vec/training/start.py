@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import set_seed
 
 from ..alignment.aligner import align
 from ..alignment.statistics import fit_statistics
@@ -23,6 +24,7 @@ def starting_model(
     rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int, anchors: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Vec2VecModel, AlignmentReport | None]:
     """A translator that has not been trained, and the report of its alignment if it is one."""
+    set_seed(seed)  # hidden weights that have no effect yet are drawn at random
     config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
     if args.init == "alignment":
         (source, x), (target, y) = rows.spaces.items()

@@ -54,12 +54,6 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS)
-def folder(request, tmp_path):
-    torch.manual_seed(0)
-    return save_model(MODELS[request.param](), tmp_path / "model")
-
-
 @pytest.fixture
 def bart(tmp_path):
     torch.manual_seed(0)
@@ -76,8 +70,13 @@ def targets():
     return to_dataset(rows, TEXTS).rename_column("embedding", "label")
 
 
-@pytest.mark.parametrize("adapter", [LoraConfig(r=2, target_modules="all-linear"), None], ids=["adapter", "whole"])
-def test_the_encoder_is_trained_and_what_is_saved_gives_the_same_vectors(folder, tmp_path, adapter):
+LORA = LoraConfig(r=2, target_modules="all-linear")
+
+
+@pytest.mark.parametrize(("name", "adapter"), [*((name, LORA) for name in MODELS), ("t5", None), ("bart", None)])
+def test_the_encoder_is_trained_and_what_is_saved_gives_the_same_vectors(tmp_path, name, adapter):
+    torch.manual_seed(0)
+    folder = save_model(MODELS[name](), tmp_path / "model")
     model, tokenizer, known = load_student(folder)
     args = arguments(tmp_path / "out", known, learning_rate=1e-2)
     start = StudentEncoder(model, tokenizer, args.encoder_settings(folder)).encode(TEXTS)
@@ -103,8 +102,7 @@ def test_an_inner_layer_will_do(tmp_path, name):
     folder = save_model(MODELS[name](), tmp_path / "model")
     model, tokenizer, known = load_student(folder)
     args = arguments(tmp_path / "out", known, layer=1)
-    lora = LoraConfig(r=2, target_modules="all-linear")
-    trainer = DistillationTrainer(model, args, peft_config=lora, train_dataset=targets(), processing_class=tokenizer)
+    trainer = DistillationTrainer(model, args, peft_config=LORA, train_dataset=targets(), processing_class=tokenizer)
     trainer.train()
     expected = TextEncoder(folder, layer=1).encode(TEXTS, progress=False)
     with trainer.student.disable_adapter():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -24,22 +25,21 @@ from hf_vec2vec.distillation import (
 from hf_vec2vec.training import TrainingDivergedError
 from hf_vec2vec.training.run_folder import WORK
 
-pytestmark = pytest.mark.usefixtures("own_cache")
 SAVES = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stored(folders):
     rows = TextEncoder(folders["llama"]).encode(TEXTS, progress=False).flip(0)
     return to_dataset(rows, TEXTS).rename_column("embedding", "label")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def train(folders, stored):
     """Train a student into a folder."""
 
-    def run(folder, *, data=None, student="llama", lora=None, overwrite=False, **changes):
-        model, tokenizer, known = load_student(folders[student])
+    def run(folder, *, data=None, student=None, lora=None, overwrite=False, **changes):
+        model, tokenizer, known = load_student(student or folders["llama"])
         fixed = {"per_device_train_batch_size": 8, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
         args = DistillationTrainingArguments(str(folder), **known | fixed | SAVES | changes)
         return train_student(
@@ -70,29 +70,47 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(DistillationTrainer, "training_step", stops)
 
 
-@pytest.mark.parametrize("asked", ["true", True])
-@pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_run_that_was_stopped_goes_on_exactly(train, tmp_path, monkeypatch, asked, step):
-    train(tmp_path / "straight")
-    with monkeypatch.context() as patched:
-        stop_at(patched, step)
+@pytest.fixture(scope="module")
+def trained_once(train, tmp_path_factory):
+    """A folder with a student."""
+    train(folder := tmp_path_factory.mktemp("trained") / "out")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(train, tmp_path_factory):
+    """What a run leaves that was stopped after three updates."""
+    folder = tmp_path_factory.mktemp("stopped") / "out"
+    with pytest.MonkeyPatch.context() as patched:
+        stop_at(patched, 3)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "out")
+            train(folder)
+    return folder
+
+
+@pytest.mark.parametrize("asked", ["true", True])
+def test_a_run_that_was_stopped_goes_on_exactly(train, trained_once, stopped, tmp_path, asked):
+    shutil.copytree(stopped, tmp_path / "out")
     assert tree(tmp_path / "out") == {}
-    if step == 1:  # before the first checkpoint
-        with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
-            train(tmp_path / "out", resume_from_checkpoint=asked)
+    with pytest.raises(FileExistsError, match="holds a model already, or the beginning of one"):
         train(tmp_path / "out")
-    else:
-        with pytest.raises(FileExistsError, match="holds a model already, or the beginning of one"):
-            train(tmp_path / "out")
-        train(tmp_path / "out", resume_from_checkpoint=asked)
+    train(tmp_path / "out", resume_from_checkpoint=asked)
     name = "adapter_model.safetensors"
-    straight, resumed = (load_file(tmp_path / folder / name) for folder in ("straight", "out"))
+    straight, resumed = load_file(trained_once / name), load_file(tmp_path / "out" / name)
     assert all(torch.equal(resumed[key], value) for key, value in straight.items())
     assert not (tmp_path / "out" / WORK).exists()
     assert "library_name: peft" in (tmp_path / "out" / "README.md").read_text()
     assert json.loads((tmp_path / "out" / "distillation.json").read_text())["steps"] == 6
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_at(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        train(tmp_path / "out", resume_from_checkpoint="true")
+    train(tmp_path / "out", max_steps=1)
 
 
 @pytest.mark.parametrize(
@@ -109,29 +127,24 @@ def test_a_run_that_was_stopped_goes_on_exactly(train, tmp_path, monkeypatch, as
         ({"student": "other"}, "the student"),
     ],
 )
-def test_what_was_made_of_something_else_is_not_resumed(train, folders, stored, tmp_path, monkeypatch, changes, named):
-    with monkeypatch.context() as patched:
-        stop_at(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "out")
+def test_what_was_made_of_something_else_is_not_resumed(train, folders, stored, stopped, tmp_path, changes, named):
     rows = torch.tensor(stored["label"])
     data = {
         "other texts": to_dataset(rows, TEXTS[::-1]).rename_column("embedding", "label"),
         "other vectors": to_dataset(rows + 1e-3, TEXTS).rename_column("embedding", "label"),
         "fewer": stored.select(range(31)),
     }
-    if changes.get("student") == "other":
+    if "student" in changes:
         model, tokenizer, _ = load_student(folders["llama"])
         with torch.no_grad():
             model.layers[0].self_attn.q_proj.weight[0, 0] += 1e-3
         model.save_pretrained(tmp_path / "student")
         tokenizer.save_pretrained(tmp_path / "student")
-        monkeypatch.setitem(folders, "other", str(tmp_path / "student"))
+        changes = {"student": str(tmp_path / "student")}
     if "data" in changes:
-        changes = changes | {"data": data[changes["data"]]}
+        changes = {"data": data[changes["data"]]}
     with pytest.raises(ValueError, match=f"differs from this one: .*{named}"):
-        train(tmp_path / "out", resume_from_checkpoint="true", **changes)
-    train(tmp_path / "out", resume_from_checkpoint="true")
+        train(stopped, resume_from_checkpoint="true", **changes)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +183,8 @@ def test_notes_and_cards_of_another_hand_stay(train, tmp_path):
     assert "library_name: peft" in (tmp_path / "MODEL_CARD.md").read_text()
 
 
-def test_overwriting_replaces_the_student_when_the_new_one_is_whole(train, tmp_path, monkeypatch):
-    train(tmp_path / "out")
+def test_overwriting_replaces_the_student_when_the_new_one_is_whole(train, trained_once, tmp_path, monkeypatch):
+    shutil.copytree(trained_once, tmp_path / "out")
     before = tree(tmp_path / "out")
     with monkeypatch.context() as patched:
         stop_at(patched, 3)

@@ -16,12 +16,6 @@ def killed(kind: str, folder: Path, kills: int, seed: int) -> int:
     return int(re.search(r"(\d+) killed, all equal", done.stdout)[1])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
-@pytest.mark.parametrize("kind", ["translator", "student"])
-def test_killed_twice(tmp_path, kind):
-    killed(kind, tmp_path, 2, seed=1)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 @pytest.mark.parametrize("kind", ["translator", "student"])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from helpers.training import arguments, build, spaces
-from hf_vec2vec import UnpairedEmbeddings, Vec2VecModel
+from hf_vec2vec import UnpairedEmbeddings, Vec2VecModel, Vec2VecTrainer
 from hf_vec2vec.data.staging import locked
 from hf_vec2vec.training import TranslatorArguments, train_translator
 from hf_vec2vec.training.recipe import check_output_dir
@@ -31,28 +32,53 @@ def tree(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """A folder with a translator, and what training it gave."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    return folder, train(folder)
+
+
 @pytest.fixture
-def model(tmp_path):
+def model(trained_once, tmp_path):
     """A folder with a translator and things of its owner."""
     folder = tmp_path / "model"
-    train(folder)
+    shutil.copytree(trained_once[0], folder)
     (folder / "evaluation").mkdir()
     (folder / "evaluation" / "table.md").write_text("mine")
     (folder / "notes.txt").write_text("mine")
     return folder
 
 
-def test_what_is_returned_is_what_is_saved(tmp_path):
-    trained = train(tmp_path / "model")
-    saved = Vec2VecModel.from_pretrained(tmp_path / "model")
+@pytest.fixture(scope="module", params=[3, 1], ids=["after a checkpoint", "before the first"])
+def stopped(request, tmp_path_factory):
+    """What a run leaves that was stopped after so many updates."""
+    folder = tmp_path_factory.mktemp("stopped") / "model"
+    training_step = Vec2VecTrainer.training_step
+
+    def stop(trainer, *args, **kwargs):
+        if trainer.state.global_step == request.param:
+            raise KeyboardInterrupt
+        return training_step(trainer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Vec2VecTrainer, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder)
+    return folder
+
+
+def test_what_is_returned_is_what_is_saved(trained_once):
+    folder, trained = trained_once
+    saved = Vec2VecModel.from_pretrained(folder)
     for name, value in trained.model.state_dict().items():
         assert torch.equal(saved.state_dict()[name], value), name
-    facts = json.loads((tmp_path / "model" / "training.json").read_text())
+    facts = json.loads((folder / "training.json").read_text())
     assert facts["selection"] == trained.selection.to_dict()
     assert facts["report"]["verdict"] == trained.report.verdict
     assert "Kept: the" in str(trained.selection)
-    assert "model_name: model\n" in (tmp_path / "model" / "README.md").read_text()
-    assert not (tmp_path / "model" / WORK).exists()
+    assert "model_name: model\n" in (folder / "README.md").read_text()
+    assert not (folder / WORK).exists()
 
 
 def test_overwriting_replaces_the_model_and_nothing_else(model):
@@ -91,7 +117,6 @@ def test_a_run_that_fails_leaves_the_folder_as_it_was(model, monkeypatch, stage,
         with pytest.raises(type(error)):
             train(model, overwrite=True, seed=3)
     assert tree(model) == before
-    train(model, overwrite=True)
 
 
 @pytest.mark.parametrize("changes", [{"rows": spaces(40)}, {"shape": {"validation_rows": 1}}], ids=["rows", "held out"])
@@ -136,7 +161,6 @@ def test_resuming_a_run_that_has_ended_gives_the_same_model(model, asked):
     assert (model / "checkpoint-4").is_dir()
 
 
-@pytest.mark.parametrize("left", ["checkpoint", "alignment"])
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -147,27 +171,16 @@ def test_resuming_a_run_that_has_ended_gives_the_same_model(model, asked):
     ],
     ids=["rows", "seed", "steps", "held out"],
 )
-def test_what_was_made_of_something_else_is_not_resumed(tmp_path, monkeypatch, left, changes, named):
-    step = 3 if left == "checkpoint" else 1
-
-    def stop(trainer, *args, **kwargs):
-        if trainer.state.global_step == step:
-            raise KeyboardInterrupt
-        return training_step(trainer, *args, **kwargs)
-
-    from hf_vec2vec import Vec2VecTrainer
-
-    training_step = Vec2VecTrainer.training_step
-    with monkeypatch.context() as patched:
-        patched.setattr(Vec2VecTrainer, "training_step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model")
+def test_what_was_made_of_something_else_is_not_resumed(stopped, changes, named):
     with pytest.raises(ValueError, match=f"differs from this one: .*{named}"):
-        train(tmp_path / "model", resume_from_checkpoint="true", **changes)
+        train(stopped, resume_from_checkpoint="true", **changes)
+
+
+def test_a_run_that_was_stopped_goes_on_exactly(stopped, trained_once, tmp_path):
+    shutil.copytree(stopped, tmp_path / "model")
     train(tmp_path / "model", resume_from_checkpoint="true")
-    straight = train(tmp_path / "straight")
     resumed = Vec2VecModel.from_pretrained(tmp_path / "model")
-    for name, value in straight.model.state_dict().items():
+    for name, value in trained_once[1].model.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
