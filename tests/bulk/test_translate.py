@@ -242,12 +242,17 @@ def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(model, tmp_path, kil
         assert contents(tmp_path / f"cut{writes}") == contents(tmp_path / "whole")
 
 
-def test_a_stream_of_other_files_has_no_arrow_inside(model, tmp_path):
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv"])
+def test_a_stream_of_other_files_has_no_arrow_inside(model, tmp_path, name):
+    """Lists out of JSON, strings out of CSV."""
     rows = vectors_of(40)
-    lines = (json.dumps({"id": i, "vector": row}) for i, row in enumerate(rows.tolist()))
-    (tmp_path / "x.jsonl").write_text("\n".join(lines))
-    files = {"data_files": str(tmp_path / "x.jsonl"), "split": "train", "streaming": True}
-    stream = load_dataset("json", cache_dir=str(tmp_path / "cache"), **files)
+    if name == "x.jsonl":
+        lines = [json.dumps({"id": i, "vector": row}) for i, row in enumerate(rows.tolist())]
+    else:
+        lines = ["id,vector", *(f'{i},"{row}"' for i, row in enumerate(rows.tolist()))]
+    (tmp_path / name).write_text("\n".join(lines))
+    files = {"data_files": str(tmp_path / name), "split": "train", "streaming": True}
+    stream = load_dataset("json" if name == "x.jsonl" else "csv", cache_dir=str(tmp_path / "cache"), **files)
     translate_store(model, stream, tmp_path / "out.npy", **SMALL)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected(model, rows), atol=1e-5)
 
