@@ -51,7 +51,7 @@ def load_texts(path: str | Path, *, column: str = TEXT, invalid_rows: InvalidRow
         shown = ", ".join(f"{number:,}" for number in without[:SHOWN]) + (", …" if len(without) > SHOWN else "")
         found = f"`path` {str(path)!r}: {len(without):,} of {len(rows):,} rows have no text: {word} {shown}"
         if invalid_rows == "stop":
-            raise ValueError(f"{found}. Each row becomes one vector: fill or delete them, or set `invalid_rows` to 'drop'.")
+            raise ValueError(f"{found}. Each row becomes one vector: fill them, or delete them.")
         logger.warning("%s. They are left out, so that later rows move up.", found)
     return texts
 
