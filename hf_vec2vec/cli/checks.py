@@ -16,6 +16,7 @@ BUNDLED = (
     "SmolLM2-135M-Instruct-Q4_1",
     "gemma-3-270m-Q4_K_M",
 )
+WITHOUT_COLUMNS = (".txt", ".npy", ".fbin", ".f16bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # What `report_to` needs, where the package has another name than the integration.
 INTEGRATIONS = {
@@ -46,6 +47,16 @@ def check_input(argument: str, path: str) -> str:
     if not Path(path).exists():
         raise FileNotFoundError(f"`{argument}` is {path!r}, where there is nothing{_near(path)}")
     return path
+
+
+def check_column(argument: str, column: str | None, path: str) -> None:
+    """Raise if a column is named of a file that has none.
+
+    Raises:
+        ValueError: then.
+    """
+    if column is not None and Path(path).suffix in WITHOUT_COLUMNS:
+        raise ValueError(f"`{argument}` is {column!r}, but {path!r} has no columns. Leave it out.")
 
 
 def check_model(argument: str, name: str, known: tuple[str, ...] = BUNDLED) -> str:

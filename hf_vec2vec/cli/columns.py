@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, TypedDict
 
+from .checks import WITHOUT_COLUMNS, check_column
 from .flags import Flags, flag
 
 
@@ -27,9 +29,17 @@ class ColumnFlags(Flags):
     )
     id_column: list[str] | None = flag("Column with the ids, of both sides or NAME=COLUMN for each.", None)
 
-    def columns(self, spaces: Iterable[str]) -> dict[str, Columns]:
-        """What `load_embeddings` is told of each space: `column` and `id_column`."""
-        columns, ids = _by_space("column", self.column, spaces), _by_space("id_column", self.id_column, spaces)
+    def columns(self, paths: dict[str, str]) -> dict[str, Columns]:
+        """What `load_embeddings` is told of the file of each space.
+
+        Raises:
+            ValueError: for a column of no space, or of a file that has none.
+        """
+        columns, ids = _by_space("column", self.column, paths), _by_space("id_column", self.id_column, paths)
+        for name, path in paths.items():
+            none = all(Path(other).suffix in WITHOUT_COLUMNS for other in paths.values())
+            if none or f"{name}={columns[name]}" in (self.column or []):
+                check_column("column", columns[name], path)
         return {name: {"column": columns[name], "id_column": ids[name]} for name in columns}
 
 

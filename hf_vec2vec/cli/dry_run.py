@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PRODUCT = 1024  # rows and columns of the matrices whose product tells how fast this machine computes
 ADVERSARIAL_PASSES = 20  # through a translator's weights an update: translations, cycles, both players, there and back
-STEP_COST = 6  # products of a step's sample with itself, and what is done with each, in products
-BLOCK_COST = 8  # the same of back-translation, a round: both directions, means of few and many neighbours
+STEP_COST = 2.5  # products of a step's sample with itself, and what is done with each, in products
+BLOCK_COST = 4  # the same of back-translation, a round: both directions, means of few and many neighbours
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 

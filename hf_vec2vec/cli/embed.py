@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .checks import check_device, check_folder, check_input, check_model
+from .checks import check_column, check_device, check_folder, check_input, check_model
 from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import DeviceFlags, EncoderFlags, flag
 
@@ -28,7 +28,7 @@ class EmbedFlags(EncoderFlags, DeviceFlags, DryRunFlags):
     images: str | None = flag(
         "Images, for the image side of a CLIP-like model: a folder; .parquet, Arrow with a column of them.", None
     )
-    column: str = flag("Column with the texts.", "text")
+    column: str | None = flag("Column with the texts; default: `text`.", None)
     id_column: str | None = flag("Column with the ids, which stay beside the vectors as `id`.", None)
     batch_size: int = flag("Texts or images at a time.", 64, minimum=1)
     cache_dir: str | None = flag("Where embeddings are cached.", None)
@@ -49,6 +49,8 @@ def run(flags: EmbedFlags) -> None:
     """Texts or images to vectors on disk. What was embedded once is read from a cache."""
     check_model("model", flags.model)
     check_input("texts" if flags.texts else "images", flags.texts or flags.images or "")
+    for argument, column in (("column", flags.column), ("id_column", flags.id_column)):
+        check_column(argument, column, flags.texts or flags.images or "")
     check_folder("output", flags.output if not flags.overwrite else ".")
     from ..data.columns import EMBEDDING
     from ..data.files import check_output, save_embeddings
@@ -66,11 +68,12 @@ def run(flags: EmbedFlags) -> None:
 
 def _plan(flags: EmbedFlags) -> Plan:
     """What would be done, by the pace of a sample of the texts."""
+    from ..data.columns import TEXT
     from ..data.texts import load_texts
 
     if flags.texts is None:
         raise ValueError("`dry_run` knows the pace of texts only, but `images` are embedded.")
-    texts = load_texts(flags.texts, column=flags.column)
+    texts = load_texts(flags.texts, column=flags.column or TEXT)
     sample = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]
     encoder = _encoder(flags)
     dim = encoder.encode(sample[:1], progress=False).shape[1]
@@ -96,12 +99,12 @@ def _encoder(flags: EmbedFlags) -> "TextEncoder":
 
 
 def _embed_texts(flags: EmbedFlags) -> "Dataset":
-    from ..data.columns import ID
+    from ..data.columns import ID, TEXT
     from ..data.texts import load_table, load_texts
     from ..encoders.text import embed
 
     assert flags.texts is not None
-    texts = load_texts(flags.texts, column=flags.column)
+    texts = load_texts(flags.texts, column=flags.column or TEXT)
     ids = load_table(flags.texts)[flags.id_column].to_pylist() if flags.id_column else None
     data = embed(texts, _encoder(flags), batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
     return data if ids is None else data.add_column(ID, ids)

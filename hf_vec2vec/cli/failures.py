@@ -65,9 +65,10 @@ def explained(error: Exception) -> tuple[int, str]:
 
 def _written_for_users(error: Exception) -> bool:
     """Whether a `raise` of this package made the error, or it names an argument, as those of transformers do."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = Path(last.filename).is_relative_to(Path(__file__).parent.parent)
-    return (ours and (last.line or "").startswith("raise ")) or "`" in str(error)
+    package = Path(__file__).parent.parent
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    raised = [f for f in last if Path(f.filename).is_relative_to(package) and (f.line or "").startswith("raise ")]
+    return bool(raised) or "`" in str(error)
 
 
 def _log() -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .checks import check_device, check_folder, check_input
+from .checks import check_column, check_device, check_folder, check_input
 from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import DeviceFlags, DirectionFlags, flag
 
@@ -82,6 +82,7 @@ def run(flags: TranslateFlags) -> None:
     for argument, path in (("input", flags.input), ("texts", flags.texts), ("correct_hubs", flags.correct_hubs)):
         if path is not None:
             check_input(argument, path)
+    check_column("column", flags.column, flags.input or "")
     output = Path(flags.output)
     check_folder("output", str(output.parent))
     if output.suffix and output.exists() and not flags.overwrite:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
@@ -23,13 +24,20 @@ def model_folder(model: str, *, trust_remote_code: bool = False) -> Path:
     Args:
         model: short name of a bundled encoder, local folder or Hub id.
         trust_remote_code: download the repository's code, too.
+
+    Raises:
+        OSError: if it is nowhere.
     """
     if (bundled := find_encoder(model)) is not None:
         return bundled
     if Path(model).is_dir():
         return Path(model)
     allowed = ["*.json", "*.safetensors", "*.txt", "*.model", *(["*.py"] if trust_remote_code else [])]
-    return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
+    try:
+        return Path(snapshot_download(model, allow_patterns=allowed, ignore_patterns=["onnx/*", "openvino/*"]))
+    except (OSError, HFValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"`model` is {model!r}, which is no folder here and cannot be had from the Hub: {reason}") from error
 
 
 def model_class(folder: Path, *, trust_remote_code: bool = False) -> type[AutoModel | AutoModelForTextEncoding]:

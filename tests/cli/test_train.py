@@ -15,7 +15,7 @@ from hf_vec2vec.data import save_embeddings, to_dataset
 def test_train_on_texts(tmp_path, bert, static, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     for side in ("a", "b"):
-        texts = (" ".join([*words, side]) for words in itertools.product(WORDS[3:], repeat=3))
+        texts = (" ".join([*words, side]) for words in itertools.product(WORDS[3:], repeat=4))
         (tmp_path / f"{side}.txt").write_text("\n".join(texts))
     sides = ["--source", f"bert={tmp_path}/a.txt", "--target", f"static={tmp_path}/b.txt"]
     encoders = ["--source_encoder", bert, "--target_encoder", static]
@@ -141,7 +141,7 @@ def test_shared_texts_are_refused_on_the_command_line(tmp_path, capsys):
     ("values", "message"),
     [
         (np.zeros((600, 8), dtype=np.float32), "only zeros"),
-        (np.full((600, 8), np.nan, dtype=np.float32), "NaN in all of it"),
+        (np.full((600, 8), np.nan, dtype=np.float32), "NaN or infinite"),
         (np.ones((600, 8), dtype=np.int8), "int8"),
         (np.ones((0, 8), dtype=np.float32), "empty"),
         (np.random.default_rng(0).normal(size=(40, 8)), "too few for 25 anchors"),

@@ -1,0 +1,207 @@
+"""One line for every error, and the exit status of its kind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.commands import run
+from hf_vec2vec.cli.failures import explained, reported
+
+
+def outcome(work, capsys, **more):
+    def never() -> str:
+        return "All is kept."
+
+    status = reported("embed", work, **{"debug": False, "after_interrupt": never} | more)
+    return status, capsys.readouterr().err
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("`rows` must be 3,\n  got 4."), 2),
+        (FileNotFoundError("`path` is 'x', where there is nothing."), 2),
+        (ImportError("pip install it"), 2),
+        (OSError(28, "No space left on device", "/full/file"), 1),
+        (MemoryError(), 1),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_status_and_line(error, status, capsys):
+    found, line = outcome(raising(error), capsys)
+    assert found == status
+    assert line.startswith("hf-vec2vec embed: ")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", [lambda: {}["x"], lambda: 1 / 0, lambda: None + 1, lambda: int("x")])
+def test_a_fault_leaves_a_log(fault, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found, line = outcome(fault, capsys)
+    (log,) = tmp_path.glob("hf-vec2vec-*.log")
+    assert found == 1
+    assert str(log) in line
+    assert line.count("\n") == 1
+    assert "Traceback" in log.read_text()
+    assert "Traceback" in outcome(fault, capsys, debug=True)[1]
+
+
+def test_a_log_that_cannot_be_written(capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert "--debug shows where" in outcome(lambda: 1 / 0, capsys)[1]
+
+
+def test_ctrl_c_tells_what_is_kept(capsys):
+    status, line = outcome(lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5), capsys)
+    assert (status, line) == (130, "hf-vec2vec embed: interrupted. All is kept.\n")
+
+
+def test_an_interrupt_that_came_as_another_error_is_one(capsys):
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt as stop:
+            raise ImportError("initialization failed") from stop
+
+    assert outcome(work, capsys)[0] == 130
+
+
+def test_errors_of_many_lines_and_pages_are_short():
+    assert explained(ValueError("`x`\n" * 3))[0] == 2
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB, "aliases"),
+        ("a: &a [*a]", "repeats what it stands in"),
+        ("[" * 50 + "]" * 50, "levels deep"),
+        ("{" * 20_000, "`config`"),
+        ("x: " + "y" * 70_000, "bytes"),
+        ("- a\n- b\n", "must hold lines"),
+        ("a: b: c", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        (b"\xff\xfe\x00", "is no YAML"),
+        ("modle: x", "Did you mean --model?"),
+        ("model: {a: 1}\ntexts: [a, b]", "b"),
+    ],
+)
+def test_config_files(content, message, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    start = time.perf_counter()
+    assert run("embed", "--config", tmp_path / "c.yaml", "--output", tmp_path / "x.npy") == 2
+    assert time.perf_counter() - start < 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert message in line
+
+
+def test_a_few_aliases_are_fine(trained, tmp_path):
+    values = {"source": f"a={trained}/held_a.npy", "target": f"b={trained}/held_b.npy"}
+    (tmp_path / "c.yaml").write_text(
+        f"source: {values['source']}\ntarget: {values['target']}\noutput_dir: &out {tmp_path}/out\njson: *out\nseed: null\n"
+    )
+    assert run("evaluate", trained / "model", "--config", tmp_path / "c.yaml", "--json", tmp_path / "f.json") == 0
+    assert json.loads((tmp_path / "f.json").read_text())["pool_size"] == 120
+
+
+PAIRS = ["--source", "a=held_a.npy", "--target", "b=held_b.npy"]
+TRAIN = ["train", "--source", "a=a.npy", "--target", "b=b.npy", "--output_dir", "out"]
+EMBED = ["embed", "--texts", "texts.txt", "--model", "bert", "--output", "out.npy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*TRAIN, "--num_train_epochs", "-2"], "`num_train_epochs` must be a number at least 0"),
+        ([*TRAIN, "--num_train_epochs", "nan"], "`num_train_epochs`"),
+        ([*TRAIN, "--max_steps", "-7"], "`max_steps`"),
+        ([*TRAIN, "--max_steps", "0"], "`max_steps` must be at least 1, or -1"),
+        ([*TRAIN, "--cycle_weight", "inf"], "`cycle_weight`"),
+        ([*TRAIN, "--weight_decay", "nan"], "`weight_decay`"),
+        ([*TRAIN, "--report_to", "wanbd"], "Did you mean wandb?"),
+        ([*TRAIN, "--source_encoder", "./nowhere"], "there is no folder"),
+        ([*TRAIN, "--source_encoder", "tests/x/y"], "there is no folder"),
+        ([*TRAIN, "--resume_from_checkpoint", "gone"], "`resume_from_checkpoint` is 'gone'"),
+        ([*TRAIN, "--push_to_hub"], "needs a login"),
+        ([*TRAIN[:5]], "`output_dir` must be given"),
+        ([*TRAIN[:5], "--output_dir", "a.npy/x"], "is a file"),
+        ([*EMBED, "--max_length", "-1"], "`max_length` must be a whole number at least 1"),
+        ([*EMBED, "--max_length", "0"], "`max_length`"),
+        ([*EMBED, "--layer", "99"], "`layer`"),
+        ([*EMBED, "--device", "cuda:9"], "`device` is 'cuda:9'"),
+        ([*EMBED, "--column", "body"], "'texts.txt' has no columns"),
+        ([*EMBED, "--overwrite", "perhaps"], "`overwrite` must be true or false"),
+        (["evaluate", "model", "--source", "a=one.npy", "--target", "b=one_b.npy"], "hold 1 pair(s)"),
+        (["evaluate", "model", *PAIRS, "--max_rows", "3"], "`max_rows` needs a `task`"),
+        (["evaluate", "model", *PAIRS[:2], "--target", "a=held_b.npy"], "both name 'a'"),
+        (["evaluate", "bert", "--task", "texts.txt", "--correct_hubs"], "`correct_hubs` is not for a `task`"),
+        (["report", "model", *PAIRS, "--output_dir", "out", "--max_texts", "0"], "`max_texts`"),
+        (["ablate", *TRAIN[1:], "--held_out_source", "a=held_a.npy", "--held_out_target", "b=held_b.npy",
+          "--variants", "texts.txt", "--seeds", "0"], "`seeds` must be a whole number at least 1"),
+        (["export", "model", "--source", "a", "--target", "a", "--output", "x.onnx"], "are both 'a'"),
+        (["push", "model", "--repo_id", "org/name"], "needs a login"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_said_before_any_work(words, message, trained, tmp_path, monkeypatch, capsys, bert):
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    for file in [*trained.glob("*.npy"), trained / "model"]:
+        (tmp_path / file.name).symlink_to(file)
+    np.save("one.npy", np.load("held_a.npy")[:1])
+    np.save("one_b.npy", np.load("held_b.npy")[:1])
+    (tmp_path / "texts.txt").write_text("the dog\nthe cat\n")
+    assert run(*words) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"hf-vec2vec {words[0]}: ")
+    assert message in last
+    assert not Path("out").exists()
+    assert not Path("out.npy").exists()
+    assert not Path("trainer_output").exists()
+
+
+def test_a_model_that_is_nowhere(tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("the dog\n")
+    ask = ["embed", "--texts", tmp_path / "texts.txt", "--output", tmp_path / "x.npy"]
+    assert run(*ask, "--model", "berd") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("hf-vec2vec embed: `model` is 'berd', which is no folder here")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 3, 6, 9])
+def test_ctrl_c_at_any_moment_is_one_line(trained, tmp_path, seconds):
+    sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy", "--output_dir", str(tmp_path / "out")]
+    more = ["--num_train_epochs", "500", "--allow_not_aligned", "--align_starts", "2", "--disable_tqdm"]
+    command = [sys.executable, "-m", "hf_vec2vec.cli", "train", *sides, *more]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    line = process.communicate(timeout=60)[1]
+    assert process.returncode in (130, -signal.SIGINT)  # a shell shows 130 for both
+    assert line.splitlines()[-1].startswith("hf-vec2vec train: interrupted. ")
+    assert "Traceback" not in line
