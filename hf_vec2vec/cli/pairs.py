@@ -56,9 +56,10 @@ def load_pairs(model: "Vec2VecModel", paths: dict[str, str], flags: PairFlags) -
     """Vectors of both spaces, row by row the same texts.
 
     Raises:
-        ValueError: for a space that the model does not know, or too few pairs.
+        ValueError: for a space that the model does not know, vectors of another encoder than its, or too few pairs.
     """
     from ..data.files import load_embeddings
+    from ..encoders.recorded import check_description
 
     for argument, name in zip(("source", "target"), paths, strict=True):
         if name not in model.config.spaces:
@@ -68,6 +69,8 @@ def load_pairs(model: "Vec2VecModel", paths: dict[str, str], flags: PairFlags) -
         name: load_embeddings(path, argument=argument, **columns[name])
         for argument, (name, path) in zip(("source", "target"), paths.items(), strict=True)
     }
+    for name, data in loaded.items():
+        check_description(model.config, name, data.info.description or "")
     if (rows := min(map(len, loaded.values()))) < FEWEST:
         raise ValueError(f"`source` and `target` hold {rows} pair(s); give at least {FEWEST}, better 1,000.")
     return loaded

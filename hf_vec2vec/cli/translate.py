@@ -101,6 +101,8 @@ def run(flags: TranslateFlags) -> None:
     if flags.dry_run:
         print(_plan(flags, model))
         return
+    if flags.input:
+        _check_encoder(flags, model.config)
     data, facts = _data(flags, model.config)
     sample = None
     if flags.correct_hubs:
@@ -148,6 +150,15 @@ def _plan(flags: TranslateFlags, model: "Vec2VecModel") -> Plan:
     width = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}[flags.dtype]
     read = f"{flags.input}: {store.rows:,} vectors of dimension {store.dim} in {len(store.files):,} file(s)"
     return Plan([read], {flags.output: 1.0 * store.rows * dims[flags.target] * width}, (seconds, seconds))
+
+
+def _check_encoder(flags: TranslateFlags, config: "Vec2VecConfig") -> None:
+    """Refuse a store that says of itself that another encoder made it than the source's."""
+    from ..data.vector_files import open_files
+    from ..encoders.recorded import check_description
+
+    description = open_files(str(flags.input), flags.column, argument="input").description
+    check_description(config, flags.source, description)
 
 
 def _data(flags: TranslateFlags, config: "Vec2VecConfig") -> "tuple[str | IterableDataset, dict[str, Any] | None]":

@@ -1,5 +1,6 @@
 """The encoder that a translator records for a space, and whether vectors were made by it."""
 
+import json
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,18 @@ def check_same_encoder(config: Vec2VecConfig, space: str, settings: dict[str, An
 
 
 def _same(name: str, now: Any, recorded: Any) -> bool:
-    """Whether two settings agree. A model has several names: its wheel's, the Hub's, folders."""
+    """Whether two settings agree. A model has several names: its wheel's, the Hub's, a folder's on each machine."""
     if name != "model" or now == recorded:
         return now == recorded
-    names = {encoder.hub_id: short for short, encoder in BUNDLED.items()}
-    return names.get(now, now) == names.get(recorded, recorded) or Path(now).resolve() == Path(recorded).resolve()
+    short = {encoder.hub_id: bundled for bundled, encoder in BUNDLED.items()}
+    return Path(short.get(now, now)).resolve().name == Path(short.get(recorded, recorded)).resolve().name
+
+
+def check_description(config: Vec2VecConfig, space: str, description: str) -> None:
+    """`check_same_encoder` of a data set's description, if that tells how its vectors were made; else nothing."""
+    try:
+        settings = json.loads(description)
+    except ValueError:
+        return
+    if isinstance(settings, dict) and isinstance(settings.get("model"), str):
+        check_same_encoder(config, space, settings)

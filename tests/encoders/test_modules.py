@@ -10,8 +10,10 @@ from sentence_transformers.sentence_transformer.modules import LayerNorm, Poolin
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
 from helpers.encoders import SHAPE, TEXTS, save_model, tokenizer
-from hf_vec2vec import TextEncoder, Vec2VecConfig
-from hf_vec2vec.encoders import check_same_encoder, recorded_encoder
+from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.cli import main
+from hf_vec2vec.data.files import save_embeddings
+from hf_vec2vec.encoders import check_description, check_same_encoder, embed, recorded_encoder
 
 PROMPTS = {"query": "the cat ", "document": "on a mat ", "none": ""}
 
@@ -205,6 +207,32 @@ def test_vectors_that_were_made_otherwise_are_refused(change, message, make):
     check_same_encoder(config, "b", {"pooling": "cls"})  # nothing is recorded
     with pytest.raises(ValueError, match=f"'a': these vectors were made otherwise .*{message}"):
         check_same_encoder(config, "a", vars(encoder.settings) | change)
+
+
+@pytest.mark.parametrize("suffix", ["", ".parquet"])
+def test_commands_refuse_a_store_that_another_encoder_made(suffix, tmp_path, bert, capsys):
+    made, other = (embed(TEXTS, TextEncoder(bert, pooling=p), cache_dir=tmp_path / "cache") for p in ("mean", "cls"))
+    config = Vec2VecConfig(embedding_dims={"a": 8, "b": 8}, hidden_dim=8, encoders={"a": None, "b": None})
+    config.encoders["a"] = json.loads(made.info.description)
+    Vec2VecModel(config).save_pretrained(tmp_path / "model")
+    files = {}
+    for name, data in (("made", made), ("other", other)):
+        files[name] = str(tmp_path / f"{name}{suffix}")
+        save_embeddings(data, files[name])
+    way = ["translate", str(tmp_path / "model"), "--source", "a", "--target", "b", "--output", str(tmp_path / "out.npy")]
+    assert main([*way, "--input", files["other"]]) == 2
+    assert "`pooling` is 'cls' and was 'mean'" in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
+    assert main([*way, "--input", files["made"]]) == 0
+    pairs = ["--source", f"a={files['other']}", "--target", f"b={files['made']}"]
+    assert main(["evaluate", str(tmp_path / "model"), *pairs]) == 2
+    assert "`space` 'a': these vectors were made otherwise" in capsys.readouterr().err
+
+
+def test_descriptions_that_tell_nothing_are_no_hindrance(bert):
+    config = translator(TextEncoder(bert))
+    for description in ("", "{", "[]", "3", "{}", '{"model": 3}', "a text"):
+        check_description(config, "a", description)
 
 
 def test_names_of_one_encoder_are_one(tmp_path, bert, monkeypatch):

@@ -203,6 +203,24 @@ def test_heads_are_loaded_with_the_tasks_labels(load, tmp_path):
     assert isinstance(load("squad").load_model(str(tmp_path / "bert")), BertForQuestionAnswering)
 
 
+def test_batches_that_do_not_fit_are_halved_and_bad_sizes_refused(load, monkeypatch):
+    task = load("sst2")
+    oracle, sizes = known_answers(task, task.prepare(ENCODER, "validation")), []
+
+    class Small(Answers):
+        def forward(self, input_ids, **inputs):
+            sizes.append(len(input_ids))
+            if len(input_ids) > 2:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(input_ids, **inputs)
+
+    assert evaluate_task(Small(oracle.__getitem__), ENCODER, task, batch_size=5, progress=False) == {"accuracy": 1}
+    assert sizes == [5, 2, 2, 1]
+    for wrong in ({"batch_size": 0}, {"batch_size": -1}, {"max_length": 0}, {"max_length": -3}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be at least 1"):
+            evaluate_task(Answers(oracle.__getitem__), ENCODER, task, progress=False, **wrong)
+
+
 def test_both_texts_of_a_pair_stay_apart_without_a_separator(load):
     features = load("rte").prepare(DECODER, "validation")
     assert DECODER.decode(features[0]["input_ids"]) == "Ann owns a mill\na mill is owned"
