@@ -1,17 +1,17 @@
 """Arguments of adversarial training."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from .base_arguments import BaseTrainingArguments
+from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, LossArguments
 
 
 @dataclass
-class Vec2VecTrainingArguments(BaseTrainingArguments):
+class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
     """`transformers.TrainingArguments` with the weights and switches of adversarial training.
 
-    Losses are explained in `hf_vec2vec.losses`. Defaults start from an alignment; `PRESETS` hold the published settings,
-    which start at random.
+    Losses and their weights are explained in `hf_vec2vec.training.losses`. Defaults start from an alignment; `PRESETS` hold
+    the published settings, which start at random.
     """
 
     _argument_group_name = "adversarial training"
@@ -20,21 +20,6 @@ class Vec2VecTrainingArguments(BaseTrainingArguments):
         default=5e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
     )
     discriminator_steps: int = field(default=1, metadata={"help": "Discriminator updates for each translator update."})
-    gan_loss: Literal["least_squares", "vanilla", "hinge"] = field(
-        default="least_squares",
-        metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
-    )
-    adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on translations."})
-    latent_adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on latents."})
-    r1_penalty_weight: float = field(default=0.0, metadata={"help": "Weight of the discriminators' R1 penalty; 0 is off."})
-    reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
-    cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
-    vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
-    cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
-    distance: Literal["mse", "cosine"] = field(
-        default="mse",
-        metadata={"help": "Of reconstructions and cycles: squared error or 1 - cosine.", "choices": ["mse", "cosine"]},
-    )
     detach_cycle: bool = field(default=False, metadata={"help": "Let the cycle loss train the way back only."})
 
     # Other defaults than the parent's, for batches of vectors and a two-sided game.
@@ -48,7 +33,7 @@ class Vec2VecTrainingArguments(BaseTrainingArguments):
             raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
-        for name in (*LOSS_WEIGHTS, "r1_penalty_weight", "discriminator_learning_rate"):
+        for name in (*LOSS_WEIGHTS, OF_DISCRIMINATORS, "discriminator_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
         if not any(getattr(self, name) for name in LOSS_WEIGHTS):
@@ -58,15 +43,6 @@ class Vec2VecTrainingArguments(BaseTrainingArguments):
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
         super().__post_init__()
 
-
-LOSS_WEIGHTS = (
-    "adversarial_weight",
-    "latent_adversarial_weight",
-    "reconstruction_weight",
-    "cycle_weight",
-    "vsp_weight",
-    "cycle_vsp_weight",
-)
 
 # What a card says of a run: arguments that change the result, and nothing of the machine.
 DESCRIBED = (
@@ -85,7 +61,7 @@ DESCRIBED = (
     "gan_loss",
     "distance",
     *LOSS_WEIGHTS,
-    "r1_penalty_weight",
+    OF_DISCRIMINATORS,
     "detach_cycle",
 )
 

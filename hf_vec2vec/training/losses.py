@@ -1,18 +1,49 @@
-"""The losses of unpaired translation, as pure functions. Which ones are summed, and how heavily, the trainer says.
+"""The losses of unpaired translation: their weights, pure functions, and the terms that the trainer sums.
+
+A new one is a weight in [`LossArguments`], a function, and a line in `TERMS`.
 
 All of them take rows in the *normalised* coordinates of a space (see `Vec2VecModel`) and return a scalar.
 "Paper" below is Jha et al., "Harnessing the universal geometry of embeddings", 2025 (arXiv 2505.12540); "public code" is
 what its authors released with it.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .adversarial import AdversarialOutput
+
 GanLoss = Literal["least_squares", "vanilla", "hinge"]
 Distance = Literal["mse", "cosine"]
+
+
+@dataclass
+class LossArguments:
+    """Weights of the losses of adversarial training, and their kinds: a part of `Vec2VecTrainingArguments`."""
+
+    gan_loss: GanLoss = field(
+        default="least_squares",
+        metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
+    )
+    adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on translations."})
+    latent_adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on latents."})
+    r1_penalty_weight: float = field(default=0.0, metadata={"help": "Weight of the discriminators' R1 penalty; 0 is off."})
+    reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
+    cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
+    vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
+    cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
+    distance: Distance = field(
+        default="mse",
+        metadata={"help": "Of reconstructions and cycles: squared error or 1 - cosine.", "choices": ["mse", "cosine"]},
+    )
+
+
+OF_DISCRIMINATORS = "r1_penalty_weight"
+LOSS_WEIGHTS = tuple(f.name for f in fields(LossArguments) if f.name.endswith("_weight") and f.name != OF_DISCRIMINATORS)
 
 
 def row_distance(outputs: Tensor, targets: Tensor, kind: Distance) -> Tensor:
@@ -99,3 +130,63 @@ def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: GanLo
     """Share of rows that a discriminator judges rightly. One half means that it cannot tell them apart."""
     boundary = 0.5 if kind == "least_squares" else 0.0
     return ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean()) / 2
+
+
+def disguised_latents(output: AdversarialOutput, kind: GanLoss) -> list[Tensor]:
+    """Latents of one space should be taken for each other's: column k judges "is of space k"."""
+    return [
+        generator_loss(logits[:, k], kind)
+        for name, logits in output.latent_logits.items()
+        for k, other in enumerate(output.latent_logits)
+        if other != name
+    ]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the translator's objective.
+
+    Args:
+        weight: name of its field in [`LossArguments`].
+        values: one for each space or direction; their mean is the term.
+    """
+
+    weight: str
+    values: Callable[[AdversarialOutput, LossArguments], list[Tensor]]
+
+
+# By their names in the log.
+TERMS = {
+    "generator_loss": Term(
+        "adversarial_weight",
+        lambda output, args: [generator_loss(fake, args.gan_loss) for fake in output.fake_logits.values()],
+    ),
+    "latent_generator_loss": Term(
+        "latent_adversarial_weight",
+        lambda output, args: disguised_latents(output, args.gan_loss),
+    ),
+    "reconstruction_loss": Term(
+        "reconstruction_weight",
+        lambda output, args: [
+            reconstruction_loss(output.rows[name], out, args.distance) for name, out in output.reconstructions.items()
+        ],
+    ),
+    "cycle_loss": Term(
+        "cycle_weight",
+        lambda output, args: [
+            cycle_loss(output.rows[a], back, args.distance) for (a, _), back in output.round_trips.items()
+        ],
+    ),
+    "vsp_loss": Term(
+        "vsp_weight",
+        lambda output, args: [
+            vector_space_preservation_loss(output.rows[a], there) for (a, _), there in output.translations.items()
+        ],
+    ),
+    "cycle_vsp_loss": Term(
+        "cycle_vsp_weight",
+        lambda output, args: [
+            vector_space_preservation_loss(output.rows[a], back) for (a, _), back in output.round_trips.items()
+        ],
+    ),
+}

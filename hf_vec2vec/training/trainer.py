@@ -27,15 +27,7 @@ from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .base import BaseTrainer
 from .fingerprint import rows_digest, tensors_digest
 from .finite import check_magnitudes
-from .losses import (
-    cycle_loss,
-    discriminator_accuracy,
-    discriminator_loss,
-    generator_loss,
-    r1_penalty,
-    reconstruction_loss,
-    vector_space_preservation_loss,
-)
+from .losses import TERMS, discriminator_accuracy, discriminator_loss, r1_penalty
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
@@ -196,33 +188,8 @@ class Vec2VecTrainer(BaseTrainer):
         return losses | {"objective": total}
 
     def _translator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
-        args, rows = self.args, output.rows
-        # Latents of one space should be taken for each other's: column k judges "is of space k".
-        disguised = [
-            generator_loss(logits[:, k], args.gan_loss)
-            for name, logits in output.latent_logits.items()
-            for k, other in enumerate(output.latent_logits)
-            if other != name
-        ]
-        terms = {
-            "generator_loss": [generator_loss(fake, args.gan_loss) for fake in output.fake_logits.values()],
-            "latent_generator_loss": disguised,
-            "reconstruction_loss": [
-                reconstruction_loss(rows[name], out, args.distance) for name, out in output.reconstructions.items()
-            ],
-            "cycle_loss": [cycle_loss(rows[a], back, args.distance) for (a, _), back in output.round_trips.items()],
-            "vsp_loss": [vector_space_preservation_loss(rows[a], there) for (a, _), there in output.translations.items()],
-            "cycle_vsp_loss": [vector_space_preservation_loss(rows[a], back) for (a, _), back in output.round_trips.items()],
-        }
-        weights = {
-            "generator_loss": args.adversarial_weight,
-            "latent_generator_loss": args.latent_adversarial_weight,
-            "reconstruction_loss": args.reconstruction_weight,
-            "cycle_loss": args.cycle_weight,
-            "vsp_loss": args.vsp_weight,
-            "cycle_vsp_loss": args.cycle_vsp_weight,
-        }
-        losses = {name: torch.stack(values).mean() for name, values in terms.items()}
+        losses = {name: torch.stack(term.values(output, self.args)).mean() for name, term in TERMS.items()}
+        weights = {name: getattr(self.args, term.weight) for name, term in TERMS.items()}
         # A term of weight 0 stays in the log but out of the graph.
         losses["objective"] = reduce(torch.add, [weight * losses[name] for name, weight in weights.items() if weight])
         return losses
