@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from ..encoders.pooling import POOLINGS
 from ..encoders.text import EncoderSettings
 from ..training.base_arguments import BaseTrainingArguments
+from .losses import HEAD_WEIGHTS, TERMS, WEIGHTS, LossArguments
 
 
 @dataclass
-class DistillationTrainingArguments(BaseTrainingArguments):
+class DistillationTrainingArguments(LossArguments, BaseTrainingArguments):
     """`transformers.TrainingArguments` with the weights of distillation and what a student's vector is.
 
     The student's vectors must be made as the translator's student space was: the same pooling, layer, prompt, length and
@@ -37,19 +38,6 @@ class DistillationTrainingArguments(BaseTrainingArguments):
     span_words: int = field(
         default=0, metadata={"help": "Compare runs of so many words instead of whole texts; needs a live teacher."}
     )
-    cosine_weight: float = field(default=1.0, metadata={"help": "Weight of 1 - cosine to the target."})
-    mse_weight: float = field(default=0.0, metadata={"help": "Weight of the squared error to the target."})
-    gram_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the difference of pairwise cosines; needs no translator."}
-    )
-    contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the contrast with other targets."})
-    contrastive_temperature: float = field(default=0.05, metadata={"help": "By which cosines are divided there."})
-    task_weight: float = field(default=0.0, metadata={"help": "Weight of the task's loss, on the column `labels`."})
-    lm_loss_weight: float = field(default=0.0, metadata={"help": "Weight of next-token cross-entropy, to keep the head."})
-    logit_weight: float = field(
-        default=0.0,
-        metadata={"help": "Weight of the difference of sorted token probabilities (ULD); needs a teacher with a head."},
-    )
     learn_projection: bool = field(
         default=False, metadata={"help": "No translator: learn a linear map to the teacher's space with the student."}
     )
@@ -65,11 +53,10 @@ class DistillationTrainingArguments(BaseTrainingArguments):
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Texts in a batch."})
 
     def __post_init__(self):
-        weights = (*TRANSLATED_WEIGHTS, "gram_weight", "task_weight", "lm_loss_weight", "logit_weight")
-        for name in weights:
+        for name in WEIGHTS.values():
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
-        if not any(getattr(self, name) for name in weights):
+        if not any(getattr(self, name) for name in WEIGHTS.values()):
             raise ValueError("all weights of losses are 0: set `cosine_weight` or another.")
         if self.pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {self.pooling!r}.")
@@ -90,14 +77,12 @@ class DistillationTrainingArguments(BaseTrainingArguments):
     @property
     def uses_head(self) -> bool:
         """Whether any loss looks at what a head says."""
-        return bool(self.task_weight or self.lm_loss_weight or self.logit_weight)
+        return any(getattr(self, name) for name in HEAD_WEIGHTS.values())
 
     @property
     def distils(self) -> bool:
         """Whether any loss looks at the teacher's vectors."""
-        return bool(self.gram_weight or any(getattr(self, name) for name in TRANSLATED_WEIGHTS))
+        return any(getattr(self, term.weight) for term in TERMS.values())
 
 
-TRANSLATED_WEIGHTS = ("cosine_weight", "mse_weight", "contrastive_weight")  # losses that need both sides in one space
-
-__all__ = ["TRANSLATED_WEIGHTS", "DistillationTrainingArguments"]
+__all__ = ["DistillationTrainingArguments"]

@@ -1,14 +1,70 @@
-"""The losses of distillation, as pure functions. Which ones are summed, and how heavily, the arguments say.
+"""The losses of distillation: their weights, pure functions, and the terms that the trainer sums.
+
+A new one that compares vectors is a weight in [`LossArguments`], a function, and a line in `TERMS`.
 
 All take rows `(n, d)` and return a scalar. Where both sides must be in one space, it is the student's, in normalised
 coordinates (see `Vec2VecModel`): raw cosines of a space whose mean is long say little.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 SORTED = 1024
+
+
+@dataclass
+class LossArguments:
+    """Weights of the losses of distillation: a part of `DistillationTrainingArguments`."""
+
+    cosine_weight: float = field(default=1.0, metadata={"help": "Weight of 1 - cosine to the target."})
+    mse_weight: float = field(default=0.0, metadata={"help": "Weight of the squared error to the target."})
+    gram_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the difference of pairwise cosines; needs no translator."}
+    )
+    contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the contrast with other targets."})
+    contrastive_temperature: float = field(default=0.05, metadata={"help": "By which cosines are divided there."})
+    task_weight: float = field(default=0.0, metadata={"help": "Weight of the task's loss, on the column `labels`."})
+    lm_loss_weight: float = field(default=0.0, metadata={"help": "Weight of next-token cross-entropy, to keep the head."})
+    logit_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the difference of sorted token probabilities (ULD); needs a teacher with a head."},
+    )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Vectors of the texts of a batch, centred.
+
+    Args:
+        student: `(n, d_s)`, as the student says them.
+        projected: `(n, d)`, the same in the space of `target`: another where a projection is learned.
+        target: `(n, d)`, the teacher's in that space.
+        teacher: `(n, d_t)`, the teacher's in its own.
+    """
+
+    student: Tensor
+    projected: Tensor
+    target: Tensor
+    teacher: Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the objective that looks at vectors of student and teacher.
+
+    Args:
+        weight: name of its field in [`LossArguments`].
+        value: from the sides of a batch.
+        in_one_space: whether it needs both sides in one space.
+    """
+
+    weight: str
+    value: Callable[[Sides, LossArguments], Tensor]
+    in_one_space: bool = True
 
 
 def cosine_loss(student: Tensor, target: Tensor) -> Tensor:
@@ -103,6 +159,22 @@ def effective_rank(rows: Tensor) -> float:
     values = torch.linalg.svdvals((rows - rows.mean(0)).float())
     shares = values / values.sum().clamp_min(1e-12)
     return torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum()).item()
+
+
+# By their names in the log.
+TERMS = {
+    "gram_loss": Term("gram_weight", lambda sides, args: gram_loss(sides.student, sides.teacher), in_one_space=False),
+    "cosine_loss": Term("cosine_weight", lambda sides, args: cosine_loss(sides.projected, sides.target)),
+    "mse_loss": Term("mse_weight", lambda sides, args: squared_error_loss(sides.projected, sides.target)),
+    "contrastive_loss": Term(
+        "contrastive_weight",
+        lambda sides, args: contrastive_loss(sides.projected, sides.target, args.contrastive_temperature),
+    ),
+}
+# Losses of the head.
+HEAD_WEIGHTS = {"task_loss": "task_weight", "lm_loss": "lm_loss_weight", "logit_loss": "logit_weight"}
+WEIGHTS = {name: term.weight for name, term in TERMS.items()} | HEAD_WEIGHTS
+TRANSLATED_WEIGHTS = tuple(term.weight for term in TERMS.values() if term.in_one_space)
 
 
 __all__ = [

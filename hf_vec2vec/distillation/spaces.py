@@ -7,7 +7,8 @@ from transformers import PreTrainedModel
 
 from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
-from .arguments import TRANSLATED_WEIGHTS, DistillationTrainingArguments
+from .arguments import DistillationTrainingArguments
+from .losses import TRANSLATED_WEIGHTS
 
 
 def student_and_teachers(

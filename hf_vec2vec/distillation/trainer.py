@@ -26,15 +26,7 @@ from .adapters import PROJECTION, Student, check_student, freeze_unused, width, 
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
 from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
-from .losses import (
-    contrastive_loss,
-    cosine_loss,
-    effective_rank,
-    gram_loss,
-    language_modelling_loss,
-    squared_error_loss,
-    universal_logit_loss,
-)
+from .losses import TERMS, WEIGHTS, Sides, cosine_loss, effective_rank, language_modelling_loss, universal_logit_loss
 from .spaces import check_teachers, student_and_teachers, teacher_dims
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
@@ -42,15 +34,6 @@ from .students import StudentEncoder, pooled, token_states, with_decoder_start
 
 LogitTeacher = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length
-WEIGHTS = {
-    "cosine_loss": "cosine_weight",
-    "mse_loss": "mse_weight",
-    "contrastive_loss": "contrastive_weight",
-    "gram_loss": "gram_weight",
-    "task_loss": "task_weight",
-    "lm_loss": "lm_loss_weight",
-    "logit_loss": "logit_weight",
-}
 
 
 class DistillationTrainer(BaseTrainer):
@@ -187,17 +170,11 @@ class DistillationTrainer(BaseTrainer):
         args, found = self.args, defaultdict(list)
         for space, sides in self._sides(token_states(outputs), inputs).items():
             ours, target, own = (side - centre for side, centre in zip(sides, self.centres[space], strict=True))
-            losses = {"gram_loss": gram_loss(ours, own)} if args.gram_weight else {}
-            if args.learn_projection:
-                ours = getattr(self.student, PROJECTION)(ours)
-            if args.cosine_weight:
-                losses["cosine_loss"] = cosine_loss(ours, target)
-            if args.mse_weight:
-                losses["mse_loss"] = squared_error_loss(ours, target)
-            if args.contrastive_weight:
-                losses["contrastive_loss"] = contrastive_loss(ours, target, args.contrastive_temperature)
-            for name, value in losses.items():
-                found[name].append(value)
+            projected = getattr(self.student, PROJECTION)(ours) if args.learn_projection else ours
+            compared = Sides(ours, projected, target, own)
+            for name, term in TERMS.items():
+                if getattr(args, term.weight):
+                    found[name].append(term.value(compared, args))
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def _logit_loss(self, logits: Tensor, inputs: dict) -> Tensor:
