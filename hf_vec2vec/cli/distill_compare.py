@@ -106,5 +106,5 @@ def _are_language_models(teacher: "TextEncoder", student: str) -> bool:
     from ..encoders.folders import model_folder
     from ..encoders.pooling import is_decoder
 
-    decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student)).model_type)
+    decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student), trust_remote_code=False).model_type)
     return decoder and teacher.is_decoder

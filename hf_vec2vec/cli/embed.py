@@ -115,5 +115,5 @@ def _embed_images(flags: EmbedFlags) -> "Dataset":
 
     assert flags.images is not None
     images = load_images(flags.images)
-    encoder = ImageEncoder(flags.model, device=flags.device)
+    encoder = ImageEncoder(flags.model, device=flags.device, trust_remote_code=flags.trust_remote_code)
     return embed_images(images, encoder, batch_size=flags.batch_size, cache_dir=flags.cache_dir)

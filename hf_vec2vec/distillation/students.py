@@ -62,7 +62,7 @@ def load_student(
     settings = folder_settings(folder)
     if settings.pop("static_folder") is not None:
         raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
-    if kind != "encoder" and AutoConfig.from_pretrained(folder).is_encoder_decoder:
+    if kind != "encoder" and AutoConfig.from_pretrained(folder, trust_remote_code=False).is_encoder_decoder:
         raise ValueError(
             f"`kind` is {kind!r}, but `model` {model!r} is an encoder-decoder, of which the encoder alone can be a student: "
             "use 'encoder'."
@@ -74,6 +74,7 @@ def load_student(
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
+        trust_remote_code=False,  # else a student with code of its own would ask on the terminal
         quantization_config=quantization_config,
         **extra,
     )
@@ -85,7 +86,7 @@ def load_student(
             module.support_avx512bf16_for_cpu = False
     # What adapters record as their base: a name that others can load, not a folder of this machine's cache.
     loaded.name_or_path = loaded.config._name_or_path = BUNDLED[model].hub_id if model in BUNDLED else model
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding

