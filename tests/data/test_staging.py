@@ -166,10 +166,13 @@ def test_places_are_made(tmp_path):
     assert tree(tmp_path) == {"a/b/x.txt": "x", "c/d/x": "x", "e/f/x": "x"}
 
 
+# The module alone, for the package takes seconds to import.
 HOLDER = """
-import sys, time
-from hf_vec2vec.data.staging import locked
-with locked(sys.argv[1]):
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("staging", sys.argv[2])
+staging = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(staging)
+with staging.locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -180,7 +183,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path):
     with locked(target), pytest.raises(FileExistsError, match=r"`output_dir` '.*out': another process is writing there"):
         locked(tmp_path / "new" / ".." / "new" / "out", argument="output_dir").__enter__()
     assert not list((tmp_path / "new").iterdir())
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, target], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, target, staging.__file__], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(FileExistsError, match="another process"), locked(target):
         pytest.fail("two hold the lock")
