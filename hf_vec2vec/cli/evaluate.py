@@ -131,7 +131,15 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
     task = replace(task, splits=DatasetDict({flags.split: rows}))
     model: Any
     model, tokenizer = load_trained_model(flags.folder, task)
-    found = evaluate_task(model, tokenizer, task, flags.split, batch_size=flags.batch_size, max_length=flags.max_length)
+    found = evaluate_task(
+        model,
+        tokenizer,
+        task,
+        flags.split,
+        batch_size=flags.batch_size,
+        max_length=flags.max_length,
+        progress=flags.progress,
+    )
     facts = {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(rows), "figures": found}
     if flags.json:
         _write(Path(flags.json), facts)

@@ -205,3 +205,32 @@ def test_ctrl_c_at_any_moment_is_one_line(trained, tmp_path, seconds):
     assert process.returncode in (130, -signal.SIGINT)  # a shell shows 130 for both
     assert line.splitlines()[-1].startswith("hf-vec2vec train: interrupted. ")
     assert "Traceback" not in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["variable", "flag"])
+def test_no_bar_and_no_line_of_another_package(how, trained, tmp_path, bert):
+    (tmp_path / "texts.txt").write_text("the dog\nthe cat\n")
+    pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
+    lines = [
+        [
+            "embed",
+            "--texts",
+            tmp_path / "texts.txt",
+            "--model",
+            bert,
+            "--output",
+            tmp_path / "x",
+            "--cache_dir",
+            tmp_path / "c",
+        ],
+        ["evaluate", trained / "model", *pairs, "--output_dir", tmp_path / "figures"],
+        ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "a.npy"]
+        + ["--output", tmp_path / "y"],
+    ]
+    more = ["--disable_tqdm"] if how == "flag" else []
+    environment = os.environ | ({"TQDM_DISABLE": "1"} if how == "variable" else {})
+    for line in lines:
+        command = [sys.executable, "-m", "hf_vec2vec.cli", *map(str, line), *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert done.stderr == ""
