@@ -43,8 +43,9 @@ def model_folder(model: str, *, trust_remote_code: bool = False) -> Path:
 def model_class(folder: Path, *, trust_remote_code: bool = False) -> type[AutoModel | AutoModelForTextEncoding]:
     """What opens an encoder's folder: an encoder that was saved without its decoder, as those of T5, has none to load."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    alone = (config.architectures or [None])[0] in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.values()
-    return AutoModelForTextEncoding if alone else AutoModel
+    # By the kind of model, not by the class alone: code of a repository's own has kinds that only `AutoModel` opens.
+    alone = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type)
+    return AutoModelForTextEncoding if alone in (config.architectures or ()) else AutoModel
 
 
 def is_sentence_transformer(folder: Path) -> bool:
