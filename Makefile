@@ -49,8 +49,9 @@ test: .venv/test
 test-slow: .venv/test
 	$(PYTEST) -m slow
 
-# What needs no test to run: types (as soon as all rooms have them), declared dependencies, the order of the rooms.
+# What needs no test to run: types, declared dependencies, the order of the rooms, the site.
 check: .venv/test docs
+	$(BIN)/mypy
 	$(BIN)/deptry .
 	$(BIN)/lint-imports --no-cache
 

@@ -48,7 +48,6 @@ def run(flags: ReportFlags) -> None:
     except ModuleNotFoundError as error:
         raise ImportError(f'A report needs {error.name}, which is missing: pip install "hf-vec2vec[report]"') from error
     from ..data.spaces import PairedEmbeddings
-    from ..data.staging import locked
     from ..training.start import load_translator
 
     model = load_translator(flags.folder)
@@ -74,16 +73,15 @@ def run(flags: ReportFlags) -> None:
         seed=flags.seed,
     )
     output = Path(flags.output_dir)
-    with locked(output, argument="output_dir"):
-        sections = report.write_report(
-            subject,
-            {name: partial(report.load_corpus, name, flags.max_texts, flags.seed) for name in flags.labelled},
-            output,
-            foreign_texts=partial(report.load_foreign, flags.out_of_domain) if flags.out_of_domain else None,
-            inverter=(flags.inverter_model, flags.inverter_steps) if flags.inverter_model else None,
-            with_privacy=flags.privacy,
-            show_texts=flags.show_texts,
-        )
+    sections = report.write_report(
+        subject,
+        {name: partial(report.load_corpus, name, flags.max_texts, flags.seed) for name in flags.labelled},
+        output,
+        foreign_texts=partial(report.load_foreign, flags.out_of_domain) if flags.out_of_domain else None,
+        inverter=(flags.inverter_model, flags.inverter_steps) if flags.inverter_model else None,
+        with_privacy=flags.privacy,
+        show_texts=flags.show_texts,
+    )
     for section in sections:
         print(f"{section.title}: {'not made: ' + section.error if section.error else 'done'}")
     print(f"\n{output}/report.html, report.json")

@@ -143,6 +143,10 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         )
         self.post_init()
 
+    @property
+    def _dims(self) -> dict[str, int]:
+        return cast(dict[str, int], self.config.embedding_dims)  # no model is made without
+
     def encode(self, rows: Tensor, source: str) -> Tensor:
         """Normalised rows `(n, d_source)` to latents `(n, latent_dim)`; differentiable."""
         return self.backbone(self.input_adapters[source](rows))
@@ -202,7 +206,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     @torch.no_grad()
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
-        rows = check_embeddings(embeddings, "embeddings", self.config.embedding_dims[source])
+        rows = check_embeddings(embeddings, "embeddings", self._dims[source])
         self._warn_of_foreign(rows, source)
         was_training = self.training
         self.eval()
@@ -242,7 +246,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             )
 
     def _check_space(self, argument: str, name: str) -> None:
-        if name not in self.config.embedding_dims:
+        if name not in self._dims:
             raise ValueError(f"`{argument}` is {name!r}, which this model does not know. It has {self.config.spaces}.")
 
     @classmethod
@@ -292,7 +296,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def _check_holds_linear_maps(self, dims: dict[str, int]) -> None:
         if self.config.residual != "linear":
             raise ValueError("`residual` must be 'linear' to start from an alignment, got 'zero_pad'.")
-        if self.config.latent_dim < sum(dims.values()):
+        if cast(int, self.config.latent_dim) < sum(dims.values()):
             raise ValueError(
                 f"`latent_dim` is {self.config.latent_dim}, but an alignment of spaces with dimensions {dims} needs at "
                 f"least {sum(dims.values())}. Leave it out to get that."
