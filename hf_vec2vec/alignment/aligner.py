@@ -40,7 +40,8 @@ def align(
 ) -> Alignment:
     """Find maps between two spaces from rows that have no partners.
 
-    1. Guess: cluster random samples of each space, match the clusters' shapes, take the rotation (`starting_rotations`).
+    1. Guess: match the third moments of the two clouds (`moment_rotations`); where that does not settle it, the shapes of
+       clusters (`starting_rotations`).
     2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
        lead to the same rotation (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).
@@ -60,6 +61,9 @@ def align(
         overrides: single options by name, such as `seed=1`: fields of [`AlignmentOptions`].
 
     Repeated rows and outliers are left out, and the report counts them: see `usable_rows`.
+
+    A `KeyboardInterrupt` ends the search, back-translation or the fit of the networks, and what was found before is returned
+    with its verdict and a warning; while there is nothing yet, it is raised.
 
     Returns:
         An [`Alignment`], on the CPU.
@@ -86,10 +90,12 @@ def align(
                 anchors=None if known is None else known.units(),
                 guess=guess,
                 progress=stages.bar.update,
+                agreed=stages.show_agreement,
             )
+        stages.interrupted = found.interrupted
         maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
         with stages.stage("back-translation", "back-translate"):
-            if options.back_translation_rounds:
+            if options.back_translation_rounds and not stages.interrupted:
                 translated = back_translate(
                     a.rows,
                     b.rows,
@@ -102,11 +108,13 @@ def align(
                 )
                 maps, agreement = translated.maps, translated.agreement
         with stages.stage("full", "residual"):
-            if options.back_translation_rounds and options.hidden_dim:
+            if options.back_translation_rounds and options.hidden_dim and not stages.interrupted:
                 residuals = _residuals(translated, a.subspace, b.subspace, options.hidden_dim, generator, known)
                 stages.bar.update(len(residuals))
+    if stages.interrupted:
+        warnings.warn("The alignment was interrupted: its maps are the best so far, its verdict is theirs.", stacklevel=3)
     report = replace(
-        judge(found.rotation, found.others, found.held_out, agreement, generator),
+        judge(found.rotation, found.consensus, found.held_out, agreement, generator),
         repeated_rows={"source": a.repeated, "target": b.repeated},
         outlying_rows={"source": a.outlying, "target": b.outlying},
     )
@@ -225,6 +233,7 @@ class _Stages:
         total = self.search_steps + options.back_translation_rounds + networks
         self.bar = tqdm(total=total, **({} if options.progress else {"disable": True}))  # else as TQDM_DISABLE has it
         self.seconds: dict[str, float] = {}
+        self.interrupted = False
 
     def __enter__(self) -> "_Stages":
         return self
@@ -232,12 +241,21 @@ class _Stages:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
+    def show_agreement(self, agreement: float) -> None:
+        """On the bar: how far the best so far agrees with what another guess led to."""
+        self.bar.set_postfix(agreement=f"{agreement:.2f}")
+
     @contextmanager
     def stage(self, name: str, description: str) -> Iterator[None]:
         """Time a stage, and show what goes on."""
         self.bar.set_description(description)
         start = time.perf_counter()
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            if name == "rotation":  # there is nothing yet
+                raise
+            self.interrupted = True
         self.seconds[name] = time.perf_counter() - start
         if name == "rotation":
             self.bar.update(self.search_steps - self.bar.n)  # guesses that were not needed

@@ -56,3 +56,8 @@ class Anchors:
     def share(self, rows: int) -> float:
         """Weight in a mean over known pairs and so many rows."""
         return PAIR_WEIGHT * len(self) / (PAIR_WEIGHT * len(self) + rows)
+
+    def mixed_in(self, covariance: Tensor, rows: int) -> Tensor:
+        """A cross-covariance `(d_a, d_b)` over so many rows, in which known pairs have their share, both at norm 1."""
+        known, share = self.source.T @ self.target, self.share(rows)
+        return (1 - share) * covariance / covariance.norm() + share * known / known.norm()

@@ -9,6 +9,7 @@ import torch
 from ..data.devices import chosen_device
 
 PROTOTYPES = 2048  # of the layer that frees a map from being linear: as many again give .002 of centred cosine
+EFFORTS = ("quick", "default", "thorough")
 LEAST = {
     "num_starts": 1,
     "num_anchors": 2,
@@ -26,6 +27,8 @@ class AlignmentOptions:
     """Options of [`align`].
 
     Args:
+        effort: how long the rotation is looked for: `"quick"` gives up where first guesses do not settle, `"default"` tries
+            `num_starts` others, `"thorough"` follows more guesses further. A pair that is settled early takes the same time.
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
         num_starts: guesses of the rotation, at most: easy pairs are settled by the first few.
         num_anchors: clusters a side and guess.
@@ -42,6 +45,7 @@ class AlignmentOptions:
         ValueError: for a number that is too small, or a device that this machine does not have.
     """
 
+    effort: Literal["quick", "default", "thorough"] = "default"
     standardize: bool | Literal["auto"] = "auto"
     num_starts: int = 24
     num_anchors: int = 25
@@ -54,6 +58,8 @@ class AlignmentOptions:
     progress: bool = True
 
     def __post_init__(self):
+        if self.effort not in EFFORTS:
+            raise ValueError(f"`effort` must be one of {', '.join(map(repr, EFFORTS))}, got {self.effort!r}.")
         if not isinstance(self.standardize, bool) and self.standardize != "auto":
             raise ValueError(f"`standardize` must be True, False or 'auto', got {self.standardize!r}.")
         for name, least in LEAST.items():

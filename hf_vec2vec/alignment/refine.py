@@ -67,8 +67,7 @@ def anneal(
         a, b = (draw(rows, schedule.sample, generator) for rows in (source, target))
         covariance = mutual_covariance(a, b, rotation, schedule.k(done), out=cosines)
         if anchors is not None:
-            anchored, share = anchors.source.T @ anchors.target, anchors.share(min(len(source), len(target)))
-            covariance = (1 - share) * covariance / covariance.norm() + share * anchored / anchored.norm()
+            covariance = anchors.mixed_in(covariance, min(len(source), len(target)))
         rotation = spectral_power(covariance, schedule.power(done))
     return rotation
 

@@ -1,22 +1,25 @@
 """From many guesses to one rotation, chosen without pairs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .anchors import Anchors
+from .consensus import Consensus, Patience, find_consensus
 from .options import AlignmentOptions
 from .procrustes import polar_factor
 from .refine import Schedule, anneal
 from .score import alignment_score
 from .start import starting_rotations
-from .verdict import judge
+from .verdict import AlignmentReport, consensus_of, judge
 
 WAVE = 6  # guesses at a time, until two of them lead to the same rotation
 FIRST_STEPS = 4  # for every guess of a wave
 CLIMBERS = 3  # guesses of a wave that go on
+# Of an alignment by third moments, to look no further: guesses from them can share a mistake, which was seen to reach .49.
+SETTLED_FIT = 0.6
 HELD_OUT = 1000  # rows of each side, at most a fifth, that no step sees: scores and verdict are told by them
 COARSE = Schedule(powers=(0.5, 0.5), neighbours=(30, 30), sample=2500)
 FINE = Schedule(powers=(0.5, 0.1), neighbours=(30, 15), sample=4000)
@@ -50,6 +53,10 @@ CLIMB = Climb(COARSE, steps=6, least_rise=0.003, chunks=6)
 LAST_CLIMB = Climb(DENSE, steps=4, least_rise=0.0003, chunks=8)
 
 
+# Few steps settle easy pairs; for others these are bounds, which a climb that stands still does not reach.
+PATIENCE = {"quick": Patience(guesses=3, chunks=8), "default": Patience(4, 20), "thorough": Patience(12, 60)}
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A map `(d_a, d_b)` on its way to the rotation, its `alignment_score` on rows held out, and what it was made of."""
@@ -66,23 +73,29 @@ class Search:
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
         score: its `alignment_score` on rows held out, source to target.
-        start_scores: the same of every guess after a few steps, wave by wave, best first.
-        others: maps `(o, d_a, d_b)` that other guesses led to, refined less.
+        start_scores: the same of every guess from matched clusters after a few steps, wave by wave, best first; empty where
+            none was needed.
+        consensus: mean cosine between translations by it and by what another guess led to.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
+        interrupted: whether a `KeyboardInterrupt` ended the search.
     """
 
     rotation: Tensor
     score: float
     start_scores: tuple[float, ...]
-    others: Tensor
+    consensus: float
     held_out: tuple[Tensor, Tensor]
+    interrupted: bool = False
 
 
 def search_steps(options: AlignmentOptions) -> int:
     """How many steps `find_rotation` makes at most."""
+    patience = PATIENCE[options.effort].most_steps
+    if options.effort == "quick":
+        return patience + options.steps + LAST_CLIMB.most_steps
     waves = -(-options.num_starts // WAVE)
     first = (options.num_starts + waves) * FIRST_STEPS  # a wave has one guess more, the sum of the others
-    return first + waves * (CLIMBERS * CLIMB.most_steps + options.steps) + LAST_CLIMB.most_steps
+    return patience + options.steps + first + waves * (CLIMBERS * CLIMB.most_steps + options.steps) + LAST_CLIMB.most_steps
 
 
 def find_rotation(
@@ -94,11 +107,12 @@ def find_rotation(
     anchors: Anchors | None = None,
     guess: Tensor | None = None,
     progress: Callable[[int], object] = lambda steps: None,
+    agreed: Callable[[float], object] = lambda consensus: None,
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
 
-    Easy pairs are settled by the first wave of guesses; hard ones get all of them. The first guess of a wave is the sum of
-    the others, so two finalists of one wave can have a guess in common.
+    Guesses from third moments come first: they are cheap, and settle most pairs (`find_consensus`). Where they do not,
+    guesses from matched clusters follow, wave by wave, unless the effort is `"quick"`.
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
@@ -108,29 +122,80 @@ def find_rotation(
         anchors: known pairs, norm 1. They guide guesses and steps, and their own rotation is a guess, too.
         guess: `(d_a, d_b)`, a rotation to try beside the others.
         progress: called with the number of steps done.
+        agreed: called with the consensus of the best so far.
+
+    Raises:
+        KeyboardInterrupt: while there is nothing to return. Later, it ends the search, and the best so far is returned.
     """
     steps = _Steps(source, target, generator, anchors, progress)
+    given = [] if anchors is None else [polar_factor(anchors.source.T @ anchors.target)]
+    given += [] if guess is None else [guess.to(source)]
+    found, interrupted = None, False
+    try:
+        for found in _ever_better(steps, options, given):
+            agreed(found.consensus)
+    except KeyboardInterrupt:
+        interrupted = True
+    if found is None:
+        raise KeyboardInterrupt
+    rotation = polar_factor(found.rotation)
+    score, scores = steps.score(rotation), tuple(steps.start_scores)
+    return Search(rotation, score, scores, found.consensus, steps.held_out, interrupted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The best map so far, and its consensus with what other guesses led to."""
+
+    rotation: Tensor
+    consensus: float
+
+
+def _ever_better(steps: "_Steps", options: AlignmentOptions, given: list[Tensor]) -> Iterator[_Found]:
+    """The best so far, each time that there is news; the last is the end of the search."""
+    found, others = None, None
+    for consensus in steps.consensus(PATIENCE[options.effort], given):
+        found = _Found(consensus.rotation, consensus.agreement)
+        yield found
+    assert found is not None  # the first guesses always lead somewhere
+    if options.effort == "quick" or steps.settled(found):
+        # Broader means, which narrow: they free a rotation that few rows made stand still too early.
+        found = _Found(steps.finished(steps.candidate(found.rotation), options.steps).rotation, found.consensus)
+        yield found
+    if options.effort != "quick" and not steps.settled(found):
+        patient = found
+        for found, others in _waves(steps, options, given, patient):  # noqa: B007  the last `others` are read below
+            yield found
+    last = steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation
+    yield _Found(last, found.consensus if others is None else consensus_of(last, others, steps.held_out[0]))
+
+
+def _waves(
+    steps: "_Steps", options: AlignmentOptions, given: list[Tensor], first: _Found
+) -> Iterator[tuple[_Found, Tensor | None]]:
+    """Guesses from matched clusters, wave by wave, until one is believed; each time the best, and what others led to.
+
+    The first guess of a wave is the sum of the others, so two finalists of one wave can have a guess in common.
+    """
     climbed: list[Candidate] = []
-    finalists: list[Candidate] = []
-    start_scores: list[float] = []
-    for first in range(0, options.num_starts, WAVE):
-        guesses = steps.guesses(min(WAVE, options.num_starts - first), options.num_anchors)
-        if anchors is not None and not first:
-            guesses[0] = polar_factor(anchors.source.T @ anchors.target)
-        if guess is not None and not first:
-            guesses[-1] = guess
+    finalists = [patient := steps.candidate(first.rotation)]
+    for begin in range(0, options.num_starts, WAVE):
+        guesses = list(steps.guesses(min(WAVE, options.num_starts - begin), options.num_anchors))
+        guesses = (given if not begin else []) + guesses[len(given) if not begin else 0 :]
         wave = _best_first([steps.refined(rotation, FIRST_STEPS, COARSE) for rotation in guesses])
-        start_scores += [candidate.score for candidate in wave]
+        steps.start_scores += [candidate.score for candidate in wave]
         climbed = _best_first(climbed + [steps.climbed(candidate, CLIMB) for candidate in wave[:CLIMBERS]])
         if not any(climbed[0] is finalist.parent for finalist in finalists):
             finalists.append(steps.finished(climbed[0], options.steps))
-        best = max(finalists, key=lambda finalist: finalist.score)
-        others = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
-        if judge(best.rotation, others, steps.held_out, None, generator).verdict == "aligned":
+        best = _best_first(finalists)[0]
+        if best is patient:
+            found, others = first, None
+        else:
+            others = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
+            found = _Found(best.rotation, consensus_of(best.rotation, others, steps.held_out[0]))
+        yield found, others
+        if steps.aligned(found):
             break
-    last = steps.climbed(best, LAST_CLIMB)
-    rotation = polar_factor(last.rotation)
-    return Search(rotation, steps.score(rotation), tuple(start_scores), others, steps.held_out)
 
 
 def _best_first(candidates: list[Candidate]) -> list[Candidate]:
@@ -152,6 +217,35 @@ class _Steps:
         self.held_out = source[:held_out], target[:held_out]
         self.fitted = source[held_out:], target[held_out:]
         self.generator, self.anchors, self.progress = generator, anchors, progress
+        self.start_scores: list[float] = []
+
+    def consensus(self, patience: Patience, given: list[Tensor]) -> Iterator[Consensus]:
+        """`find_consensus` on the rows that are fitted."""
+        return find_consensus(
+            *self.fitted,
+            self.held_out[0],
+            patience,
+            generator=self.generator,
+            given=given,
+            anchors=self.anchors,
+            progress=self.progress,
+        )
+
+    def _report(self, found: _Found) -> AlignmentReport:
+        return judge(found.rotation, found.consensus, self.held_out, None, self.generator)
+
+    def aligned(self, found: _Found) -> bool:
+        """Whether it would be believed."""
+        return self._report(found).verdict == "aligned"
+
+    def settled(self, found: _Found) -> bool:
+        """Whether it would be believed though its guesses are not independent."""
+        report = self._report(found)
+        return report.verdict == "aligned" and report.fit >= SETTLED_FIT
+
+    def candidate(self, rotation: Tensor) -> Candidate:
+        """A map with its score."""
+        return Candidate(rotation, self.score(rotation))
 
     def guesses(self, num_starts: int, num_anchors: int) -> Tensor:
         """A wave of `starting_rotations`."""
@@ -173,8 +267,7 @@ class _Steps:
 
     def refined(self, rotation: Tensor, steps: int, schedule: Schedule) -> Candidate:
         """So many steps from a rotation."""
-        refined = self._anneal(rotation, steps, schedule)
-        return Candidate(refined, self.score(refined))
+        return self.candidate(self._anneal(rotation, steps, schedule))
 
     def climbed(self, candidate: Candidate, climb: Climb) -> Candidate:
         """Steps from a candidate for as long as the score rises."""

@@ -67,7 +67,7 @@ class AlignmentReport:
 
 def judge(
     rotation: Tensor,
-    others: Tensor,
+    consensus: float,
     held_out: tuple[Tensor, Tensor],
     agreement: float | None,
     generator: torch.Generator,
@@ -76,7 +76,7 @@ def judge(
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
-        others: maps `(o, d_a, d_b)` that the search found from other guesses.
+        consensus: with another guess; see `consensus_of` and `find_consensus`.
         held_out: rows `(h, d_a)` and `(h, d_b)`, norm 1, that no rotation was fitted to.
         agreement: of back-translation.
         generator: source of randomness, on the CPU.
@@ -92,8 +92,6 @@ def judge(
         null_scores.append(_half_score(reflected @ rotation, y))
     score, nulls = _half_score(x @ rotation, y), torch.tensor(null_scores)
     null = nulls.mean().item()
-    translated = F.normalize(x @ rotation, dim=1)
-    consensus = max(F.cosine_similarity(translated, x @ other).mean().item() for other in others)
     return AlignmentReport(
         score=score,
         null_score=null,
@@ -103,6 +101,12 @@ def judge(
         consensus=consensus,
         agreement=agreement,
     )
+
+
+def consensus_of(rotation: Tensor, others: Tensor, rows: Tensor) -> float:
+    """Mean cosine of translations of rows `(h, d_a)` with those of the nearest of other maps `(o, d_a, d_b)`."""
+    translated = rows @ rotation
+    return max(F.cosine_similarity(translated, rows @ other).mean().item() for other in others)
 
 
 def _half_score(x: Tensor, y: Tensor) -> float:

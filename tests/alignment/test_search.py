@@ -1,0 +1,105 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from helpers.clouds import make_cloud, random_rotation
+from hf_vec2vec import align
+from hf_vec2vec.alignment.consensus import Patience, find_consensus
+from hf_vec2vec.alignment.options import AlignmentOptions
+from hf_vec2vec.alignment.search import find_rotation, search_steps
+
+DIM = 6
+
+
+def skewed(rows: int, seed: int) -> torch.Tensor:
+    """A cloud without clusters, which matched clusters cannot find their way in: skewed axes, mixed a little."""
+    draws = torch.rand(rows, DIM, generator=torch.Generator().manual_seed(seed)).clamp_min(1e-6)
+    cloud = -draws.log() * torch.linspace(1.6, 0.5, DIM)
+    return F.normalize(cloud - cloud.mean(0), dim=1)
+
+
+@pytest.fixture(scope="module")
+def skewed_spaces():
+    rotation = random_rotation(DIM, DIM, seed=11)
+    return skewed(6000, seed=1), skewed(6000, seed=2) @ rotation, rotation
+
+
+def _cosine(found, rotation):
+    return ((found * rotation).sum() / DIM).item()
+
+
+def test_a_cloud_without_clusters_is_aligned_by_its_third_moments(skewed_spaces):
+    source, target, rotation = skewed_spaces
+    found = find_rotation(source, target, AlignmentOptions(effort="quick"), generator=torch.Generator().manual_seed(0))
+    assert _cosine(found.rotation, rotation) > 0.95
+    assert found.consensus > 0.8
+    assert found.start_scores == ()
+
+
+def test_halves_of_noise_lead_to_different_rotations():
+    noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)
+    *_, last = find_consensus(*noise, noise[0, :200], Patience(2, 3), generator=torch.Generator().manual_seed(0))
+    assert last.agreement < 0.5
+
+
+def test_quick_gives_up_where_default_goes_on():
+    source, target = (
+        F.normalize(make_cloud(400, dim=8, seed=1), dim=1),
+        torch.randn(400, 8, generator=torch.Generator().manual_seed(0)),
+    )
+    noise = F.normalize(target, dim=1)
+    ways = {}
+    for effort in ("quick", "default"):
+        options = AlignmentOptions(effort=effort, num_starts=2, num_anchors=10, steps=2)
+        ways[effort] = find_rotation(source, noise, options, generator=torch.Generator().manual_seed(0))
+    assert ways["quick"].start_scores == ()
+    assert len(ways["default"].start_scores) == 3  # the guesses and their sum
+
+
+@pytest.mark.parametrize("effort", ["quick", "default", "thorough"])
+def test_steps_of_each_effort_are_not_more_than_announced(effort):
+    noise = F.normalize(torch.randn(2, 300, 6, generator=torch.Generator().manual_seed(0)), dim=2)
+    options, done = AlignmentOptions(effort=effort, num_starts=3, num_anchors=5, steps=2), []
+    find_rotation(*noise, options, generator=torch.Generator().manual_seed(0), progress=done.append)
+    assert 0 < sum(done) <= search_steps(options)
+
+
+def test_effort_is_checked():
+    with pytest.raises(ValueError, match=r"`effort` must be one of 'quick', 'default', 'thorough', got 'max'"):
+        AlignmentOptions(effort="max")
+
+
+def test_an_interrupt_gives_the_best_so_far_and_its_verdict(skewed_spaces, monkeypatch):
+    source, target, _ = skewed_spaces
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_vec2vec.alignment.aligner.back_translate", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = align(source, target, effort="quick", progress=False)
+    assert found.residuals is None
+    assert torch.equal(found.source_to_target, found.rotation)
+    assert found.report.verdict in ("aligned", "doubtful", "not aligned")
+
+
+def test_an_interrupt_during_the_search_keeps_what_was_found(skewed_spaces):
+    source, target, _ = skewed_spaces
+
+    def stop(agreement):
+        raise KeyboardInterrupt
+
+    options = AlignmentOptions(effort="quick")
+    found = find_rotation(source, target, options, generator=torch.Generator().manual_seed(0), agreed=stop)
+    assert found.interrupted
+    torch.testing.assert_close(found.rotation.T @ found.rotation, torch.eye(DIM), rtol=1e-4, atol=1e-4)
+
+
+def test_an_interrupt_before_anything_was_found_is_one(skewed_spaces):
+    source, target, _ = skewed_spaces
+
+    def stop(steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_rotation(source, target, AlignmentOptions(), generator=torch.Generator().manual_seed(0), progress=stop)
