@@ -4,39 +4,47 @@ from torch.nn import functional as F
 
 from helpers.clouds import make_cloud, random_rotation
 from hf_vec2vec import align
-from hf_vec2vec.alignment.consensus import Patience, find_consensus
+from hf_vec2vec.alignment.consensus import Consensus, Patience, find_consensus
 from hf_vec2vec.alignment.options import AlignmentOptions
 from hf_vec2vec.alignment.search import find_rotation, search_steps
 
-DIM = 6
+DIM, TOPICS, SHARE = 24, 60, 0.3
 
 
-def skewed(rows: int, seed: int) -> torch.Tensor:
-    """A cloud without clusters, which matched clusters cannot find their way in: skewed axes, mixed a little."""
-    draws = torch.rand(rows, DIM, generator=torch.Generator().manual_seed(seed)).clamp_min(1e-6)
-    cloud = -draws.log() * torch.linspace(1.6, 0.5, DIM)
+def mixed_topics(rows: int, seed: int) -> torch.Tensor:
+    """Rows that mix a third of 60 topics each: skewed, and without clusters that could be matched."""
+    directions = torch.randn(TOPICS, DIM, generator=torch.Generator().manual_seed(1)) * torch.linspace(1.5, 0.5, DIM)
+    draws = torch.Generator().manual_seed(seed)
+    weights = -torch.rand(rows, TOPICS, generator=draws).clamp_min(1e-6).log()
+    weights *= torch.rand(rows, TOPICS, generator=draws) < SHARE
+    cloud = weights @ directions + 0.2 * torch.randn(rows, DIM, generator=draws)
     return F.normalize(cloud - cloud.mean(0), dim=1)
 
 
 @pytest.fixture(scope="module")
-def skewed_spaces():
+def spaces():
     rotation = random_rotation(DIM, DIM, seed=11)
-    return skewed(6000, seed=1), skewed(6000, seed=2) @ rotation, rotation
+    return mixed_topics(3000, seed=1), mixed_topics(3000, seed=2) @ rotation, rotation
 
 
 def _cosine(found, rotation):
     return ((found * rotation).sum() / DIM).item()
 
 
-def test_a_cloud_without_clusters_is_aligned_by_its_third_moments(skewed_spaces):
-    source, target, rotation = skewed_spaces
+def test_third_moments_align_what_matched_clusters_do_not(spaces, monkeypatch):
+    source, target, rotation = spaces
     found = find_rotation(source, target, AlignmentOptions(effort="quick"), generator=torch.Generator().manual_seed(0))
     assert _cosine(found.rotation, rotation) > 0.95
     assert found.consensus > 0.8
     assert found.start_scores == ()
 
+    nothing = Consensus(torch.eye(DIM), agreement=0.0)
+    monkeypatch.setattr("hf_vec2vec.alignment.search.find_consensus", lambda *args, **kwargs: iter([nothing]))
+    found = find_rotation(source, target, AlignmentOptions(num_starts=6), generator=torch.Generator().manual_seed(0))
+    assert _cosine(found.rotation, rotation) < 0.8
 
-def test_halves_of_noise_lead_to_different_rotations():
+
+def test_guesses_on_noise_do_not_agree():
     noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)
     *_, last = find_consensus(*noise, noise[0, :200], Patience(2, 3), generator=torch.Generator().manual_seed(0))
     assert last.agreement < 0.5
@@ -69,8 +77,8 @@ def test_effort_is_checked():
         AlignmentOptions(effort="max")
 
 
-def test_an_interrupt_gives_the_best_so_far_and_its_verdict(skewed_spaces, monkeypatch):
-    source, target, _ = skewed_spaces
+def test_an_interrupt_gives_the_best_so_far_and_its_verdict(spaces, monkeypatch):
+    source, target, _ = spaces
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -83,8 +91,8 @@ def test_an_interrupt_gives_the_best_so_far_and_its_verdict(skewed_spaces, monke
     assert found.report.verdict in ("aligned", "doubtful", "not aligned")
 
 
-def test_an_interrupt_during_the_search_keeps_what_was_found(skewed_spaces):
-    source, target, _ = skewed_spaces
+def test_an_interrupt_during_the_search_keeps_what_was_found(spaces):
+    source, target, _ = spaces
 
     def stop(agreement):
         raise KeyboardInterrupt
@@ -95,8 +103,8 @@ def test_an_interrupt_during_the_search_keeps_what_was_found(skewed_spaces):
     torch.testing.assert_close(found.rotation.T @ found.rotation, torch.eye(DIM), rtol=1e-4, atol=1e-4)
 
 
-def test_an_interrupt_before_anything_was_found_is_one(skewed_spaces):
-    source, target, _ = skewed_spaces
+def test_an_interrupt_before_anything_was_found_is_one(spaces):
+    source, target, _ = spaces
 
     def stop(steps):
         raise KeyboardInterrupt
