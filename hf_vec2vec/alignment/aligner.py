@@ -40,8 +40,8 @@ def align(
 ) -> Alignment:
     """Find maps between two spaces from rows that have no partners.
 
-    1. Guess: match the third moments of the two clouds (`moment_rotations`); where that does not settle it, the shapes of
-       clusters (`starting_rotations`).
+    1. Guess: match the shapes of clusters (`starting_rotations`); where that does not settle it, the third moments of the
+       clouds (`moment_rotations`).
     2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
        lead to the same rotation (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).

@@ -90,12 +90,11 @@ class Search:
 
 def search_steps(options: AlignmentOptions) -> int:
     """How many steps `find_rotation` makes at most."""
-    patience = PATIENCE[options.effort].most_steps
-    if options.effort == "quick":
-        return patience + options.steps + LAST_CLIMB.most_steps
-    waves = -(-options.num_starts // WAVE)
-    first = (options.num_starts + waves) * FIRST_STEPS  # a wave has one guess more, the sum of the others
-    return patience + options.steps + first + waves * (CLIMBERS * CLIMB.most_steps + options.steps) + LAST_CLIMB.most_steps
+    starts = min(options.num_starts, WAVE) if options.effort == "quick" else options.num_starts
+    waves = -(-starts // WAVE)
+    of_waves = (starts + waves) * FIRST_STEPS + waves * (CLIMBERS * CLIMB.most_steps + options.steps)
+    # A wave has one guess more, the sum of the others.
+    return of_waves + PATIENCE[options.effort].most_steps + options.steps + LAST_CLIMB.most_steps
 
 
 def find_rotation(
@@ -111,8 +110,8 @@ def find_rotation(
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
 
-    Guesses from third moments come first: they are cheap, and settle most pairs (`find_consensus`). Where they do not,
-    guesses from matched clusters follow, wave by wave, unless the effort is `"quick"`.
+    Easy pairs are settled by a first wave of guesses, from matched clusters. Else guesses from third moments follow
+    (`find_consensus`); and where they do not settle it, more waves, unless the effort is `"quick"`.
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
@@ -153,32 +152,36 @@ class _Found:
 
 def _ever_better(steps: "_Steps", options: AlignmentOptions, given: list[Tensor]) -> Iterator[_Found]:
     """The best so far, each time that there is news; the last is the end of the search."""
-    found, others = None, None
-    for consensus in steps.consensus(PATIENCE[options.effort], given):
-        found = _Found(consensus.rotation, consensus.agreement)
-        yield found
-    assert found is not None  # the first guesses always lead somewhere
-    if options.effort == "quick" or steps.settled(found):
-        # Broader means, which narrow: they free a rotation that few rows made stand still too early.
-        found = _Found(steps.finished(steps.candidate(found.rotation), options.steps).rotation, found.consensus)
-        yield found
-    if options.effort != "quick" and not steps.settled(found):
-        patient = found
-        for found, others in _waves(steps, options, given, patient):  # noqa: B007  the last `others` are read below
+    finalists: list[Candidate] = []
+    waves = _waves(steps, options, given, finalists)
+    others: Tensor | None
+    found, others = next(waves)
+    yield found
+    if not steps.aligned(found):
+        for consensus in steps.consensus(PATIENCE[options.effort], given):
+            patient = _Found(consensus.rotation, consensus.agreement)
+            if steps.score(patient.rotation) > steps.score(found.rotation):
+                yield patient
+        finalists.append(steps.finished(steps.candidate(patient.rotation), options.steps))
+        patient = _Found(finalists[-1].rotation, patient.consensus)
+        if finalists[-1].score > steps.score(found.rotation):
+            found, others = patient, None
             yield found
+        if options.effort != "quick" and not steps.settled(found):
+            for found, others in waves:  # noqa: B007  the last `others` are read below
+                yield found
     last = steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation
     yield _Found(last, found.consensus if others is None else consensus_of(last, others, steps.held_out[0]))
 
 
 def _waves(
-    steps: "_Steps", options: AlignmentOptions, given: list[Tensor], first: _Found
-) -> Iterator[tuple[_Found, Tensor | None]]:
+    steps: "_Steps", options: AlignmentOptions, given: list[Tensor], finalists: list[Candidate]
+) -> Iterator[tuple[_Found, Tensor]]:
     """Guesses from matched clusters, wave by wave, until one is believed; each time the best, and what others led to.
 
     The first guess of a wave is the sum of the others, so two finalists of one wave can have a guess in common.
     """
     climbed: list[Candidate] = []
-    finalists = [patient := steps.candidate(first.rotation)]
     for begin in range(0, options.num_starts, WAVE):
         guesses = list(steps.guesses(min(WAVE, options.num_starts - begin), options.num_anchors))
         guesses = (given if not begin else []) + guesses[len(given) if not begin else 0 :]
@@ -188,11 +191,8 @@ def _waves(
         if not any(climbed[0] is finalist.parent for finalist in finalists):
             finalists.append(steps.finished(climbed[0], options.steps))
         best = _best_first(finalists)[0]
-        if best is patient:
-            found, others = first, None
-        else:
-            others = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
-            found = _Found(best.rotation, consensus_of(best.rotation, others, steps.held_out[0]))
+        others = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
+        found = _Found(best.rotation, consensus_of(best.rotation, others, steps.held_out[0]))
         yield found, others
         if steps.aligned(found):
             break
