@@ -20,6 +20,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
+from hf_vec2vec.data.overlap import normal_text
+
 ROWS_A_SIDE, HELD_OUT = 24_000, 4_096
 WORDS = range(6, 41)
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
@@ -88,7 +90,8 @@ def corpus() -> list[str]:
     sentences += by_source["rotten_tomatoes"] + by_source["imdb"][:16_000]
     unique = list(dict.fromkeys(sentences))
     shuffle(unique)
-    return unique
+    # Sentences that differ in case or spaces alone would be pairs if they came to lie on both sides.
+    return list({normal_text(sentence): sentence for sentence in reversed(unique)}.values())[::-1]
 
 
 def split(text: str) -> list[str]:
