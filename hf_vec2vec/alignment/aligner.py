@@ -130,6 +130,7 @@ def align(
         residuals=residuals,
         start_scores=found.start_scores,
         seconds=stages.seconds,
+        interrupted=stages.interrupted,
     )
 
 

@@ -25,6 +25,7 @@ class Alignment:
         residuals: networks that replace the two linear maps by better ones.
         start_scores: score of every guess after a short refinement. Far below the best: a wrong one.
         seconds: that each stage took: `"rotation"`, `"back-translation"`, `"full"`.
+        interrupted: whether it was interrupted, so that the maps are the best until then.
     """
 
     source: str
@@ -38,3 +39,4 @@ class Alignment:
     residuals: tuple[nn.Module, nn.Module] | None = None
     start_scores: tuple[float, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False

@@ -75,7 +75,7 @@ class Search:
         score: its `alignment_score` on rows held out, source to target.
         start_scores: the same of every guess from matched clusters after a few steps, wave by wave, best first; empty where
             none was needed.
-        consensus: mean cosine between translations by it and by what another guess led to.
+        consensus: mean cosine between translations by it and by what an independent guess led to, from matched clusters.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
         interrupted: whether a `KeyboardInterrupt` ended the search.
     """
@@ -138,8 +138,10 @@ def find_rotation(
     if found is None:
         raise KeyboardInterrupt
     rotation = polar_factor(found.rotation)
+    # By guesses from matched clusters alone: those from third moments can share a mistake, and then agree on it.
+    consensus = consensus_of(rotation, steps.independent, steps.held_out[0])
     score, scores = steps.score(rotation), tuple(steps.start_scores)
-    return Search(rotation, score, scores, found.consensus, steps.held_out, interrupted)
+    return Search(rotation, score, scores, consensus, steps.held_out, interrupted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +156,7 @@ def _ever_better(steps: "_Steps", options: AlignmentOptions, given: list[Tensor]
     """The best so far, each time that there is news; the last is the end of the search."""
     finalists: list[Candidate] = []
     waves = _waves(steps, options, given, finalists)
-    others: Tensor | None
-    found, others = next(waves)
+    found = next(waves)
     yield found
     if not steps.aligned(found):
         for consensus in steps.consensus(PATIENCE[options.effort], given):
@@ -165,19 +166,16 @@ def _ever_better(steps: "_Steps", options: AlignmentOptions, given: list[Tensor]
         finalists.append(steps.finished(steps.candidate(patient.rotation), options.steps))
         patient = _Found(finalists[-1].rotation, patient.consensus)
         if finalists[-1].score > steps.score(found.rotation):
-            found, others = patient, None
+            found = patient
             yield found
         if options.effort != "quick" and not steps.settled(found):
-            for found, others in waves:  # noqa: B007  the last `others` are read below
+            for found in waves:
                 yield found
-    last = steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation
-    yield _Found(last, found.consensus if others is None else consensus_of(last, others, steps.held_out[0]))
+    yield _Found(steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation, found.consensus)
 
 
-def _waves(
-    steps: "_Steps", options: AlignmentOptions, given: list[Tensor], finalists: list[Candidate]
-) -> Iterator[tuple[_Found, Tensor]]:
-    """Guesses from matched clusters, wave by wave, until one is believed; each time the best, and what others led to.
+def _waves(steps: "_Steps", options: AlignmentOptions, given: list[Tensor], finalists: list[Candidate]) -> Iterator[_Found]:
+    """Guesses from matched clusters, wave by wave, until one is believed; each time the best so far.
 
     The first guess of a wave is the sum of the others, so two finalists of one wave can have a guess in common.
     """
@@ -191,9 +189,9 @@ def _waves(
         if not any(climbed[0] is finalist.parent for finalist in finalists):
             finalists.append(steps.finished(climbed[0], options.steps))
         best = _best_first(finalists)[0]
-        others = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
-        found = _Found(best.rotation, consensus_of(best.rotation, others, steps.held_out[0]))
-        yield found, others
+        steps.independent = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
+        found = _Found(best.rotation, consensus_of(best.rotation, steps.independent, steps.held_out[0]))
+        yield found
         if steps.aligned(found):
             break
 
@@ -218,6 +216,7 @@ class _Steps:
         self.fitted = source[held_out:], target[held_out:]
         self.generator, self.anchors, self.progress = generator, anchors, progress
         self.start_scores: list[float] = []
+        self.independent: Tensor  # maps that guesses from matched clusters led to, without those that the best was made of
 
     def consensus(self, patience: Patience, given: list[Tensor]) -> Iterator[Consensus]:
         """`find_consensus` on the rows that are fitted."""

@@ -73,6 +73,9 @@ class ShapeFlags(AdversarialFlags):
     title: ClassVar[str] = "start and shape"
 
     init: Literal["alignment", "random"] = flag("Start from the geometry of the two spaces, or at random.", "alignment")
+    effort: Literal["quick", "default", "thorough"] = flag(
+        "How long the alignment looks on where it is not settled early.", "default"
+    )
     align_starts: int = flag("First guesses that the alignment tries at most.", 24, minimum=1)
     align_steps: int = flag("Fine steps that refine the best guesses.", 20, minimum=1)
     back_translation_rounds: int = flag(

@@ -30,6 +30,8 @@ def starting_model(
         (source, x), (target, y) = rows.spaces.items()
         options = args.alignment_options(seed)
         alignment = align(x, y, options, source_name=source, target_name=target, anchors=anchors)
+        if alignment.interrupted:  # half of an alignment must not be taken for a whole one when the run is resumed
+            raise KeyboardInterrupt
         shape = args.shape()
         if alignment.residuals:
             shape.pop("hidden_dim", None)  # it is that of the networks, which few rows make narrower

@@ -4,11 +4,12 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ..alignment.options import PROTOTYPES, AlignmentOptions
+from ..alignment.options import EFFORTS, PROTOTYPES, AlignmentOptions
 from ..model.configuration_vec2vec import Vec2VecConfig
 
 CHOICES = {
     "init": ("alignment", "random"),
+    "effort": EFFORTS,
     "standardize": ("auto", "true", "false"),
     "architecture": ("default", "paper"),
 }
@@ -29,6 +30,10 @@ class TranslatorArguments:
             "help": "Start from the geometry of the two spaces, or at random.",
             "choices": ["alignment", "random"],
         },
+    )
+    effort: Literal["quick", "default", "thorough"] = field(
+        default="default",
+        metadata={"help": "How long the alignment looks on where it is not settled early.", "choices": list(EFFORTS)},
     )
     align_starts: int = field(default=24, metadata={"help": "First guesses that the alignment tries at most."})
     align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses."})
@@ -97,6 +102,7 @@ class TranslatorArguments:
         one_layer = self.config({"source": 2, "target": 2}).adapter_layers == 1
         return AlignmentOptions(
             standardize=self.standardizes,
+            effort=self.effort,
             num_starts=self.align_starts,
             steps=self.align_steps,
             back_translation_rounds=self.back_translation_rounds,

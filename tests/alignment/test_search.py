@@ -76,6 +76,7 @@ def test_an_interrupt_gives_the_best_so_far_and_its_verdict(spaces, monkeypatch)
     monkeypatch.setattr("hf_vec2vec.alignment.aligner.back_translate", interrupted)
     with pytest.warns(UserWarning, match="interrupted"):
         found = align(source, target, effort="quick", progress=False)
+    assert found.interrupted
     assert found.residuals is None
     assert torch.equal(found.source_to_target, found.rotation)
     assert found.report.verdict in ("aligned", "doubtful", "not aligned")
