@@ -27,7 +27,7 @@ class AlignmentOptions:
     """Options of [`align`].
 
     Args:
-        effort: how long the rotation is looked for where it is not settled early: `"quick"` gives up after a wave of guesses
+        effort: how long the rotation is looked for where it is not settled early: `"quick"` tries one wave of guesses
             and third moments, `"default"` tries `num_starts` guesses, `"thorough"` follows more of them further.
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
         num_starts: guesses of the rotation, at most: easy pairs are settled by the first few.

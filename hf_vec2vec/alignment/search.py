@@ -1,6 +1,6 @@
 """From many guesses to one rotation, chosen without pairs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,13 +13,11 @@ from .procrustes import polar_factor
 from .refine import Schedule, anneal
 from .score import alignment_score
 from .start import starting_rotations
-from .verdict import AlignmentReport, consensus_of, judge
+from .verdict import consensus_of, judge
 
 WAVE = 6  # guesses at a time, until two of them lead to the same rotation
 FIRST_STEPS = 4  # for every guess of a wave
 CLIMBERS = 3  # guesses of a wave that go on
-# Of an alignment by third moments, to look no further: guesses from them can share a mistake, which was seen to reach .49.
-SETTLED_FIT = 0.6
 HELD_OUT = 1000  # rows of each side, at most a fifth, that no step sees: scores and verdict are told by them
 COARSE = Schedule(powers=(0.5, 0.5), neighbours=(30, 30), sample=2500)
 FINE = Schedule(powers=(0.5, 0.1), neighbours=(30, 15), sample=4000)
@@ -110,8 +108,8 @@ def find_rotation(
 ) -> Search:
     """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
 
-    Easy pairs are settled by a first wave of guesses, from matched clusters. Else guesses from third moments follow
-    (`find_consensus`); and where they do not settle it, more waves, unless the effort is `"quick"`.
+    Easy pairs are settled by a first wave of guesses, from matched clusters; hard ones get all waves, unless the effort is
+    `"quick"`. Where none is believed, guesses from third moments follow (`find_consensus`).
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
@@ -127,8 +125,9 @@ def find_rotation(
         KeyboardInterrupt: while there is nothing to return. Later, it ends the search, and the best so far is returned.
     """
     steps = _Steps(source, target, generator, anchors, progress)
-    given = [] if anchors is None else [polar_factor(anchors.source.T @ anchors.target)]
-    given += [] if guess is None else [guess.to(source)]
+    # By their place in the first wave, whose first guess is otherwise the sum of the others.
+    given = {} if anchors is None else {0: polar_factor(anchors.source.T @ anchors.target)}
+    given |= {} if guess is None else {-1: guess.to(source)}
     found, interrupted = None, False
     try:
         for found in _ever_better(steps, options, given):
@@ -146,43 +145,43 @@ def find_rotation(
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """The best map so far, and its consensus with what other guesses led to."""
+    """The best map so far, its consensus with what other guesses led to, and whether it would be believed."""
 
     rotation: Tensor
     consensus: float
+    aligned: bool = False
 
 
-def _ever_better(steps: "_Steps", options: AlignmentOptions, given: list[Tensor]) -> Iterator[_Found]:
+def _ever_better(steps: "_Steps", options: AlignmentOptions, given: Mapping[int, Tensor]) -> Iterator[_Found]:
     """The best so far, each time that there is news; the last is the end of the search."""
-    finalists: list[Candidate] = []
-    waves = _waves(steps, options, given, finalists)
-    found = next(waves)
-    yield found
-    if not steps.aligned(found):
-        for consensus in steps.consensus(PATIENCE[options.effort], given):
+    for found in _waves(steps, options, given):
+        yield found
+        if found.aligned or options.effort == "quick":
+            break
+    if not found.aligned:
+        for consensus in steps.consensus(PATIENCE[options.effort], list(given.values())):
             patient = _Found(consensus.rotation, consensus.agreement)
             if steps.score(patient.rotation) > steps.score(found.rotation):
                 yield patient
-        finalists.append(steps.finished(steps.candidate(patient.rotation), options.steps))
-        patient = _Found(finalists[-1].rotation, patient.consensus)
-        if finalists[-1].score > steps.score(found.rotation):
+        patient = _Found(steps.finished(steps.candidate(patient.rotation), options.steps).rotation, patient.consensus)
+        if steps.score(patient.rotation) > steps.score(found.rotation):
             found = patient
             yield found
-        if options.effort != "quick" and not steps.settled(found):
-            for found in waves:
-                yield found
     yield _Found(steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation, found.consensus)
 
 
-def _waves(steps: "_Steps", options: AlignmentOptions, given: list[Tensor], finalists: list[Candidate]) -> Iterator[_Found]:
-    """Guesses from matched clusters, wave by wave, until one is believed; each time the best so far.
+def _waves(steps: "_Steps", options: AlignmentOptions, given: Mapping[int, Tensor]) -> Iterator[_Found]:
+    """Guesses from matched clusters, wave by wave; each time the best so far.
 
     The first guess of a wave is the sum of the others, so two finalists of one wave can have a guess in common.
     """
     climbed: list[Candidate] = []
+    finalists: list[Candidate] = []
     for begin in range(0, options.num_starts, WAVE):
-        guesses = list(steps.guesses(min(WAVE, options.num_starts - begin), options.num_anchors))
-        guesses = (given if not begin else []) + guesses[len(given) if not begin else 0 :]
+        guesses = steps.guesses(min(WAVE, options.num_starts - begin), options.num_anchors)
+        if not begin:
+            for place, rotation in given.items():
+                guesses[place] = rotation
         wave = _best_first([steps.refined(rotation, FIRST_STEPS, COARSE) for rotation in guesses])
         steps.start_scores += [candidate.score for candidate in wave]
         climbed = _best_first(climbed + [steps.climbed(candidate, CLIMB) for candidate in wave[:CLIMBERS]])
@@ -190,10 +189,8 @@ def _waves(steps: "_Steps", options: AlignmentOptions, given: list[Tensor], fina
             finalists.append(steps.finished(climbed[0], options.steps))
         best = _best_first(finalists)[0]
         steps.independent = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
-        found = _Found(best.rotation, consensus_of(best.rotation, steps.independent, steps.held_out[0]))
-        yield found
-        if steps.aligned(found):
-            break
+        consensus = consensus_of(best.rotation, steps.independent, steps.held_out[0])
+        yield _Found(best.rotation, consensus, steps.believed(best.rotation, consensus))
 
 
 def _best_first(candidates: list[Candidate]) -> list[Candidate]:
@@ -230,17 +227,9 @@ class _Steps:
             progress=self.progress,
         )
 
-    def _report(self, found: _Found) -> AlignmentReport:
-        return judge(found.rotation, found.consensus, self.held_out, None, self.generator)
-
-    def aligned(self, found: _Found) -> bool:
-        """Whether it would be believed."""
-        return self._report(found).verdict == "aligned"
-
-    def settled(self, found: _Found) -> bool:
-        """Whether it would be believed though its guesses are not independent."""
-        report = self._report(found)
-        return report.verdict == "aligned" and report.fit >= SETTLED_FIT
+    def believed(self, rotation: Tensor, consensus: float) -> bool:
+        """Whether the verdict would be "aligned"."""
+        return judge(rotation, consensus, self.held_out, None, self.generator).verdict == "aligned"
 
     def candidate(self, rotation: Tensor) -> Candidate:
         """A map with its score."""

@@ -156,7 +156,7 @@ def test_a_guess_of_ones_own_is_tried_where_chance_finds_none():
     for guess in (None, rotation):
         found = align(a, b, guess=guess, seed=0, progress=False, **few).rotation
         cosines.append(torch.nn.functional.cosine_similarity(held_out @ found, held_out @ rotation).mean().item())
-    assert cosines[0] < 0.3
+    assert cosines[0] < 0.5
     assert cosines[1] > 0.9
     with pytest.raises(ValueError, match=r"`guess` has the shape \(32, 24\); between these spaces it must be \(24, 32\)"):
         align(a, b, guess=rotation.T, **few)

@@ -35,7 +35,12 @@ QUICK = {"num_starts": 1, "num_anchors": 5, "steps": 1, "back_translation_rounds
         ("device", "nope", ValueError, "`device` must be a device of torch .* got 'nope'"),
         ("device", 1.5, ValueError, "`device` must be a device of torch"),
         ("device", "cuda:64", ValueError, "`device` is 'cuda:64', but torch finds"),
-        ("num_strats", 3, TypeError, "`num_strats` is no option of an alignment. There are: standardize, num_starts,"),
+        (
+            "num_strats",
+            3,
+            TypeError,
+            "`num_strats` is no option of an alignment. There are: effort, standardize, num_starts,",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_before_rows_are_looked_at(option, value, error, message):
