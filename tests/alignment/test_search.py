@@ -67,6 +67,7 @@ def test_effort_is_checked():
         AlignmentOptions(effort="max")
 
 
+@pytest.mark.slow  # test_aligner.py asks the same of each stage, on fewer rows
 def test_an_interrupt_gives_the_best_so_far_and_its_verdict(spaces, monkeypatch):
     source, target, _ = spaces
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from helpers.cards import ENCODER
@@ -50,6 +51,7 @@ def same(model: Vec2VecModel, others: list[torch.Tensor], rows: torch.Tensor) ->
     return all(torch.equal(model.translate(rows, source="a", target="b"), other) for other in others)
 
 
+@pytest.mark.slow
 def test_trained_with_every_strategy_and_loaded_elsewhere(tmp_path, hub, publisher, stranger):
     strategies = ["end", "every_save", "checkpoint", "all_checkpoints"]
     tests = str(Path(__file__).parents[1])
