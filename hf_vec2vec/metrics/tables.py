@@ -10,7 +10,13 @@ COLUMNS = {
     "csls_reverse_top1": "reverse top-1, hubs corrected",
     "mean_rank": "mean rank",
     "median_rank": "median rank",
+    "foscttm": "FOSCTTM",
 }
+
+
+def places(figure: str) -> int:
+    """Decimal places that a figure of a table has: a rank is large, a FOSCTTM small."""
+    return 1 if "rank" in figure else 4 if figure == "foscttm" else 3
 
 
 def markdown_table(rows: list[dict]) -> str:
@@ -21,7 +27,7 @@ def markdown_table(rows: list[dict]) -> str:
     columns = {name: title for name, title in COLUMNS.items() if all(name in row for row in rows)}
     lines = [["direction", "method", *columns.values()]]
     for row in rows:
-        figures = [f"{row[c]:.1f}" if "rank" in c else f"{row[c]:.3f}" for c in columns]
+        figures = [f"{row[c]:.{places(c)}f}" for c in columns]
         lines.append([row["direction"], row["method"], *figures])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     texts = [

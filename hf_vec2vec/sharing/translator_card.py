@@ -22,6 +22,7 @@ TEMPLATE = Path(__file__).parent.parent / "templates" / "model_card.md"
 FACTS = "training.json"
 CARD_HASH = "card_sha256"
 METRICS = {"cosine": "Cosine", "centred_cosine": "Centred cosine", "top1": "Top-1", "mean_rank": "Mean rank"}
+METRICS |= {"foscttm": "FOSCTTM"}
 UNLIMITED = 10**6  # tokens: what static embeddings have in place of a limit
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -159,10 +160,11 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
             dataset_config=row["direction"],
             metric_type=metric,
             metric_name=title,
-            metric_value=round(row[metric], 4),
+            metric_value=round(row[metric], 6 if metric == "foscttm" else 4),
         )
         for row in own
         for metric, title in METRICS.items()
+        if metric in row  # figures of earlier versions have fewer
     ]
 
 

@@ -30,7 +30,9 @@ def test_ranks_by_hand():
     found = rank_metrics(predictions, TRUTH)
     expected = {"top1": 0.5, "top5": 1.0, "top10": 1.0, "mean_rank": 1.75, "mrr": (1 + 1 / 2 + 1 / 3 + 1) / 4}
     # The first row ties with the second, the second loses to the third.
-    assert found == pytest.approx(expected | {"median_rank": 1.5, "pool_size": 4, "reverse_top1": 0.5})
+    expected |= {"median_rank": 1.5, "pool_size": 4, "reverse_top1": 0.5}
+    # Of three other samples, one way 0, 1, 2 and 0 are closer; back 0, 1, 0 and 0, and the first two tie with each other.
+    assert found == pytest.approx(expected | {"foscttm": (3 / 12 + (0.5 + 1.5) / 12) / 2})
 
 
 @pytest.fixture
@@ -49,6 +51,8 @@ def test_figures_agree_with_brute_force(noisy):
     assert found["top1"] == pytest.approx(sum(r == 1 for r in by_hand) / 200)
     assert found["reverse_top1"] == pytest.approx(sum(distances[:, j].argmin() == j for j in range(200)) / 200)
     assert found["top10"] == pytest.approx(sum(r <= 10 for r in by_hand) / 200)
+    closer = [(distances[i] < distances[i, i]).mean() + (distances[:, i] < distances[i, i]).mean() for i in range(200)]
+    assert found["foscttm"] == pytest.approx(sum(closer) / 400 * 200 / 199)  # a sample is not compared with itself
     assert found["mrr"] == pytest.approx(sum(1 / r for r in by_hand) / 200)
     assert mean_cosines(*noisy, torch.zeros(16))["cosine"] == pytest.approx(1 - distances.diagonal().mean())
     neighbours = [cdist(rows, rows, "cosine").argsort(1)[:, 1:11] for rows in (predictions, references)]
@@ -66,6 +70,7 @@ def test_permuted_truth_gives_chance(noisy):
     found = translation_metrics(predictions, references[order], references.mean(0))
     assert found["top1"] < 0.04
     assert found["mean_rank"] == pytest.approx(100.5, abs=15)
+    assert found["foscttm"] == pytest.approx(0.5, abs=0.07)
     assert abs(found["centred_cosine"]) < 0.05
     assert neighbour_overlap(predictions, references[order]).mean() == pytest.approx(10 / 199, abs=0.02)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...data.corpora import LabelledTexts
 from ...data.spaces import PairedEmbeddings
+from ...metrics.tables import places
 from ...model.modeling_vec2vec import Vec2VecModel
 from ..translation import Methods
 
@@ -114,7 +115,7 @@ def with_interval(row: dict, column: str) -> Cell:
     """A figure and its interval as a cell; a dash where there was nothing to measure."""
     if row[column] is None:
         return "–"
-    places = 1 if "rank" in column else 3
+    shown = places(column)
     interval = row["intervals"][column] if "intervals" in row else row[f"{column}_interval"]
-    low, high = (f"{bound:.{places}f}".replace("0.", ".", 1) if places == 3 else f"{bound:.1f}" for bound in interval)
-    return f"{row[column]:.{places}f}", f"[{low}, {high}]"
+    low, high = (f"{bound:.{shown}f}".replace("0.", ".", 1) if shown > 1 else f"{bound:.1f}" for bound in interval)
+    return f"{row[column]:.{shown}f}", f"[{low}, {high}]"

@@ -19,6 +19,7 @@ COLUMNS = {
     "mrr": "MRR",
     "mean_rank": "mean rank",
     "median_rank": "median rank",
+    "foscttm": "FOSCTTM",
     "neighbour_overlap": "10-NN overlap",
     "cka": "CKA",
 }
@@ -52,8 +53,10 @@ def translation(subject: Subject, methods: Methods, output: Path) -> Section:
         f"{len(subject.pairs):,} texts that the translator has not seen, embedded by both encoders. Ranks are those of the "
         f"true vector among all {len(subject.pairs):,}, by raw cosine to the translation; chance top-1 is "
         f"{1 / len(subject.pairs):.4f}. Reverse top-1 asks the translations with true vectors, as one asks a translated "
-        "store. Brackets hold 95 % bootstrap intervals over texts. Baselines know nothing of pairs; oracles were fitted on "
-        f"{len(subject.others):,} pairs. Raw cosine misleads: the mean vector shows what no information is worth."
+        "store. FOSCTTM is the fraction of samples closer than the true match, in the mean over both ways of asking: 0 is "
+        "best, .5 is chance. Brackets hold 95 % bootstrap intervals over texts. Baselines know nothing of pairs; oracles "
+        f"were fitted on {len(subject.others):,} pairs. Raw cosine misleads: the mean vector shows what no information is "
+        "worth."
     )
     return Section("Translation", text, tables, [("Share of texts whose true vector is found by rank", picture)], rows)
 
