@@ -14,11 +14,13 @@ trainer = Trainer(
     compute_metrics=task.metrics_for(features["validation"], "validation"),
 )
 evaluate_task(model, tokenizer, task)  # {"accuracy": ...}
+judge(TaskVectors(TextEncoder("all-MiniLM-L6-v2")), task).figures  # the same of a probe on a frozen encoder's vectors
 ```
 """
 
 from .base import Task, TaskCollator, evaluate_task, set_padding
 from .classification import ClassificationTask
+from .judging import Judgement, TaskVectors, judge
 from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask
 from .loading import GLUE, TASKS, load_task
 from .metrics import Accuracy, AccuracyAndF1, Correlations, MatthewsCorrelation, Squad, SquadV2
@@ -35,6 +37,7 @@ __all__ = [
     "ChoiceLikelihoodTask",
     "ClassificationTask",
     "Correlations",
+    "Judgement",
     "MatthewsCorrelation",
     "MultipleChoiceTask",
     "QuestionAnsweringTask",
@@ -42,7 +45,9 @@ __all__ = [
     "SquadV2",
     "Task",
     "TaskCollator",
+    "TaskVectors",
     "evaluate_task",
+    "judge",
     "load_task",
     "load_trained_model",
     "set_padding",

@@ -63,6 +63,29 @@ def _f1(answer: str, gold: str, *, of_empty: bool) -> float:
     return 2 * common / (len(words) + len(gold_words)) if common else 0.0
 
 
+def question_f1(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, of_empty: bool
+) -> dict[str, float]:
+    """F1 of words of each question, 0 to 1, against the answer that fits best.
+
+    Args:
+        predictions: `{id: answer}`, empty for none.
+        references: `{id: right answers}`; an empty list where the text holds none.
+        of_empty: whether no answer may be right, as in SQuAD 2.0.
+
+    Raises:
+        ValueError: if an id has no prediction.
+    """
+    _check_answers(predictions, references)
+    golds = {i: [gold for gold in answers if normalize_answer(gold)] or [""] for i, answers in references.items()}
+    return {i: max(_f1(predictions[i], gold, of_empty=of_empty) for gold in answers) for i, answers in golds.items()}
+
+
+def mean_f1(f1: Sequence[float] | np.ndarray, whole: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Mean of the questions' F1, each a share of what the question is worth, which is 1."""
+    return {"f1": float(np.mean(np.asarray(f1) / np.asarray(whole)))}
+
+
 def squad(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Exact match and F1 of words, each against the answer that fits best, in percent as the official script has them.
 

@@ -35,9 +35,7 @@ class MultipleChoiceTask(Task):
             ValueError: also if questions differ in their number of choices, which a head cannot score in one batch.
         """
         rows, max_length = self.rows(split), self.length(max_length)
-        counts = {len(choices["text"]) for choices in rows["choices"]}
-        if len(counts) > 1:
-            raise ValueError(f"`choices` of {self.name!r} are {sorted(counts)} a question; a head needs one number.")
+        count = one_number_of_choices(self.name, rows)
 
         def encode(batch: dict[str, list]) -> dict[str, list]:
             texts = [choices["text"] for choices in batch["choices"]]
@@ -48,7 +46,6 @@ class MultipleChoiceTask(Task):
                 truncation="only_first",
                 max_length=max_length,
             )
-            (count,) = counts
             nested = {
                 name: [values[i : i + count] for i in range(0, len(values), count)] for name, values in encoded.items()
             }
@@ -66,6 +63,18 @@ class MultipleChoiceTask(Task):
             return accuracy(answers[known], references[known]) | self.unlabelled_rows(split, known)
 
         return compute
+
+
+def one_number_of_choices(name: str, rows: Dataset) -> int:
+    """How many choices each question has.
+
+    Raises:
+        ValueError: if questions differ in it.
+    """
+    counts = {len(choices["text"]) for choices in rows["choices"]}
+    if len(counts) > 1:
+        raise ValueError(f"`choices` of {name!r} are {sorted(counts)} a question; one number is needed.")
+    return counts.pop()
 
 
 def right_choices(batch: dict[str, list]) -> list[int]:

@@ -1,0 +1,240 @@
+"""How good an encoder's vectors are for a task, with nothing of the encoder trained: a probe whose form fits the task.
+
+```python
+vectors = TaskVectors(TextEncoder("all-MiniLM-L6-v2"))  # computes each text once, however many tasks have it
+judge(vectors, load_task("mrpc", "folder")).figures  # {"accuracy": ..., "f1": ...}
+```
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+
+from ..encoders.text import TextEncoder
+from .base import Task
+from .classification import ClassificationTask
+from .metrics import accuracy, accuracy_and_f1, correlations, matthews, mean_f1
+from .multiple_choice import MultipleChoiceTask, one_number_of_choices, right_choices
+from .parts import part_of, training_split
+from .probes import FOLDS, choice_features, class_probe, cosines, group_probe, pair_features, place_points, score_probe
+from .question_answering import QuestionAnsweringTask
+from .span_judging import judge_spans
+
+METRICS: dict[str, Callable[[Any, Any], dict[str, float]]] = {
+    metric.__name__: metric for metric in (accuracy, accuracy_and_f1, matthews, correlations, mean_f1)
+}
+OUTER_FOLDS = 5  # where rows to train on are lacking
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a probe made of an encoder's vectors.
+
+    Args:
+        task: its name.
+        figures: official ones; fractions, of SQuAD percent. `cosine_` ones need no training.
+        metric: name of what `points` and intervals are made of, see `points_of`.
+        points: 0 to 100: mean of the official figures of that metric. Of STS-B it is the cosine's.
+        fold_points: the same in folds of the training rows; what settings may be chosen by.
+        part: in what the rows differ from the published splits, in words; empty where they are whole.
+        train_rows: that the probe was fitted on.
+        predictions: an answer for each row that was judged.
+        references: the right ones.
+    """
+
+    task: str
+    figures: dict[str, float]
+    metric: str
+    points: float
+    fold_points: float
+    part: str
+    train_rows: int
+    predictions: list[float] = field(repr=False)
+    references: list[float] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        return asdict(self)
+
+
+class TaskVectors:
+    """Vectors of texts by an encoder, each text computed once.
+
+    Args:
+        encoder: frozen.
+    """
+
+    def __init__(self, encoder: TextEncoder):
+        self.encoder = encoder
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """`(len(texts), d)`."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self.encoder.encode(new, progress=False).numpy(), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def points_of(metric: str, predictions: Any, references: Any) -> float:
+    """Mean of a metric's figures, in points: what GLUE averages over tasks."""
+    return 100 * float(np.mean(list(METRICS[metric](np.asarray(predictions), np.asarray(references)).values())))
+
+
+def judge(
+    vectors: TaskVectors,
+    task: Task,
+    *,
+    train: str | None = None,
+    split: str = "validation",
+    max_train_rows: int | None = None,
+    max_rows: int | None = None,
+    seed: int = 0,
+) -> Judgement:
+    """Official figures of a probe on a frozen encoder's vectors.
+
+    Single texts: logistic regression. Pairs: the same on `pair_features`. Scores: ridge regression on these, and the cosine
+    of the pair, which is not trained at all. Choices: a softmax over scores of `choice_features`, and the cosine. SQuAD:
+    start and end by softmax over the states of the passage's tokens, no answer by the state of the `cls` token.
+
+    Args:
+        vectors: of the encoder.
+        task: of `load_task`.
+        train: split that the probe is fitted on; default: the one whose name begins with `train`, else `split` itself, in
+            folds.
+        split: that is judged.
+        max_train_rows: at most so many, drawn at random.
+        max_rows: the same of `split`.
+        seed: of draws and folds.
+
+    Raises:
+        TypeError: for a task that is answered by a head of its own, such as a language model's.
+        ValueError: for a missing split, hidden labels, an empty text, choices of unequal number, too few rows of a class.
+    """
+    train = train or training_split(task, split)
+    rows = {name: _drawn(task, name, count, seed) for name, count in ((split, max_rows), (train, max_train_rows))}
+    part = part_of(task, train, split, {name: len(found) for name, found in rows.items()})
+    given: dict[str, Any] = {"train_rows": len(rows[train]), "part": part}
+    if isinstance(task, QuestionAnsweringTask):
+        figures, answers, folds = judge_spans(vectors.encoder, task, rows[train], rows[split], in_folds=train == split)
+        return _judgement(task, "mean_f1", answers, np.ones(len(answers)), figures, folds, given)
+    if isinstance(task, MultipleChoiceTask):
+        return _judge_choices(vectors, task, rows, train, split, seed, given)
+    if isinstance(task, ClassificationTask):
+        return _judge_texts(vectors, task, rows, train, split, seed, given)
+    raise TypeError(f"`task` {task.name!r} is a {type(task).__name__}, which a probe cannot answer. Load it without a head.")
+
+
+def _judge_texts(
+    vectors: TaskVectors,
+    task: ClassificationTask,
+    rows: dict[str, Dataset],
+    train: str,
+    split: str,
+    seed: int,
+    given: dict[str, Any],
+) -> Judgement:
+    """Classes or scores of single texts and pairs."""
+    sides = {name: [vectors(_texts(task, found, name, column)) for column in task.columns] for name, found in rows.items()}
+    features = {name: pair_features(*found) if len(found) == 2 else found[0] for name, found in sides.items()}
+    labels = {name: np.asarray(found["label"][:]) for name, found in rows.items()}
+    metric = task.metrics.__name__
+    if task.labels:
+        _check_classes(task, train, labels[train])
+    probe = (class_probe if task.labels else score_probe)(lambda y, found: points_of(metric, found, y), seed)
+    predictions, folds = _answers(probe, features, labels, train, split)
+    figures = METRICS[metric](predictions, labels[split])
+    if not task.labels:  # the cosine needs no training, so it is what encoders are compared by
+        predictions = cosines(*sides[split])
+        figures |= {f"cosine_{name}": value for name, value in METRICS[metric](predictions, labels[split]).items()}
+        folds = points_of(metric, cosines(*sides[train]), labels[train])
+    return _judgement(task, metric, predictions, labels[split], figures, folds, given)
+
+
+def _judge_choices(
+    vectors: TaskVectors,
+    task: MultipleChoiceTask,
+    rows: dict[str, Dataset],
+    train: str,
+    split: str,
+    seed: int,
+    given: dict[str, Any],
+) -> Judgement:
+    """Which choice of each question is right."""
+    features, labels, nearest = {}, {}, np.empty(0)
+    for name, found in rows.items():
+        count = one_number_of_choices(task.name, found)
+        choices = [text for each in found["choices"] for text in each["text"]]
+        _refuse_empty(task, choices, name, "choices")
+        asked = vectors(_texts(task, found, name, "question"))
+        answers = vectors(choices).reshape(len(found), count, -1)
+        features[name], labels[name] = choice_features(asked, answers), np.array(right_choices(found[:]))
+        if name == split:
+            nearest = cosines(asked[:, None], answers).argmax(1)
+    probe = group_probe(place_points, seed)
+    predictions, folds = _answers(probe, features, labels, train, split)
+    figures = accuracy(predictions, labels[split]) | {"cosine_accuracy": accuracy(nearest, labels[split])["accuracy"]}
+    return _judgement(task, "accuracy", predictions, labels[split], figures, folds, given)
+
+
+def _answers(
+    probe: GridSearchCV, features: dict[str, np.ndarray], labels: dict[str, np.ndarray], train: str, split: str
+) -> tuple[np.ndarray, float]:
+    """The probe's answers to a split, and its points in folds of the rows that it was fitted on."""
+    probe.fit(features[train], labels[train])
+    if train != split:
+        return probe.predict(features[split]), float(probe.best_score_)
+    # The penalty, too, is chosen without the rows that are judged.
+    outer = KFold(OUTER_FOLDS, shuffle=True, random_state=0)
+    return cross_val_predict(probe, features[split], labels[split], cv=outer), float(probe.best_score_)
+
+
+def _judgement(task, metric, predictions, references, figures, folds, given) -> Judgement:
+    known = {"predictions": np.asarray(predictions).tolist(), "references": np.asarray(references).tolist()}
+    points = points_of(metric, predictions, references)
+    return Judgement(task=task.name, figures=figures, metric=metric, points=points, fold_points=folds, **given, **known)
+
+
+def _drawn(task: Task, split: str, count: int | None, seed: int) -> Dataset:
+    """At most so many rows of a split that has labels."""
+    if count is not None and count < 1:
+        raise ValueError(f"`max_train_rows` and `max_rows` must be at least 1, got {count}.")
+    rows = task.rows(split)
+    if isinstance(task, ClassificationTask):
+        task.known(split, np.asarray(rows["label"][:]) >= 0)
+    if isinstance(task, MultipleChoiceTask):
+        task.known(split, np.array(right_choices(rows[:])) >= 0)
+    if count is None or count >= len(rows):
+        return rows
+    return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:count]))
+
+
+def _texts(task: Task, rows: Dataset, split: str, column: str) -> list[str]:
+    texts = rows[column][:]
+    _refuse_empty(task, texts, split, column)
+    return texts
+
+
+def _refuse_empty(task: Task, texts: Sequence[str], split: str, column: str) -> None:
+    if empty := [i for i, text in enumerate(texts) if not text.strip()]:
+        raise ValueError(
+            f"`task` {task.name!r} has {len(empty)} empty text(s) in the column {column!r} of {split!r}, the first at place "
+            f"{empty[0]}. Drop these rows."
+        )
+
+
+def _check_classes(task: ClassificationTask, train: str, labels: np.ndarray) -> None:
+    counts = np.bincount(labels, minlength=len(task.labels))
+    if counts.min() < FOLDS:
+        found = dict(zip(task.labels, counts.tolist(), strict=True))
+        raise ValueError(
+            f"`train` split {train!r} of {task.name!r} has {found} rows a class; a probe needs {FOLDS} of each, for its "
+            "penalty is chosen in folds. Take more rows."
+        )
+
+
+__all__ = ["Judgement", "TaskVectors", "judge", "points_of"]

@@ -1,0 +1,153 @@
+"""SQuAD by a frozen encoder: linear probes for the start and the end of an answer on the states of tokens."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from torch import Tensor
+from transformers import EvalPrediction
+
+from ..encoders.text import TextEncoder
+from .base import TaskCollator, map_batches
+from .metrics import question_f1
+from .probes import group_probe, place_points
+from .question_answering import QuestionAnsweringTask, right_answers
+
+CHUNK = 256  # windows whose states are held at once; those of a whole data set would take gigabytes
+BATCH = 16
+OUTER_FOLDS = 5
+TRAIN, JUDGED = "train", "validation"
+
+
+def judge_spans(
+    encoder: TextEncoder, task: QuestionAnsweringTask, train: Dataset, rows: Dataset, *, in_folds: bool, seed: int = 0
+) -> tuple[dict[str, float], np.ndarray, float]:
+    """Official figures of probes on token states.
+
+    Question and passage are read together, as a span head would. A score is linear in the state of a token; softmax goes
+    over the tokens of the passage and the one that stands for no answer.
+
+    Args:
+        encoder: frozen, with layers and a tokenizer that gives offsets.
+        task: how windows are made, and answers out of scores.
+        train: rows that the probes are fitted on.
+        rows: rows that are judged.
+        in_folds: `train` and `rows` are the same: fit on four fifths of the passages, judge on the fifth, five times.
+        seed: of the folds that the penalty is chosen in.
+
+    Returns:
+        Figures in percent, the F1 of each question (0 to 1), and the points of the probes in folds of the training rows.
+
+    Raises:
+        ValueError: for an encoder without token states, or one that cannot read as many tokens as a window has.
+    """
+    _check_layers(encoder, task)
+    task = replace(task, splits=DatasetDict({TRAIN: train, JUDGED: rows}))
+    judged = task.prepare(encoder.tokenizer, JUDGED)
+    if in_folds:
+        scores, folds = _scores_in_folds(encoder, judged, rows["context"][:], seed)
+    else:
+        fitted = task.prepare(encoder.tokenizer, TRAIN)
+        probes = _fitted(list(_states(encoder, fitted)), fitted, seed)
+        scores = [_window_scores(probes, states, window) for states, window in _with_states(encoder, judged)]
+        folds = _points(probes)
+    starts, ends = zip(*scores, strict=True)
+    figures = task.metrics_for(judged, JUDGED)(EvalPrediction(cast(Any, (starts, ends)), np.empty(0)))
+    answers, no_answer = task.answers(judged, JUDGED, starts, ends)
+    if task.unanswerable:
+        answers = {i: "" if no_answer[i] > task.null_threshold else answer for i, answer in answers.items()}
+    f1 = question_f1(answers, right_answers(rows, task.unanswerable), of_empty=task.unanswerable)
+    return figures, np.array(list(f1.values())), folds
+
+
+def _check_layers(encoder: TextEncoder, task: QuestionAnsweringTask) -> None:
+    if encoder.is_static or encoder.is_dual or (others := encoder.other_modules()):
+        made_by = "a table of tokens" if encoder.is_static else "other modules" if encoder.is_dual else others
+        raise ValueError(f"`encoder` {encoder.settings.model!r} makes vectors with {made_by}; spans need states of tokens.")
+    longest = getattr(encoder.model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and longest < task.default_length:  # some have no limit
+        raise ValueError(
+            f"`encoder` {encoder.settings.model!r} reads {longest} tokens at most, and windows of {task.name!r} have "
+            f"{task.default_length}: take an encoder of longer texts."
+        )
+
+
+def _states(encoder: TextEncoder, features: Dataset) -> Iterator[np.ndarray]:
+    """States `(members, d)` of the tokens of each window that may be a start or an end; see `_members`."""
+    collator = TaskCollator(encoder.tokenizer)
+
+    def step(batch: dict[str, Tensor]) -> Iterable[np.ndarray]:
+        mask = batch["attention_mask"]  # token types stay out, as they do where vectors of texts are made
+        found = encoder.model(input_ids=batch["input_ids"], attention_mask=mask, output_hidden_states=True)
+        states = found.hidden_states[encoder.settings.layer].float().cpu()
+        return [rows[: int(length)].numpy() for rows, length in zip(states, mask.sum(1), strict=True)]
+
+    training = encoder.model.training
+    encoder.model.eval()
+    try:
+        for first in range(0, len(features), CHUNK):
+            windows = features.select(range(first, min(first + CHUNK, len(features))))
+            with torch.inference_mode():
+                found = map_batches(step, windows, collator, BATCH, encoder.device, progress=False)
+            for states, window in zip(found, windows, strict=True):
+                yield states[_members(window)]
+    finally:
+        encoder.model.train(training)
+
+
+def _with_states(encoder: TextEncoder, features: Dataset) -> Iterator[tuple[np.ndarray, dict]]:
+    return zip(_states(encoder, features), features, strict=True)
+
+
+def _members(window: dict) -> np.ndarray:
+    """Places of the tokens among which a span is chosen: the passage's, and the one of no answer."""
+    of_passage = np.flatnonzero(np.array(window["offsets"])[:, 0] >= 0)
+    return np.union1d(of_passage, [window["null_position"]])
+
+
+def _fitted(states: list[np.ndarray], features: Dataset, seed: int) -> tuple[GridSearchCV, GridSearchCV]:
+    """Probes for starts and ends."""
+    members = [_members(window) for window in features]
+    probes = []
+    for column in ("start_positions", "end_positions"):
+        places = [np.searchsorted(found, at) for found, at in zip(members, features[column][:], strict=True)]
+        probes.append(group_probe(place_points, seed).fit(states, np.array(places)))
+    return probes[0], probes[1]
+
+
+def _window_scores(probes: tuple, states: np.ndarray, window: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end scores of all tokens of a window, -inf for those that a span cannot have."""
+    found = []
+    for probe in probes:
+        scores = np.full(len(window["offsets"]), -np.inf)
+        scores[_members(window)] = probe.best_estimator_.scores([states])[0]
+        found.append(scores)
+    return found[0], found[1]
+
+
+def _scores_in_folds(encoder: TextEncoder, features: Dataset, passages: list[str], seed: int) -> tuple[list, float]:
+    states = list(_states(encoder, features))
+    windows = list(features)
+    owners = [passages[window["example"]] for window in windows]
+    folds = min(OUTER_FOLDS, len(set(owners)))
+    if folds < 2:
+        raise ValueError("`split` has one passage alone, and no rows to train on: it cannot be judged in folds.")
+    scores: list = [None] * len(windows)
+    points = []
+    for known, judged in GroupKFold(folds).split(windows, groups=owners):
+        probes = _fitted([states[i] for i in known], features.select(known), seed)
+        points.append(_points(probes))
+        for i in judged:
+            scores[i] = _window_scores(probes, states[i], windows[i])
+    return scores, float(np.mean(points))
+
+
+def _points(probes: tuple) -> float:
+    return float(np.mean([probe.best_score_ for probe in probes]))
+
+
+__all__ = ["judge_spans"]
