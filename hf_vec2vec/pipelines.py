@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .model.modeling_vec2vec import Vec2VecModel
+from .model.modeling_vec2vec import Map, Vec2VecModel
 
 if TYPE_CHECKING:
     from .encoders.text import TextEncoder
@@ -22,6 +22,8 @@ class EmbeddingTranslationPipeline(Pipeline):
     Args:
         source: name of the space that vectors come from, or whose recorded encoder embeds texts.
         target: name of the space to translate into.
+        map: see [`Vec2VecModel.translate`].
+        queries: the same.
 
     Example:
     ```python
@@ -57,9 +59,9 @@ class EmbeddingTranslationPipeline(Pipeline):
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> tuple[dict, dict, dict]:
-        unknown = sorted(set(pipeline_parameters) - {"source", "target"})
+        unknown = sorted(set(pipeline_parameters) - {"source", "target", "map", "queries"})
         if unknown:
-            raise TypeError(f"`{unknown[0]}` is no argument of this pipeline: give `source` and `target`.")
+            raise TypeError(f"`{unknown[0]}` is no argument of this pipeline: give `source`, `target`, `map`, `queries`.")
         given = {name: value for name, value in pipeline_parameters.items() if value is not None}
         return {name: given[name] for name in given if name == "source"}, given, {}
 
@@ -81,9 +83,11 @@ class EmbeddingTranslationPipeline(Pipeline):
             raise ValueError(f"`{argument}` must be one of {spaces}, got {space!r}.")
         return space
 
-    def _forward(self, inputs: dict, source: str, target: str | None = None) -> Any:  # type: ignore[override]
+    def _forward(  # type: ignore[override]
+        self, inputs: dict, source: str, target: str | None = None, map: Map = "auto", queries: bool = False
+    ) -> Any:
         target = self._checked_space("target", target)
-        rows = self._translator.translate(inputs["rows"], source=source, target=target)
+        rows = self._translator.translate(inputs["rows"], source=source, target=target, map=map, queries=queries)
         return inputs | {"rows": rows}
 
     def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Tensor:

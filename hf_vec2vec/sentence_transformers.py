@@ -4,19 +4,23 @@ from typing import Any
 
 from sentence_transformers.base.modules import Module
 
-from .model.modeling_vec2vec import Vec2VecModel
+from .model.modeling_vec2vec import Map, Vec2VecModel
 
 
 class Vec2VecModule(Module):
     """Translates sentence embeddings, differentiably.
 
+    `SentenceTransformer.encode_query` takes the linear map, where there is one, all else the full one, unless `map` names
+    one: see [`Vec2VecModel.translate`].
+
     Args:
         model ([`Vec2VecModel`]): the translator.
         source: name of the space that the modules before it make vectors of.
         target: name of the space to translate into.
+        map: which of its maps.
 
     Raises:
-        ValueError: for a space that the model does not know.
+        ValueError: for a space or a map that the model does not have.
 
     Example:
     ```python
@@ -31,20 +35,20 @@ class Vec2VecModule(Module):
     where a module is not its own; the class is then imported from this package.
     """
 
-    config_keys = ["source", "target"]
+    config_keys = ["source", "target", "map"]
+    forward_kwargs = {"task"}  # that sentence-transformers hands on
     config_file_name = "translation.json"
 
-    def __init__(self, model: Vec2VecModel, source: str, target: str):
+    def __init__(self, model: Vec2VecModel, source: str, target: str, map: Map = "auto"):
         super().__init__()
-        for argument, name in (("source", source), ("target", target)):
-            if name not in model.config.spaces:
-                raise ValueError(f"`{argument}` is {name!r}, which this model does not know. It has {model.config.spaces}.")
-        self.model, self.source, self.target = model, source, target
+        model.chosen_map(map, source, target)  # raises
+        self.model, self.source, self.target, self.map = model, source, target, map
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Replace `sentence_embedding`, `(n, d_source)`, by its translation, `(n, d_target)`."""
         rows = self.model.normalizer(self.source)(features["sentence_embedding"].to(self.model.dtype))
-        translated = self.model.decode(self.model.encode(rows, self.source), self.target)
+        chosen = self.model.chosen_map(self.map, self.source, self.target, queries=task == "query")
+        translated = self.model.mapped(rows, self.source, self.target, chosen)
         return features | {"sentence_embedding": self.model.normalizer(self.target).inverse(translated)}
 
     def get_embedding_dimension(self) -> int:

@@ -12,7 +12,8 @@ from sentence_transformers.base.modules import Normalize
 from transformers import pipeline
 
 from helpers.encoders import TEXTS, WORDS
-from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
+from helpers.translators import network
+from hf_vec2vec import Alignment, TextEncoder, Vec2VecConfig, Vec2VecModel, pipelines
 from hf_vec2vec.encoders.recorded import recorded_encoder
 from hf_vec2vec.sentence_transformers import Vec2VecModule
 
@@ -40,6 +41,42 @@ def test_a_sentence_transformer_yields_vectors_of_the_other_space(translator, be
     assert np.array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
     with pytest.raises(ValueError, match="`target` is 'mpnet'"):
         Vec2VecModule(translator, "bert", "mpnet")
+
+
+@pytest.fixture
+def with_two_maps(translator, tmp_path) -> Vec2VecModel:
+    """The same spaces, aligned."""
+    statistics = [(torch.zeros(dim), torch.ones(dim)) for dim in (8, 6)]
+    maps, networks = (torch.randn(8, 6), torch.randn(6, 8)), (network(8, 6), network(6, 8))
+    alignment = Alignment("bert", "static", *maps, *statistics, residuals=networks)
+    return Vec2VecModel.from_alignment(alignment, encoders=translator.config.encoders)
+
+
+def test_a_sentence_transformer_takes_the_linear_map_for_queries(with_two_maps, bert, tmp_path):  # noqa: F811
+    encoder, ends = SentenceTransformer(bert, device="cpu"), {"source": "bert", "target": "static"}
+    own = encoder.encode(TEXTS, convert_to_tensor=True)
+    for map, of_queries in (("auto", "linear"), ("full", "full"), ("linear", "linear")):
+        chain = SentenceTransformer(modules=[*encoder, Vec2VecModule(with_two_maps, **ends, map=map)], device="cpu")
+        chain.save_pretrained(str(tmp_path / map))
+        loaded = SentenceTransformer(str(tmp_path / map), trust_remote_code=True, device="cpu")
+        for model in (chain, loaded):
+            for encode, chosen in (
+                (model.encode, map),
+                (model.encode_document, map),
+                (model.encode_query, of_queries),
+            ):
+                expected = with_two_maps.translate(own, **ends, map=chosen)
+                torch.testing.assert_close(encode(TEXTS, convert_to_tensor=True), expected)
+
+
+def test_a_pipeline_takes_either_map(with_two_maps, tmp_path):
+    with_two_maps.save_pretrained(tmp_path / "model")
+    ends, rows = {"source": "bert", "target": "static"}, torch.randn(4, 8)
+    for options in ({}, {"queries": True}, {"map": "linear"}, {"map": "full", "queries": True}):
+        translate = pipeline(pipelines.TASK, model=str(tmp_path / "model"), device="cpu", **ends, **options)
+        expected = with_two_maps.translate(rows, **ends, **options)
+        assert torch.equal(translate(rows), expected)
+        assert torch.equal(pipeline(pipelines.TASK, model=with_two_maps, device="cpu")(rows, **ends, **options), expected)
 
 
 def test_gradients_reach_the_encoder(translator, bert):  # noqa: F811

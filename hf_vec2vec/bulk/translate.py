@@ -16,7 +16,7 @@ from ..data.validity import check_choice
 from ..data.vector_files import Store, open_files
 from ..deployment.merging import merge
 from ..model.checkpoint_vec2vec import weights_sha256
-from ..model.modeling_vec2vec import Vec2VecModel
+from ..model.modeling_vec2vec import Map, Vec2VecModel
 from .block_translation import BlockTranslator, InvalidRows
 from .hub_correction import HubCorrected
 from .manifest import fingerprint
@@ -39,6 +39,7 @@ def translate_store(
     *,
     source: str,
     target: str,
+    map: Map = "auto",
     output_format: str | None = None,
     dtype: str = "float32",
     shard_rows: int = 1 << 18,
@@ -66,6 +67,7 @@ def translate_store(
         output: where translations go.
         source: name of the space that the vectors come from.
         target: name of the space to translate into.
+        map: see `Vec2VecModel.translate`.
         output_format: of shards: `arrow` (default; the folder is then a saved data set), `parquet`, `npy`, `fbin` or
             `safetensors`. The suffix says that of a single file.
         dtype: `float32`, `float16`, `bfloat16` (safetensors only) or `int8` (with a scale a row, see `dtypes.convert`).
@@ -89,8 +91,7 @@ def translate_store(
             format that cannot hold what is asked for. What was complete stays.
     """
     started, processes, output = time.perf_counter(), Processes(), Path(output)
-    for argument, name in (("source", source), ("target", target)):
-        model._check_space(argument, name)
+    chosen = model.chosen_map(map, source, target)
     kind = _output_kind(output, output_format, dtype)
     single = output.suffix != ""
     if single and processes.count > 1:
@@ -107,7 +108,7 @@ def translate_store(
             f"{opened.name} has vectors of dimension {opened.dim}, but the space {source!r} has dimension {dim}."
         )
     kept = opened.kept_columns() if kind in TABULAR else None
-    network: nn.Module = merge(model, source, target)
+    network: nn.Module = merge(model, source, target, chosen)
     dim = dims[target]
     if hub_sample is not None:
         network, dim = HubCorrected(network, hub_sample), dim + 1
@@ -120,6 +121,8 @@ def translate_store(
         "output": {"format": kind, "dtype": dtype, "dimension": layout.dim, "marked": invalid_rows == "mark"}
         | {"shard_rows": shard_rows, "batch_size": batch_size},
     }
+    if chosen == "linear":
+        job["map"] = chosen  # jobs of earlier versions have none
     if hub_sample is not None:
         job["hub_sample"] = weights_sha256({"sample": hub_sample})
     translator = BlockTranslator(

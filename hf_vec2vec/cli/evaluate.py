@@ -97,7 +97,10 @@ def _evaluate_translator(flags: EvaluateFlags) -> None:
         correct_hubs=flags.correct_hubs,
         seed=flags.seed,
     )
-    print(f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine\n")
+    print(
+        f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine. FOSCTTM: fraction "
+        "of samples closer than the true match, 0 at best, .5 by chance\n"
+    )
     print(markdown_table(rows))
     facts = {"pool_size": len(pairs), "rows": rows}
     with locked(output, argument="output_dir"), staged_entries(output) as beside:

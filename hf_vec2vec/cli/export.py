@@ -18,9 +18,7 @@ class ExportFlags(DirectionFlags):
     title: ClassVar[str] = "flags"
 
     output: str = flag("The file: .onnx, .pt2 (torch), or .safetensors or .npz (merged).")
-    format: Format = flag(
-        "ONNX, ONNX in int8, torch.export, or one matrix and a bias for NumPy (of a linear translator).", "onnx"
-    )
+    format: Format = flag("ONNX, ONNX in int8, torch.export, or one matrix and a bias for NumPy (of a linear map).", "onnx")
     overwrite: bool = flag("Replace `output` if it exists.", False)
 
 
@@ -33,8 +31,10 @@ def run(flags: ExportFlags) -> None:
 
     path = check_export(flags.output, flags.format, overwrite=flags.overwrite)
     model = load_translator(flags.folder)
-    found = export(model, path, source=flags.source, target=flags.target, format=flags.format, overwrite=flags.overwrite)
+    direction: dict[str, str] = {"source": flags.source, "target": flags.target}
+    chosen = model.chosen_map(flags.map, **direction, queries=flags.queries)
+    found = export(model, path, **direction, map=chosen, format=flags.format, overwrite=flags.overwrite)
     print(
-        f"{flags.source} → {flags.target}: {path}, {Path(path).stat().st_size / 1e6:.1f} MB; translations differ from the "
-        f"model's by at most {found:.1e} of a vector's length"
+        f"{flags.source} → {flags.target}: {path}, {chosen} map, {Path(path).stat().st_size / 1e6:.1f} MB; translations "
+        f"differ from the model's by at most {found:.1e} of a vector's length"
     )

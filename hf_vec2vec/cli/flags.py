@@ -83,12 +83,16 @@ class TranslatorFlags(Flags):
 
 @dataclass(kw_only=True)
 class DirectionFlags(TranslatorFlags):
-    """One direction of a translator."""
+    """One direction of a translator, and one of its maps."""
 
     title: ClassVar[str] = "flags"
 
     source: str = flag("Name of the space that the vectors come from.")
     target: str = flag("Name of the space to translate into.")
+    map: Literal["auto", "linear", "full"] = flag(
+        "Which of its two maps: full suits a store, linear suits queries that ask real vectors. auto: by `queries`.", "auto"
+    )
+    queries: bool = flag("The rows are queries: `map` auto takes the linear map, where there is one.", False)
 
     def __post_init__(self) -> None:
         if self.source == self.target:

@@ -114,6 +114,7 @@ def run(flags: TranslateFlags) -> None:
         output,
         source=flags.source,
         target=flags.target,
+        map=model.chosen_map(flags.map, flags.source, flags.target, queries=flags.queries),
         output_format=flags.output_format,
         dtype=flags.dtype,
         shard_rows=flags.shard_rows,
@@ -139,12 +140,12 @@ def _plan(flags: TranslateFlags, model: "Vec2VecModel") -> Plan:
     if flags.input is None:
         raise ValueError("`dry_run` knows the rows of an `input`; texts and streams it would have to read first.")
     store = open_files(flags.input, flags.column, argument="input")
-    model._check_space("source", flags.source)
-    model._check_space("target", flags.target)
+    chosen = model.chosen_map(flags.map, flags.source, flags.target, queries=flags.queries)
+    network = merge(model, flags.source, flags.target, chosen)
     dims = model.config.embedding_dims or {}
     if store.dim != dims[flags.source]:
         raise ValueError(f"`input` has vectors of dimension {store.dim}, but {flags.source!r} has {dims[flags.source]}.")
-    network, rows = merge(model, flags.source, flags.target), torch.randn(SAMPLE, store.dim)
+    rows = torch.randn(SAMPLE, store.dim)
     with torch.inference_mode():
         seconds = seconds_of(lambda: network(rows)) * store.rows / SAMPLE
     width = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}[flags.dtype]

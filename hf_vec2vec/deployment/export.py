@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..data.staging import staged_file
 from ..model.checkpoint_vec2vec import weights_sha256
-from ..model.modeling_vec2vec import Vec2VecModel
+from ..model.modeling_vec2vec import Map, Vec2VecModel
 from ..version import __version__
 from .merging import MergedTranslation, merge
 
@@ -28,7 +28,14 @@ CHECKED_ROWS = 256
 
 @torch.no_grad()
 def export(
-    model: Vec2VecModel, path: str | Path, *, source: str, target: str, format: str = "onnx", overwrite: bool = False
+    model: Vec2VecModel,
+    path: str | Path,
+    *,
+    source: str,
+    target: str,
+    map: Map = "auto",
+    format: str = "onnx",
+    overwrite: bool = False,
 ) -> float:
     """Write one direction of a translator, as few layers as it needs, and compare the file with the model.
 
@@ -37,17 +44,18 @@ def export(
     | `onnx` | `.onnx` | onnxruntime: `embeddings` `(batch, d_source)` to `translations` `(batch, d_target)`, float32 |
     | `int8` | `.onnx` | the same; weights, and activations as they come, in 8 bits: smaller, less exact |
     | `torch` | `.pt2` | `torch.export.load(path).module()` |
-    | `merged` | `.safetensors`, `.npz` | NumPy: `rows @ weight + bias`; of a linear translator only |
+    | `merged` | `.safetensors`, `.npz` | NumPy: `rows @ weight + bias`; of a linear map only |
 
     Normalisation is inside: raw vectors in, raw vectors out, in batches of any size. Nothing checks the rows, as `translate`
-    does: NaN gives NaN. Names of the spaces, the hash of the translator's weights and this version stand in the file's
-    metadata, except in `.npz`.
+    does: NaN gives NaN. Names of the spaces, the map, the hash of the translator's weights and this version stand in the
+    file's metadata, except in `.npz`.
 
     Args:
         model: the translator.
         path: the file. It appears whole or not at all.
         source: name of the space that vectors come from.
         target: name of the space to translate into.
+        map: see `Vec2VecModel.translate`.
         format: see the table.
         overwrite: replace `path` if it exists.
 
@@ -58,26 +66,27 @@ def export(
     Raises:
         FileExistsError: if `path` exists and `overwrite` is not set.
         ImportError: if onnx, onnxruntime or onnxscript is missing and needed.
-        ValueError: for an unknown format or space, one space as both ends, a suffix that is not the format's, a translator
-            that `merged` cannot hold, or translations that are not finite.
+        ValueError: for an unknown format or space, one space as both ends, a suffix that is not the format's, a map that the
+            translator does not have or that `merged` cannot hold, or translations that are not finite.
     """
     path = check_export(path, format, overwrite=overwrite)
     if source == target:
         raise ValueError(f"`source` and `target` are both {source!r}; name two spaces of the translator.")
-    facts = {"source": source, "target": target, "weights_sha256": weights_sha256(model.state_dict())}
+    facts = {"source": source, "target": target, "map": model.chosen_map(map, source, target)}
+    facts |= {"weights_sha256": weights_sha256(model.state_dict())}
     model = deepcopy(model).float().cpu()
-    network = merge(model, source, target)
+    network = merge(model, source, target, map)
     for parameter in network.parameters():  # products of transposed matrices are not
         parameter.data = parameter.data.contiguous()
     if format == "merged" and not network.linear:
         raise ValueError(
             f"`format` is 'merged', but {source!r} → {target!r} is not linear in this translator: it has networks beside "
-            "the matrix. Take 'onnx' or 'torch', or train with `adapter_layers=0` and `backbone_layers=0`."
+            "the matrix. Take 'linear' as `map`, or the format 'onnx' or 'torch'."
         )
     normalizer = model.normalizer(source)
     random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))
     rows = normalizer.inverse(random)
-    expected = model.translate(rows, source=source, target=target)
+    expected = model.translate(rows, source=source, target=target, map=map)
     with staged_file(path) as partial:
         outputs = torch.as_tensor(WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__}))
         if not outputs.isfinite().all():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model.layers_vec2vec import LinearPlusMLP
-from ..model.modeling_vec2vec import Vec2VecModel
+from ..model.modeling_vec2vec import Map, Vec2VecModel
 
 
 @dataclass
@@ -100,7 +100,7 @@ class WholeTranslation(nn.Module):
 
 
 @torch.no_grad()
-def merge(model: Vec2VecModel, source: str, target: str) -> MergedTranslation | WholeTranslation:
+def merge(model: Vec2VecModel, source: str, target: str, map: Map = "auto") -> MergedTranslation | WholeTranslation:
     """The network that translates one way, equal to `model.translate` up to rounding, without what that way has no use for.
 
     The latent of a model made by `from_alignment` holds a part for each space, of which a target reads one, and MLPs that
@@ -110,20 +110,24 @@ def merge(model: Vec2VecModel, source: str, target: str) -> MergedTranslation | 
         model: the translator. It is not changed, and later changes of it do not reach the result.
         source: name of the space that vectors come from.
         target: name of the space to translate into.
+        map: see `Vec2VecModel.translate`.
 
     Raises:
-        ValueError: for a space that the model does not know.
+        ValueError: for a space or a map that the model does not have.
     """
-    for argument, name in (("source", source), ("target", target)):
-        model._check_space(argument, name)
-    if model.config.residual != "linear":
+    chosen = model.chosen_map(map, source, target)
+    if chosen == "full" and model.config.residual != "linear":
         return WholeTranslation(deepcopy(model), source, target)
     normalizer = model.normalizer(source)
     networks: list[tuple[Affine, nn.Module]] = []
     scale = normalizer.scale.double()
     rows = Affine([torch.diag(1 / scale)], -normalizer.mean.double() / scale)
-    for part in (model.input_adapters[source], model.backbone, model.output_adapters[target]):
-        rows = _through(cast(LinearPlusMLP, part), rows, networks)
+    if chosen == "linear":
+        weight = model.linear_map(source, target).weight.double().T
+        rows = Affine([w @ weight for w in rows.weights], rows.bias @ weight)
+    else:
+        for part in (model.input_adapters[source], model.backbone, model.output_adapters[target]):
+            rows = _through(cast(LinearPlusMLP, part), rows, networks)
     normalizer = model.normalizer(target)
     scale = normalizer.scale.double()
     output = Affine([w * scale for w in rows.weights], rows.bias * scale + normalizer.mean.double())
@@ -137,22 +141,23 @@ def merge(model: Vec2VecModel, source: str, target: str) -> MergedTranslation | 
     return MergedTranslation(kept, output.only(groups)).to(model.device)
 
 
-def merged_linear(model: Vec2VecModel, source: str, target: str) -> tuple[Tensor, Tensor] | None:
-    """The one matrix and the bias that a purely linear translator comes to, with both normalisations folded in.
+def merged_linear(model: Vec2VecModel, source: str, target: str, map: Map = "auto") -> tuple[Tensor, Tensor] | None:
+    """The one matrix and the bias that a linear map comes to, with both normalisations folded in.
 
     Args:
         model: the translator.
         source: name of the space that vectors come from.
         target: name of the space to translate into.
+        map: see `Vec2VecModel.translate`.
 
     Returns:
         weight `(d_source, d_target)` and bias `(d_target,)`, float32 (computed in float64): a translation is
-        `rows @ weight + bias`. `None` if this direction is not linear.
+        `rows @ weight + bias`. `None` if this map is not linear.
 
     Raises:
-        ValueError: for a space that the model does not know.
+        ValueError: for a space or a map that the model does not have.
     """
-    merged = merge(model, source, target)
+    merged = merge(model, source, target, map)
     if not merged.linear or isinstance(merged, WholeTranslation):
         return None
     return merged.output.weights[0].data.T, merged.output.bias.data

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -49,8 +50,8 @@ def evaluate_translation(
         seed: of the random rotation, the samples and the intervals.
 
     Returns:
-        One dictionary a row of the table: `direction`, `method`, `kind` (translator, baseline or oracle) and the figures
-        of `translation_metrics`.
+        One dictionary a row of the table: `direction`, `method`, `kind` (translator, linear map, baseline or oracle) and the
+        figures of `translation_metrics`. A translator's row is of its full map; a linear one beside it has a row of its own.
 
     Raises:
         ValueError: if vectors do not have the model's dimensions, or there are fewer than three pairs.
@@ -107,12 +108,16 @@ def fit_methods(
         of_a, of_b = ((first.normalizer(n).mean.cpu(), first.normalizer(n).scale.cpu()) for n in (a, b))
         alike = len(of_a[0]) == len(of_b[0])
         fitted = {("identity", "baseline"): lambda rows: rows} if alike else {}
+        shown: list[Vec2VecModel] = []
         for name, baseline in BASELINES.items():
             fitted[name, "baseline"] = baseline(of_a, of_b, seed)
         for name, there_and_back in transported.items():
             fitted[name, "baseline"] = there_and_back[a == target]
         for name, model in models.items():
-            fitted[name, "translator"] = partial(model.translate, source=a, target=b)
+            fitted[name, "translator"] = partial(model.translate, source=a, target=b, map="full")
+            if model.config.linear_maps and not any(_share_linear_map(model, other, a, b) for other in shown):
+                shown.append(model)
+                fitted[f"{name}: linear map", "linear map"] = partial(model.translate, source=a, target=b, map="linear")
         for name, fit in _oracles(full).items() if oracles else ():
             fitted[f"{name} ({len(pairs):,} pairs)", "oracle"] = fit(pairs.spaces[a], pairs.spaces[b])
         methods[a, b] = fitted
@@ -146,6 +151,11 @@ def score_methods(
 
 def _oracles(full: bool) -> dict[str, Callable[[Tensor, Tensor], Translate]]:
     return ORACLES | SLOW_ORACLES if full else ORACLES
+
+
+def _share_linear_map(model: Vec2VecModel, other: Vec2VecModel, a: str, b: str) -> bool:
+    """Whether two translators have one linear map, as before and after training."""
+    return torch.equal(model.linear_map(a, b).weight, other.linear_map(a, b).weight)
 
 
 def _score(answers: dict, pairs: PairedEmbeddings, a: str, b: str, model: Vec2VecModel, full: bool, seed: int) -> list[dict]:

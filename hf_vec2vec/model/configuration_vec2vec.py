@@ -43,6 +43,9 @@ class Vec2VecConfig(PreTrainedConfig):
         residual (`str`, *optional*, defaults to `"linear"`):
             `"linear"`: every part is a linear map plus an MLP whose last layer starts at zero, so a fresh model is linear
             and can start from an alignment. `"zero_pad"`: the published network, whose layers add their zero-padded input.
+        linear_maps (`bool`, *optional*, defaults to `False`):
+            Keep a linear map for each direction beside the network, as an alignment with networks brings them: `d_a · d_b`
+            numbers each. Training does not change it. See `map` of [`Vec2VecModel.translate`].
         discriminator_hidden_dim (`int`, *optional*, defaults to 512):
             Width of the discriminators. They are no part of the published model.
         discriminator_layers (`int`, *optional*, defaults to 2):
@@ -73,6 +76,7 @@ class Vec2VecConfig(PreTrainedConfig):
     norm: Literal["layer", "batch"] = "layer"
     activation: Literal["silu", "softmax"] = "silu"
     residual: Literal["linear", "zero_pad"] = "linear"
+    linear_maps: bool = False
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2
     encoders: dict[str, dict | None] | None = None
@@ -110,6 +114,13 @@ class Vec2VecConfig(PreTrainedConfig):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout}.")
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`PreTrainedConfig.to_dict`; a translator of one map each way is written as before there could be two."""
+        fields = super().to_dict()
+        if not self.linear_maps:
+            del fields["linear_maps"]
+        return fields
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):

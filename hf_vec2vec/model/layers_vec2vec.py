@@ -1,9 +1,56 @@
-"""Layers of a translator. Travels with the model."""
+"""Layers of a translator, and what rows they take. Travels with the model."""
 
 import torch
 from torch import Tensor, nn
 
 from .configuration_vec2vec import Vec2VecConfig
+
+
+def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, only_finite: bool = False) -> Tensor:
+    """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
+
+    Args:
+        embeddings: anything that `torch.as_tensor` takes. Half precision is widened to float32.
+        name: of the argument or space, for the error.
+        dim: expected number of columns.
+        only_finite: let rows of zeros pass, and values beyond float32.
+
+    Raises:
+        TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
+        ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN, infinity, values beyond float32 or only zeros.
+    """
+    try:
+        rows = torch.as_tensor(embeddings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be rows of numbers, all of one length: {error}") from error
+    if not rows.is_floating_point():
+        raise TypeError(
+            f"`{name}` holds {rows.dtype} values; embeddings are floating-point. If they are quantised, scale them back "
+            "to floats first."
+        )
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise ValueError(f"`{name}` must have shape (rows, dimension), got {tuple(rows.shape)}.")
+    if not len(rows):
+        raise ValueError(f"`{name}` is empty: it has no rows.")
+    if dim is not None and rows.shape[1] != dim:
+        raise ValueError(f"`{name}` has vectors of dimension {rows.shape[1]}, but this space has dimension {dim}.")
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
+    peaks = rows.abs().amax(1)
+    narrow = peaks.float()
+    faults = [
+        (~peaks.isfinite(), "NaN or infinite values"),
+        (~narrow.isfinite(), "values beyond the range of float32"),
+        (narrow == 0, "only zeros"),
+    ]
+    for broken, what in faults[:1] if only_finite else faults:
+        if broken.any():
+            where = broken.nonzero().flatten().tolist()
+            raise ValueError(
+                f"`{name}` has {len(where)} row(s) with {what}, the first at index {where[0]}. Drop or re-embed them."
+            )
+    return rows
 
 
 class Normalizer(nn.Module):
@@ -28,6 +75,20 @@ class Normalizer(nn.Module):
 
 class LinearMap(nn.Linear):
     """The linear part of an adapter: starts orthogonal."""
+
+
+class FixedMap(nn.Module):
+    """A linear map that no training changes: its matrix is a buffer."""
+
+    weight: Tensor
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(out_dim, in_dim))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows `(n, in_dim)` to `(n, out_dim)`."""
+        return nn.functional.linear(rows, self.weight)
 
 
 class ZeroLinear(nn.Linear):
@@ -64,15 +125,15 @@ class LinearPlusMLP(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Rows `(n, in_dim)` to `(n, out_dim)`."""
         mapped = self.linear(rows)
-        if self.output is None or self._yields_zeros(self.output):
+        # While nobody trains it, an MLP that yields zeros is two thirds of what a fresh translator would compute.
+        trains = self.training or torch.is_grad_enabled()
+        if self.output is None or (not trains and self.is_linear()):
             return mapped
         return mapped + self.output(self.hidden(rows))
 
-    def _yields_zeros(self, output: nn.Linear) -> bool:
-        """Whether the MLP yields zeros, and nobody trains it: two thirds of what a fresh translator would compute."""
-        if self.training or torch.is_grad_enabled():
-            return False
-        extremes = (torch.aminmax(parameter) for parameter in output.parameters())
+    def is_linear(self) -> bool:
+        """Whether there is no MLP, or one that yields zeros."""
+        extremes = (torch.aminmax(parameter.detach()) for parameter in self.output.parameters()) if self.output else ()
         return all(low == high == 0 for low, high in extremes)
 
     def copy_network(self, other: "LinearPlusMLP", part: slice) -> None:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,54 +12,10 @@ from transformers.utils import ModelOutput
 
 from .checkpoint_vec2vec import CheckedPreTrainedModel
 from .configuration_vec2vec import Vec2VecConfig
-from .layers_vec2vec import LinearMap, LinearPlusMLP, Normalizer, ZeroLinear, ZeroPaddedMLP
+from .layers_vec2vec import FixedMap, LinearMap, LinearPlusMLP, Normalizer, ZeroLinear, ZeroPaddedMLP, check_embeddings
 
-
-def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, only_finite: bool = False) -> Tensor:
-    """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
-
-    Args:
-        embeddings: anything that `torch.as_tensor` takes. Half precision is widened to float32.
-        name: of the argument or space, for the error.
-        dim: expected number of columns.
-        only_finite: let rows of zeros pass, and values beyond float32.
-
-    Raises:
-        TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
-        ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN, infinity, values beyond float32 or only zeros.
-    """
-    try:
-        rows = torch.as_tensor(embeddings)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"`{name}` must be rows of numbers, all of one length: {error}") from error
-    if not rows.is_floating_point():
-        raise TypeError(
-            f"`{name}` holds {rows.dtype} values; embeddings are floating-point. If they are quantised, scale them back "
-            "to floats first."
-        )
-    if rows.ndim != 2 or not rows.shape[1]:
-        raise ValueError(f"`{name}` must have shape (rows, dimension), got {tuple(rows.shape)}.")
-    if not len(rows):
-        raise ValueError(f"`{name}` is empty: it has no rows.")
-    if dim is not None and rows.shape[1] != dim:
-        raise ValueError(f"`{name}` has vectors of dimension {rows.shape[1]}, but this space has dimension {dim}.")
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
-    peaks = rows.abs().amax(1)
-    narrow = peaks.float()
-    faults = [
-        (~peaks.isfinite(), "NaN or infinite values"),
-        (~narrow.isfinite(), "values beyond the range of float32"),
-        (narrow == 0, "only zeros"),
-    ]
-    for broken, what in faults[:1] if only_finite else faults:
-        if broken.any():
-            where = broken.nonzero().flatten().tolist()
-            raise ValueError(
-                f"`{name}` has {len(where)} row(s) with {what}, the first at index {where[0]}. Drop or re-embed them."
-            )
-    return rows
+Map = Literal["auto", "linear", "full"]
+MAPS = ("auto", "linear", "full")
 
 
 @dataclass
@@ -99,6 +55,8 @@ class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
         elif isinstance(module, nn.Linear):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             init.zeros_(module.bias)
+        elif isinstance(module, FixedMap):
+            init.zeros_(module.weight)
         elif isinstance(module, Normalizer):
             init.zeros_(module.mean)
             init.ones_(module.scale)
@@ -141,6 +99,11 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         self.output_adapters = nn.ModuleDict(
             {name: part(config, latent, dim, config.adapter_layers) for name, dim in dims.items()}
         )
+        # Absent where there are none: `state_dict` is then what it was before there could be any.
+        if config.linear_maps:
+            self.linear_maps = nn.ModuleDict(
+                {a: nn.ModuleDict({b: FixedMap(dims[a], dims[b]) for b in dims if b != a}) for a in dims}
+            )
         self.post_init()
 
     @property
@@ -172,15 +135,61 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             translations={(a, b): raw(a, b) for a in latents for b in self.config.spaces if a != b},
         )
 
-    def translate(self, embeddings: Tensor, *, source: str, target: str, batch_size: int = 8192) -> Tensor:
+    def chosen_map(self, map: Map, source: str, target: str, *, queries: bool = False) -> Literal["linear", "full"]:
+        """What `map` and `queries` of [`translate`] come to between two spaces.
+
+        Raises:
+            ValueError: for a space that the model does not know, another `map`, or a linear one that it does not have.
+        """
+        self._check_space("source", source)
+        self._check_space("target", target)
+        if map not in MAPS:
+            raise ValueError(f"`map` must be one of {', '.join(MAPS)}, got {map!r}.")
+        if source == target or map == "full" or (map == "auto" and not queries):
+            return "full"
+        if self.config.linear_maps:
+            return "linear"
+        if map == "auto":
+            return "full"
+        parts = (self.input_adapters[source], self.backbone, self.output_adapters[target])
+        if all(isinstance(part, LinearPlusMLP) and part.is_linear() for part in parts):
+            return "full"  # it has one map, and that is linear
+        raise ValueError(
+            f"`map` is 'linear', but this translator has a network alone from {source!r} to {target!r}: it was started at "
+            "random, trained from a linear start, or saved by a version that kept one map. Take 'full', or align anew."
+        )
+
+    def mapped(self, rows: Tensor, source: str, target: str, map: Map = "auto") -> Tensor:
+        """Normalised rows `(n, d_source)` to normalised rows `(n, d_target)`, by one of the maps; differentiable."""
+        if self.chosen_map(map, source, target) == "linear":
+            return self.linear_map(source, target)(rows)
+        return self.decode(self.encode(rows, source), target)
+
+    def translate(
+        self,
+        embeddings: Tensor,
+        *,
+        source: str,
+        target: str,
+        map: Map = "auto",
+        queries: bool = False,
+        batch_size: int = 8192,
+    ) -> Tensor:
         """Raw vectors of one space in, raw vectors of another out. No gradient, no dropout.
 
         Rows whose norm or mean says that they were made in another way get a warning.
+
+        Most translators have two maps: the full one comes nearest to the true vectors and suits a store; the linear one
+        keeps rows apart and suits queries that ask real vectors.
 
         Args:
             embeddings: `(n, d_source)`, as the encoder of `source` makes them.
             source: name of the space they come from.
             target: name of the space to translate into.
+            map: `"full"`: the network. `"linear"`: the alignment's linear map, whatever training made of the network since;
+                of a translator that is linear, its one map. `"auto"`: by use, see `queries`.
+            queries: whether the rows are queries that ask real vectors. Then `"auto"` is the linear map, where there is one;
+                else the full one.
             batch_size: rows at a time.
 
         Returns:
@@ -188,15 +197,15 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             map gives them: scale to norm 1 if your index needs it.
 
         Raises:
-            ValueError: for a space that the model does not know, rows that `check_embeddings` refuses, or rows so large that
-                their translations are infinite.
+            ValueError: for a space or a map that the model does not have, rows that `check_embeddings` refuses, or rows so
+                large that their translations are infinite.
         """
-        self._check_space("target", target)
+        chosen = self.chosen_map(map, source, target, queries=queries)
         return self._in_batches(
             embeddings,
             source,
             batch_size,
-            lambda rows: self.normalizer(target).inverse(self.decode(self.encode(rows, source), target)),
+            lambda rows: self.normalizer(target).inverse(self.mapped(rows, source, target, chosen)),
         )
 
     def encode_latent(self, embeddings: Tensor, *, source: str, batch_size: int = 8192) -> Tensor:
@@ -256,8 +265,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         With F the map a → b and G the map b → a, latents are pairs (a-part, b-part): A_a = [I; F], A_b = [G; I], and B_a,
         B_b read their part. So F and G need not be transposes of each other, reconstruction is exact, and a text and its
         counterpart have like latents. With more spaces the latent holds a part for each; maps that were not given are
-        composed along the alignments that were. An alignment's networks take the place of its linear maps, their hidden
-        layers become those of the input adapters; with more than two spaces they are left out.
+        composed along the alignments that were. Of an alignment with networks both maps are kept: the networks become the
+        input adapters, and the linear maps stand beside them; with more than two spaces the networks are left out.
 
         Args:
             alignments ([`~hf_vec2vec.alignment.Alignment`] or a list of them): maps between pairs of spaces. Together
@@ -279,9 +288,10 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         networks = _networks(alignments)
         if networks:
             width = next(iter(networks.values())).get_parameter("output.weight").shape[1]
-            config_kwargs = {"hidden_dim": width, "adapter_layers": 1, "activation": "softmax"} | config_kwargs
-            maps |= {way: network.get_parameter("linear.weight").T for way, network in networks.items()}
-        maps = _compose(maps, dims)
+            of_networks = {"hidden_dim": width, "adapter_layers": 1, "activation": "softmax", "linear_maps": True}
+            config_kwargs = of_networks | config_kwargs
+        linear = _compose(maps, dims)
+        maps = linear | {way: network.get_parameter("linear.weight").T for way, network in networks.items()}
         model = cls(Vec2VecConfig(embedding_dims=dims, **config_kwargs), random_maps=False)
         model._check_holds_linear_maps(dims)
         with torch.no_grad():
@@ -291,6 +301,9 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             parts = model._set_linear_maps(maps, dims)
             for (source, target), network in networks.items():
                 model._input_adapter(source).copy_network(network, parts[target])
+            if model.config.linear_maps:
+                for (source, target), weight in linear.items():
+                    model.linear_map(source, target).weight.copy_(weight.T)
         return model.eval()
 
     def _check_holds_linear_maps(self, dims: dict[str, int]) -> None:
@@ -317,6 +330,10 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def normalizer(self, space: str) -> Normalizer:
         """Mean and scale of a space's training rows."""
         return cast(Normalizer, self.normalizers[space])
+
+    def linear_map(self, source: str, target: str) -> FixedMap:
+        """The linear map beside the network, in normalised coordinates; only with `config.linear_maps`."""
+        return cast(FixedMap, cast(nn.ModuleDict, self.linear_maps[source])[target])
 
     def _input_adapter(self, space: str) -> LinearPlusMLP:
         return cast(LinearPlusMLP, self.input_adapters[space])

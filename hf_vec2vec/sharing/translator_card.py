@@ -107,6 +107,7 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         data,
         template_path=str(TEMPLATE),
         spaces=config.spaces,
+        two_maps=config.linear_maps,
         dims=config.embedding_dims,
         rows={space: f"{count:,}{_of_file(facts, space)}" for space, count in facts.get("rows", {}).items()},
         made_by={space: _made_by(encoder) for space, encoder in encoders.items()},

@@ -92,3 +92,18 @@ def test_what_cannot_be_is_said_in_a_line(trained, tmp_path, more, message, monk
     assert run(*ask, *more) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "x.npy").exists()
+
+
+def test_queries_take_the_linear_map_and_a_store_the_full_one(trained, tmp_path):
+    model, rows = Vec2VecModel.from_pretrained(trained / "model"), np.load(trained / "held_a.npy")
+    ends = ["--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    for name, flags, map in (
+        ("store", [], "full"),
+        ("queries", ["--queries"], "linear"),
+        ("linear", ["--map", "linear"], "linear"),
+        ("full", ["--map", "full", "--queries"], "full"),
+    ):
+        assert run("translate", trained / "model", *ends, *flags, "--output", tmp_path / f"{name}.npy") == 0
+        expected = model.translate(torch.from_numpy(rows), source="a", target="b", map=map).numpy()
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, atol=1e-4)
+    assert not np.allclose(np.load(tmp_path / "store.npy"), np.load(tmp_path / "queries.npy"), atol=1e-2)

@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from helpers.translators import model_of, rows_of
+from helpers.translators import alignment_with_networks, model_of, rows_of
+from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.cli import main
 from hf_vec2vec.deployment.export import deviation, export, run_onnx
 from hf_vec2vec.deployment.merging import merge
@@ -161,3 +162,17 @@ def test_a_failed_export_leaves_the_old_file(residual, tmp_path, monkeypatch):
 def test_merge_is_what_is_exported(residual):
     rows = rows_of(residual)
     assert deviation(merge(residual, "a", "b")(rows), residual.translate(rows, **ENDS)) < 1e-5
+
+
+@pytest.mark.parametrize(("flags", "map"), [(["--map", "linear"], "linear"), (["--queries"], "linear"), ([], "full")])
+def test_either_map_is_exported(flags, map, tmp_path, capsys):
+    model = Vec2VecModel.from_alignment(alignment_with_networks())
+    model.save_pretrained(tmp_path / "model")
+    line = ["export", str(tmp_path / "model"), "--source", "a", "--target", "b", *flags, "--output"]
+    assert main([*line, str(tmp_path / "map.onnx")]) == 0
+    assert f"{map} map" in capsys.readouterr().out
+    assert onnxruntime.InferenceSession(tmp_path / "map.onnx").get_modelmeta().custom_metadata_map["map"] == map
+    rows = rows_of(model)
+    assert deviation(run_onnx(tmp_path / "map.onnx", rows.numpy()), model.translate(rows, **ENDS, map=map)) < 1e-5
+    # One matrix holds a linear map alone.
+    assert main([*line, str(tmp_path / "map.npz"), "--format", "merged"]) == (0 if map == "linear" else 2)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from helpers.translators import model_of, rows_of
+from helpers.translators import alignment_with_networks, model_of, rows_of
+from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.deployment.merging import merge, merged_linear
 
 PARTS = {
@@ -66,3 +67,14 @@ def test_half_precision_weights_are_merged_in_full():
 def test_an_unknown_space_is_named():
     with pytest.raises(ValueError, match="`target` is 'z', which this model does not know"):
         merge(model_of(), "a", "z")
+
+
+@pytest.mark.parametrize(("map", "linear"), [("linear", True), ("full", False), ("auto", False)])
+def test_each_map_is_merged_by_itself(map, linear):
+    model = Vec2VecModel.from_alignment(alignment_with_networks())
+    merged, rows = merge(model, "a", "b", map), rows_of(model)
+    assert merged.linear == linear
+    torch.testing.assert_close(merged(rows), model.translate(rows, source="a", target="b", map=map), rtol=1e-4, atol=1e-4)
+    assert (merged_linear(model, "a", "b", map) is not None) == linear
+    with pytest.raises(ValueError, match="network alone"):
+        merge(model_of(("backbone",)), "a", "b", "linear")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from helpers.clouds import make_cloud, random_rotation
+from helpers.translators import alignment_with_networks, rows_of
 from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.evaluation import evaluate_translation
 from hf_vec2vec.evaluation.figures import heatmap, projection
@@ -67,6 +68,24 @@ def test_the_full_table_has_every_baseline_and_oracle_with_intervals(model, pair
         low, high = row["intervals"]["centred_cosine"]
         assert low - 1e-6 <= row["centred_cosine"] <= high + 1e-6
         assert row["pool_size"] == 80
+
+
+def test_both_maps_have_a_row_and_stages_share_the_linear_one():
+    alignment = alignment_with_networks()
+    model, trained = Vec2VecModel.from_alignment(alignment), Vec2VecModel.from_alignment(alignment)
+    with torch.no_grad():
+        trained.backbone.output.bias.normal_()
+    pairs = PairedEmbeddings({"a": rows_of(model, 60), "b": torch.randn(60, 4)})
+    rows = evaluate_translation({"before": model, "after": trained}, pairs, source="a", target="b")
+    shown = [(row["method"], row["kind"]) for row in rows if row["kind"] in ("translator", "linear map")]
+    assert shown == [("before", "translator"), ("before: linear map", "linear map"), ("after", "translator")] * 2
+    found = {row["method"]: row for row in rows if row["direction"] == "a → b"}
+    for name, map in (("before", "full"), ("before: linear map", "linear")):
+        translated = model.translate(pairs.spaces["a"], source="a", target="b", map=map)
+        assert found[name]["cosine"] == pytest.approx(
+            torch.nn.functional.cosine_similarity(translated, pairs.spaces["b"], dim=1).mean().item()
+        )
+    assert found["before"]["foscttm"] != found["before: linear map"]["foscttm"]
 
 
 def test_identity_is_left_out_where_dimensions_differ():

@@ -1,8 +1,10 @@
 """Translators with statistics, some of whose layers are trained."""
 
 import torch
+from torch import Tensor, nn
 
-from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.model.layers_vec2vec import LinearPlusMLP
 
 DIMS = {"a": 6, "b": 4}
 
@@ -19,6 +21,24 @@ def model_of(trained: tuple[str, ...] = (), **config) -> Vec2VecModel:
             if name.startswith(trained):
                 weight.normal_(std=0.5)
     return model
+
+
+def network(in_dim: int, out_dim: int) -> LinearPlusMLP:
+    """As an alignment has them: a linear map and a layer of prototypes."""
+    config = Vec2VecConfig(embedding_dims={"x": in_dim, "y": out_dim}, hidden_dim=9, activation="softmax")
+    layers = LinearPlusMLP(config, in_dim, out_dim, 1).eval().requires_grad_(False)
+    for weight in layers.parameters():
+        nn.init.normal_(weight, std=0.4)
+    return layers
+
+
+def alignment_with_networks() -> Alignment:
+    """Linear maps, and networks that say something else."""
+    torch.manual_seed(1)
+    (here, there), (forward, backward) = DIMS.values(), (torch.randn(6, 4), torch.randn(4, 6))
+    statistics: list[tuple[Tensor, Tensor]] = [(torch.randn(dim), torch.rand(dim) + 0.5) for dim in (here, there)]
+    networks = network(here, there), network(there, here)
+    return Alignment("a", "b", forward, backward, *statistics, residuals=networks)
 
 
 def rows_of(model: Vec2VecModel, rows: int = 50) -> torch.Tensor:

@@ -2,11 +2,14 @@ import json
 import re
 
 import pytest
+import torch
 
 from helpers.cards import ENCODER
 from helpers.hub_cards import card_errors, metadata
 from helpers.training import build, spaces
-from hf_vec2vec import PairedEmbeddings
+from helpers.translators import alignment_with_networks, rows_of
+from hf_vec2vec import PairedEmbeddings, Vec2VecModel
+from hf_vec2vec.evaluation.translation import evaluate_translation
 from hf_vec2vec.sharing.translator_card import model_card, write_model_card
 
 # What an older version measured: there was no reverse top-1.
@@ -50,6 +53,23 @@ def test_a_trainer_writes_all_it_knows(tmp_path):
     results = metadata(page)["model-index"][0]["results"]
     assert [result["dataset"]["config"] for result in results] == ["a → b", "b → a"]
     assert results[0]["metrics"][2] == {"type": "top1", "value": 0.9, "name": "Top-1"}
+
+
+def test_the_card_of_two_maps_says_which_is_for_what(tmp_path):
+    model = Vec2VecModel.from_alignment(alignment_with_networks())
+    pairs = PairedEmbeddings({"a": rows_of(model, 40), "b": torch.randn(40, 4)})
+    results = evaluate_translation({"translator": model}, pairs, source="a", target="b")
+    for with_linear, folder in ((True, tmp_path / "two"), (False, tmp_path / "one")):
+        Vec2VecModel.from_alignment(alignment_with_networks(), linear_maps=with_linear).save_pretrained(folder)
+        write_model_card(folder, {}, results)
+        page = (folder / "README.md").read_text()
+        assert PAGE.fullmatch(page)
+        assert ("add `queries=True`" in page) == with_linear
+        assert "| translator: linear map " in page
+        assert "FOSCTTM is the fraction" in page
+        listed = metadata(page)["model-index"][0]["results"]
+        assert [result["dataset"]["config"] for result in listed] == ["a → b", "b → a"]  # of the full map
+        assert listed[0]["metrics"][-1]["type"] == "foscttm"
 
 
 def test_pairs_that_only_measure_fill_the_table(tmp_path):
