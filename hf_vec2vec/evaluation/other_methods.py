@@ -98,6 +98,7 @@ def wasserstein_procrustes(
     clusters: int = 30,
     batch: int = 10_000,
     iterations: int = 100,
+    projected_out: int = 0,
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
@@ -111,16 +112,19 @@ def wasserstein_procrustes(
     takes its place, with restarts and kicks enough to score no lower on six such problems, in less time. Left out: known
     pairs, which the authors can add.
 
-    A batch that takes all rows of both spaces makes a step a function of the map alone, so the first step that changes
-    no partner ends the run early, with the result of the full one.
+    A batch that took all rows would make a step a function of the map alone, which stands still at its first fixed point.
+    So a batch has at most half of the rows, and every round draws other ones.
 
     Args:
         source: `(n, d_a)`, centred, norm 1.
         target: `(m, d_b)`, centred, norm 1.
         restarts: pairs of clusterings.
         clusters: k-means centres in each.
-        batch: rows of each space in a clustering, a block and a step. A matching costs their number cubed.
+        batch: rows of each space in a clustering, a block and a step, at most half of either. A matching costs their number
+            cubed.
         iterations: steps of the refinement.
+        projected_out: widest principal axes of each space that the start does without. They are the encoder's own more than
+            the texts' (Mu and Viswanath, "All-but-the-top", 2018).
         seed: of everything random.
         progress: show a bar.
 
@@ -131,11 +135,13 @@ def wasserstein_procrustes(
     2610.09411, algorithms 1 and 2.
     """
     generator = torch.Generator().manual_seed(seed)
+    batch = min(batch, len(source) // 2, len(target) // 2)
 
     def draw(rows: Tensor) -> Tensor:
-        return rows if len(rows) <= batch else rows[torch.randperm(len(rows), generator=generator)[:batch]]
+        return rows[torch.randperm(len(rows), generator=generator)[:batch]]
 
-    pairs = [[_centres(draw(rows), clusters, generator) for rows in (source, target)] for _ in range(restarts)]
+    seen = [_without_widest(rows, projected_out) for rows in (source, target)]
+    pairs = [[_centres(draw(rows), clusters, generator) for rows in seen] for _ in range(restarts)]
     grams = [torch.stack([gram(pair[side]) for pair in pairs]) for side in (0, 1)]
     order, _ = quadratic_assignment(*grams, restarts=64, kicks=200, generator=generator)
     coarse = torch.stack([a.T @ b[p] for (a, b), p in zip(pairs, order, strict=True)]).sum(0) / (restarts * clusters)
@@ -145,14 +151,11 @@ def wasserstein_procrustes(
     for rows_a, rows_b in zip(*(rows.split(batch) for rows in shuffled)):  # blocks that only one space has stay out
         matched_a, matched_b = _assignment(rows_a @ coarse, rows_b)
         covariance += rows_a[matched_a].T @ rows_b[matched_b]
-    weight, last = polar_factor(covariance), None
-    whole = max(len(source), len(target)) <= batch
+    weight = polar_factor(covariance)
     for _ in tqdm(range(iterations), desc="match and rotate", disable=not progress):
         rows_a, rows_b = draw(source), draw(target)
-        matched = torch.stack(_assignment(rows_a @ weight, rows_b))
-        if whole and last is not None and torch.equal(matched, last):
-            break
-        weight, last = polar_factor(rows_a[matched[0]].T @ rows_b[matched[1]]), matched
+        matched_a, matched_b = _assignment(rows_a @ weight, rows_b)
+        weight = polar_factor(rows_a[matched_a].T @ rows_b[matched_b])
     return weight
 
 
@@ -259,6 +262,14 @@ def _mean_of_nearest(queries: Tensor, keys: Tensor, values: Tensor, k: int) -> T
     k = min(k, len(keys))
     nearest = (((block @ keys.T).topk(k, sorted=False).indices) for block in queries.split(BLOCK))
     return torch.cat([F.embedding_bag(indices, values, mode="mean") for indices in nearest])
+
+
+def _without_widest(rows: Tensor, axes: int) -> Tensor:
+    """Rows `(n, d)` without their part along so many widest principal axes, norm 1."""
+    if not axes:
+        return rows
+    widest = torch.linalg.eigh(rows.T @ rows)[1][:, -axes:]
+    return F.normalize(rows - rows @ widest @ widest.T, dim=1)
 
 
 def _assignment(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,3 +1,4 @@
+import itertools
 import sys
 from functools import partial
 
@@ -6,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from helpers.clouds import random_rotation
-from hf_vec2vec.alignment.procrustes import polar_factor
 from hf_vec2vec.evaluation.other_methods import (
     _assignment,
     _csls_pairs,
@@ -91,11 +91,34 @@ def test_the_seed_decides_and_global_randomness_does_not(name):
     assert (method(seed=4) - first).abs().max() > 1e-3
 
 
-def test_wasserstein_procrustes_stops_early_only_where_nothing_would_change():
+@pytest.mark.parametrize(("batch", "taken"), [(10_000, 200), (50, 50)])
+def test_every_round_of_wasserstein_procrustes_matches_other_rows(batch, taken, monkeypatch):
+    """With all rows in each it would stand still at its first fixed point."""
     a, b, _, _ = make_spaces(random_rotation(24, 24), rows=400)
-    weight = METHODS["wasserstein_procrustes"](a, b, restarts=1, clusters=6, iterations=100)
-    rows, columns = _assignment(a @ weight, b)
-    torch.testing.assert_close(polar_factor(a[rows].T @ b[columns]), weight, rtol=0, atol=1e-5)
+    rounds = []
+
+    def recorded(queries, keys):
+        rounds.append(keys)
+        return _assignment(queries, keys)
+
+    monkeypatch.setattr("hf_vec2vec.evaluation.other_methods._assignment", recorded)
+    METHODS["wasserstein_procrustes"](a, b, restarts=1, clusters=6, batch=batch, iterations=5)
+    assert all(len(keys) == taken for keys in rounds)
+    assert len(rounds) == 400 // taken + 5  # the blocks of the start, then rounds
+    for first, second in itertools.pairwise(rounds[-5:]):
+        assert not torch.equal(first.sort(0).values, second.sort(0).values)
+
+
+def test_a_start_without_the_widest_axis_is_not_led_astray_by_it():
+    """An axis that one encoder has for itself: wide, and nothing to do with the texts."""
+    rotation = random_rotation(24, 24)
+    a, b, x, y = make_spaces(rotation)
+    noise = torch.randn(len(b), 1, generator=torch.Generator().manual_seed(6))
+    own = F.normalize(b + 2.5 * noise * F.normalize(torch.ones(1, 24), dim=1), dim=1)
+    found = [
+        mean_cosine(METHODS["wasserstein_procrustes"](a, own, projected_out=axes, iterations=0), x, y) for axes in (0, 1)
+    ]
+    assert found[1] > found[0] + 0.1
 
 
 def test_csls_pairs_of_the_right_map_are_the_true_pairs():
