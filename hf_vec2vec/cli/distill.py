@@ -41,6 +41,7 @@ class LossFlags(StudentTrainerFlags, RunFlags):
         "Weight of the difference of sorted token probabilities (ULD); needs a teacher with a head.", 0.0, minimum=0
     )
     learn_projection: bool = flag("No translator: learn a linear map to the teacher's space with the student.", False)
+    projection_rate: float = flag("Learning rate of that map, by `learning_rate`.", 1.0, minimum=0)
     cache_teacher: bool = flag("Embed all texts by the teacher once, before training, and keep the vectors.", True)
     collapse_threshold: float = flag(
         "Stop where the student's vectors fill less than this share of their dimensions.", 0.2, minimum=0, maximum=1

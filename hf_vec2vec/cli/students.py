@@ -53,7 +53,7 @@ class StudentTrainerFlags(TrainerFlags):
     """How long and how fast an adapter is trained."""
 
     title: ClassVar[str] = "training"
-    fixed: ClassVar[tuple[str, ...]] = (*TrainerFlags.fixed, "teacher_spaces")
+    fixed: ClassVar[tuple[str, ...]] = (*TrainerFlags.fixed, "teacher_spaces", "soft_label_weight")
 
     learning_rate: float = flag("Of the adapter.", 1e-3, minimum=0)
     per_device_train_batch_size: int = flag("Texts in a batch.", 32, minimum=1)

@@ -2,11 +2,13 @@
 
 import copy
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from .arguments import DistillationTrainingArguments
@@ -85,9 +87,47 @@ def freeze_unused(model: nn.Module, args: DistillationTrainingArguments) -> None
             parameter.requires_grad_(False)
 
 
+def new_projection(student_dim: int, teacher_dim: int, start: Tensor | None) -> nn.Linear:
+    """A linear map from the student's space to the teacher's, at random or with the weights `start`, `(d_t, d_s)`.
+
+    Raises:
+        ValueError: for weights of another shape, or that are not finite.
+    """
+    projection = nn.Linear(student_dim, teacher_dim)
+    if start is not None:
+        if start.shape != (teacher_dim, student_dim) or not start.isfinite().all():
+            raise ValueError(
+                f"`projection` must be finite weights of the shape {(teacher_dim, student_dim)}, teacher by student, got "
+                f"{tuple(start.shape)}{'' if start.isfinite().all() else ' with values that are not finite'}."
+            )
+        with torch.no_grad():
+            projection.weight.copy_(start)
+            projection.bias.zero_()
+    return projection
+
+
+def set_rate(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float) -> None:
+    """Give some of an optimizer's parameters `rate` times the learning rate that they have."""
+    own = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        picked = [parameter for parameter in group["params"] if id(parameter) in own]
+        if picked:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            optimizer.add_param_group({**group, "params": picked, "lr": rate * group["lr"]})
+
+
 def width(model: Student) -> int:
     """Dimensions of the student's vectors."""
     return int(model.config.get_text_config().hidden_size)
 
 
-__all__ = ["PROJECTION", "Student", "check_student", "freeze_unused", "width", "with_adapter"]
+__all__ = [
+    "PROJECTION",
+    "Student",
+    "check_student",
+    "freeze_unused",
+    "new_projection",
+    "set_rate",
+    "width",
+    "with_adapter",
+]

@@ -41,6 +41,10 @@ class DistillationTrainingArguments(LossArguments, BaseTrainingArguments):
     learn_projection: bool = field(
         default=False, metadata={"help": "No translator: learn a linear map to the teacher's space with the student."}
     )
+    projection_rate: float = field(
+        default=1.0,
+        metadata={"help": "Learning rate of the learned projection, by `learning_rate`; below 1 for one with a start."},
+    )
     cache_teacher: bool = field(
         default=True, metadata={"help": "Embed all texts by the teacher once, before training, and keep the vectors."}
     )
@@ -62,6 +66,10 @@ class DistillationTrainingArguments(LossArguments, BaseTrainingArguments):
             raise ValueError(f"`pooling` must be one of {POOLINGS}, got {self.pooling!r}.")
         if self.contrastive_temperature <= 0:
             raise ValueError(f"`contrastive_temperature` must be above 0, got {self.contrastive_temperature}.")
+        if self.projection_rate < 0:
+            raise ValueError(f"`projection_rate` must be at least 0, got {self.projection_rate}.")
+        if self.soft_label_weight and not self.task_weight:
+            raise ValueError("`soft_label_weight` needs a classifier, which is trained with `task_weight` above 0 alone.")
         if not 0 <= self.collapse_threshold <= 1:
             raise ValueError(f"`collapse_threshold` must be between 0 and 1, got {self.collapse_threshold}.")
         for name in ("span_words", "max_length"):

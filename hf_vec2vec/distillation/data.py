@@ -17,6 +17,7 @@ from .arguments import DistillationTrainingArguments
 from .spans import word_spans
 
 LABEL, LABELS = "label", "labels"  # a teacher's vector (as sentence-transformers has it), the class of a task
+SOFT_LABELS = "soft_labels"  # a teacher's logits of the task's classes
 
 
 def label_column(space: str, spaces: list[str]) -> str:
@@ -79,6 +80,9 @@ def prepare(
     names = list(next(iter(data))) if streamed else data.column_names
     _check_columns(names, name, columns, args)
     kept = [TEXT, *columns, *([LABELS] if args.task_weight else [])]
+    kept += (
+        [SOFT_LABELS] if args.soft_label_weight and SOFT_LABELS in names else []
+    )  # of an evaluation set nobody knows them
     data = data.select_columns(kept)
     if not streamed:
         for column, dim in columns.items():
@@ -104,6 +108,10 @@ def _check_columns(
             )
     if args.task_weight and LABELS not in found:
         raise ValueError(f"`task_weight` is {args.task_weight}, but `{name}` has no column '{LABELS}': {found}.")
+    if args.soft_label_weight and name == "train_dataset" and SOFT_LABELS not in found:
+        raise ValueError(
+            f"`soft_label_weight` is {args.soft_label_weight}, but `{name}` has no column '{SOFT_LABELS}': {found}."
+        )
 
 
 def _read_rows(
@@ -158,8 +166,9 @@ class DistillationCollator:
         batch["teacher"] = {
             space: torch.stack([f[label_column(space, self.spaces)] for f in features]).float() for space in self.spaces
         }
-        if LABELS in features[0]:
-            batch[LABELS] = torch.stack([f[LABELS] for f in features])
+        for column in (LABELS, SOFT_LABELS):
+            if column in features[0]:
+                batch[column] = torch.stack([f[column] for f in features])
         if self.args.span_words:
             batch["offsets"] = pad_offsets([f["offset_mapping"] for f in features])
             shift = len(self.args.prompt)
@@ -178,6 +187,7 @@ def pad_offsets(offsets: list[Tensor]) -> Tensor:
 __all__ = [
     "LABEL",
     "LABELS",
+    "SOFT_LABELS",
     "DistillationCollator",
     "check_texts",
     "label_column",

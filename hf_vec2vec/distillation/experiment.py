@@ -3,40 +3,30 @@
 An arm is what it is in a clinical trial: a group that is treated alike in everything but one thing.
 """
 
-import copy
 import hashlib
 import json
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from peft import PeftConfig
 from scipy.stats import permutation_test
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import set_seed
 
-from ..alignment.statistics import fit_statistics
-from ..data.columns import TEXT, to_dataset
 from ..data.corpora import LabelledTexts
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
-from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..training.fingerprint import Fingerprint, tensors_digest, weights_digest
-from .arguments import DistillationTrainingArguments
-from .data import LABEL, LABELS
-from .store_targets import targets_from_store
-from .students import StudentEncoder, load_student
+from .arms import LEARNED, Arm, Lesson, arm_trainer, make_arms, untrained
+from .students import StudentEncoder
 from .trainer import DistillationTrainer
 
-FROZEN, TEACHER, TASK, STORE = "frozen student", "teacher", "task loss only", "teacher's store only"
-LEARNED = "learned projection"
+FROZEN, TEACHER = "frozen student", "teacher"
+BATCH = 64
 AVERAGED = ("student_drift", "effective_rank", "effective_rank_before", "head_accuracy", "loose_probe_accuracy")
 
 
@@ -74,81 +64,21 @@ class Experiment:
     teacher_lm: str | None = None
 
     @property
-    def translator(self) -> Vec2VecModel:
-        """The one that others are compared with."""
-        return next(iter(self.translators.values()))
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train.
-
-    Args:
-        targets: `(n, d)`, a vector for every training text; none where the teacher is not looked at.
-        space: of the targets.
-        arguments: losses, and whether a projection is learned.
-    """
-
-    targets: Tensor | None
-    space: str
-    arguments: dict = field(default_factory=dict)
-
-
-def make_arms(experiment: Experiment, student_train: Tensor, seed: int) -> dict[str, Arm]:
-    """All arms but the untrained ones.
-
-    Args:
-        experiment: what they share.
-        student_train: `(n, d_s)`, of the training texts by the student as it is.
-        seed: of permutation, isometry and noise.
-
-    Returns:
-        Arms by name: every translator; the *store* alone (see `targets_from_store`), if there is one; a *shuffled* teacher
-        (its translations, each given to another text); a *random isometry* of the teacher into the student's space (of its
-        leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
-        control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
-        fitted on the training texts themselves; a projection that is learned with the student; the Gram loss, which needs
-        no translation, alone and beside the first translator; the task loss alone; universal logit distillation with the
-        language-modelling loss, as published, between language models.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    teacher = experiment.teacher_train
-    ways: dict[str, Any] = {"source": experiment.teacher_space, "target": experiment.student_space}
-    translated = {name: model.translate(teacher, **ways) for name, model in experiment.translators.items()}
-    ours = next(iter(translated.values()))
-    mean = student_train.mean(0)
-    cosine = F.cosine_similarity(ours - ours.mean(0), student_train - mean, dim=1).mean().clamp(0.05, 0.999)
-    noise = torch.randn(student_train.shape, generator=generator) * (student_train - mean).norm(dim=1, keepdim=True)
-    noise = noise / student_train.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
-    teacher_mean, teacher_scale = fit_statistics(teacher)
-    axes = principal_axes((teacher - teacher_mean) / teacher_scale, student_train.shape[1])
-    isometry = random_rotation(fit_statistics(axes, False), fit_statistics(student_train), seed)
-    if experiment.store is not None:
-        translated[STORE] = targets_from_store(experiment.translator, experiment.store, student_train, **ways)
-    targets = translated | {
-        "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
-        "random isometry": isometry(axes),
-        "student + noise": student_train + noise,
-        "self": student_train,
-        "paired Procrustes": paired_procrustes(teacher, student_train)(teacher),
-        "paired ridge": paired_ridge(teacher, student_train)(teacher),
-    }
-    logits = {"cosine_weight": 0.0, "logit_weight": 1.0, "lm_loss_weight": 1.0}
-    return {name: Arm(rows, experiment.student_space) for name, rows in targets.items()} | {
-        LEARNED: Arm(teacher, experiment.teacher_space, {"learn_projection": True}),
-        "Gram loss": Arm(teacher, experiment.teacher_space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
-        "ours + Gram loss": Arm(teacher, experiment.teacher_space, {"gram_weight": 1.0}),
-        TASK: Arm(None, experiment.teacher_space, {"cosine_weight": 0.0, "task_weight": 1.0}),
-        **({"sorted logits (ULD)": Arm(None, experiment.teacher_space, logits)} if experiment.teacher_lm else {}),
-    }
-
-
-def principal_axes(rows: Tensor, count: int) -> Tensor:
-    """Centred rows `(n, d)` in their leading principal axes, `(n, min(count, d))`; the rows as they are if these are all."""
-    if rows.shape[1] <= count:
-        return rows
-    centred = rows - rows.mean(0)
-    return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
+    def lesson(self) -> Lesson:
+        """What students are trained with."""
+        return Lesson(
+            student=self.student,
+            translators=self.translators,
+            teacher_space=self.teacher_space,
+            student_space=self.student_space,
+            texts=self.train.texts,
+            teacher=self.teacher_train,
+            peft_config=self.peft_config,
+            arguments=self.arguments,
+            labels=self.train.numbers(),
+            store=self.store,
+            teacher_lm=self.teacher_lm,
+        )
 
 
 def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
@@ -177,7 +107,7 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
         FROZEN: [_judge(experiment, student_train, student_test, labels)],
         TEACHER: [_judge(experiment, experiment.teacher_train, experiment.teacher_test, labels)],
     }
-    known = list(make_arms(experiment, student_train, 0))
+    known = list(make_arms(experiment.lesson, student_train, 0))
     if unknown := sorted(set(arms or []) - set(known)):
         raise ValueError(f"`arms` has {unknown[0]!r}; there are {known}.")
     names = [name for name in known if arms is None or name in arms]
@@ -186,7 +116,7 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
         for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
             file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
             if not file.exists():
-                arm = make_arms(experiment, student_train, seed)[name]
+                arm = make_arms(experiment.lesson, student_train, seed)[name]
                 _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, labels, seed))
             made = json.loads(file.read_text())
             if differing := made_of.differences(made):
@@ -222,10 +152,7 @@ def _write(file: Path, content: object) -> None:
 
 def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
     """Training and test vectors of the student as it is."""
-    model, tokenizer, known = load_student(experiment.student)
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = DistillationTrainingArguments(folder, **(known | experiment.arguments))
-    return _encode(experiment, StudentEncoder(model, tokenizer, arguments.encoder_settings(experiment.student)))
+    return _encode(experiment, untrained(experiment.lesson))
 
 
 def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
@@ -234,55 +161,36 @@ def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Te
         return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
 
 
-def _trainer(experiment: Experiment, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
-    supervised, logits = bool(arm.arguments.get("task_weight")), bool(arm.arguments.get("logit_weight"))
-    set_seed(seed)  # a new head depends on nothing else
-    model, tokenizer, known = load_student(
-        experiment.student,
-        "classifier" if supervised else "causal_lm" if logits else "encoder",
-        num_labels=len(experiment.train.descriptions) if supervised else None,
-    )
-    data, test = Dataset.from_dict({TEXT: experiment.train.texts}), None
-    if arm.targets is not None:
-        data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
-    if supervised:
-        data = data.add_column(LABELS, experiment.train.numbers().tolist())
-        test = Dataset.from_dict({TEXT: experiment.test.texts, LABELS: experiment.test.numbers().tolist()})
-    given = {
-        "teacher_spaces": [arm.space],
-        "student_space": experiment.student_space,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    arguments = DistillationTrainingArguments(
-        folder, **(known | given | experiment.arguments | arm.arguments), seed=seed, data_seed=seed
-    )
-    adapter = copy.deepcopy(experiment.peft_config)
-    adapter.task_type = "SEQ_CLS" if supervised else None  # trains the new head, too
-    return DistillationTrainer(
-        model,
-        arguments,
-        translator=None if arguments.learn_projection else experiment.translator,
-        logit_teacher=load_student(experiment.teacher_lm, "causal_lm")[:2] if logits and experiment.teacher_lm else None,
-        peft_config=adapter,
-        train_dataset=data,
-        eval_dataset=test,
-        processing_class=tokenizer,
-        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
-    )
-
-
 def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dict:
     """Train one arm and judge it."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(experiment, arm, seed, folder)
+        trainer = arm_trainer(experiment.lesson, arm, seed, folder)
         trainer.train()
         rows = _encode(experiment, trainer.encoder())
         moved = trainer.movement()
         # Where a head was trained, its own answers are a second judge.
-        own = {"head_accuracy": trainer.evaluate()["eval_accuracy"]} if trainer.eval_dataset else {}
+        own = {"head_accuracy": _head_accuracy(trainer, experiment.test)} if trainer.args.task_weight else {}
     return _judge(experiment, *rows, labels) | moved | own
+
+
+@torch.no_grad()
+def _head_accuracy(trainer: DistillationTrainer, test: LabelledTexts) -> float:
+    model, tokenizer = trainer.student, trainer.processing_class
+    model.eval()
+    predicted = []
+    for start in range(0, len(test), BATCH):
+        texts = test.texts[start : start + BATCH]
+        batch = tokenizer(
+            [trainer.args.prompt + text for text in texts],
+            padding=True,
+            truncation=True,
+            max_length=trainer.args.max_length,
+            padding_side="right",
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(trainer.args.device)
+        predicted.append(model(**batch).logits.argmax(1).cpu())
+    return float((torch.cat(predicted).numpy() == test.numbers()).mean())
 
 
 def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarray) -> dict:
@@ -368,4 +276,4 @@ def _points(difference: dict) -> str:
     return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] p {difference['p']:.3f}"
 
 
-__all__ = ["Arm", "Experiment", "arms_table", "compare", "make_arms", "run_arms"]
+__all__ = ["Experiment", "arms_table", "compare", "run_arms"]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SORTED = 1024
+TEMPERATURE = 2.0  # by which class logits are divided before they are compared, as published
 
 
 @dataclass
@@ -28,6 +29,9 @@ class LossArguments:
     contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the contrast with other targets."})
     contrastive_temperature: float = field(default=0.05, metadata={"help": "By which cosines are divided there."})
     task_weight: float = field(default=0.0, metadata={"help": "Weight of the task's loss, on the column `labels`."})
+    soft_label_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the divergence from a teacher's logits, in the column `soft_labels`."}
+    )
     lm_loss_weight: float = field(default=0.0, metadata={"help": "Weight of next-token cross-entropy, to keep the head."})
     logit_weight: float = field(
         default=0.0,
@@ -110,6 +114,20 @@ def contrastive_loss(student: Tensor, target: Tensor, temperature: float = 0.05)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
+def soft_label_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Divergence of the student's class probabilities from the teacher's, in nats, both softened by a temperature of 2.
+
+    Args:
+        student: `(n, classes)`, logits.
+        teacher: `(n, classes)`, logits or log-probabilities of the same classes.
+
+    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015; gradients are scaled by the square of the
+    temperature, as there.
+    """
+    ours, theirs = (F.log_softmax(logits.float() / TEMPERATURE, dim=1) for logits in (student, teacher))
+    return TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
 def language_modelling_loss(logits: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy of the next token in nats: mean over a text's tokens, then over texts.
 
@@ -172,7 +190,8 @@ TERMS = {
     ),
 }
 # Losses of the head.
-HEAD_WEIGHTS = {"task_loss": "task_weight", "lm_loss": "lm_loss_weight", "logit_loss": "logit_weight"}
+HEAD_WEIGHTS = {"task_loss": "task_weight", "soft_label_loss": "soft_label_weight"}
+HEAD_WEIGHTS |= {"lm_loss": "lm_loss_weight", "logit_loss": "logit_weight"}
 WEIGHTS = {name: term.weight for name, term in TERMS.items()} | HEAD_WEIGHTS
 TRANSLATED_WEIGHTS = tuple(term.weight for term in TERMS.values() if term.in_one_space)
 
@@ -183,6 +202,7 @@ __all__ = [
     "effective_rank",
     "gram_loss",
     "language_modelling_loss",
+    "soft_label_loss",
     "squared_error_loss",
     "universal_logit_loss",
 ]

@@ -67,12 +67,15 @@ def check_teachers(
     teachers: Mapping[str, TextEncoder],
     logit_teacher: object | None,
     spaces: list[str],
+    projection: object | None = None,
 ) -> None:
     """Raise ValueError for losses whose teacher is missing."""
     if args.span_words and args.distils and not teachers:
         raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
     if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
         raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
+    if projection is not None and not args.learn_projection:
+        raise ValueError("`projection` is where a learned projection starts: set `learn_projection`, or leave it out.")
     if args.learn_projection and (translator is not None or len(spaces) > 1):
         raise ValueError("`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others.")
 

@@ -22,11 +22,20 @@ from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
 from ..training.base import BaseTrainer
 from ..training.fingerprint import rows_digest, tensors_digest, weights_digest
-from .adapters import PROJECTION, Student, check_student, freeze_unused, width, with_adapter
+from .adapters import PROJECTION, Student, check_student, freeze_unused, new_projection, set_rate, width, with_adapter
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .data import LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
-from .losses import TERMS, WEIGHTS, Sides, cosine_loss, effective_rank, language_modelling_loss, universal_logit_loss
+from .data import LABELS, SOFT_LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
+from .losses import (
+    TERMS,
+    WEIGHTS,
+    Sides,
+    cosine_loss,
+    effective_rank,
+    language_modelling_loss,
+    soft_label_loss,
+    universal_logit_loss,
+)
 from .spaces import check_teachers, student_and_teachers, teacher_dims
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
@@ -52,6 +61,8 @@ class DistillationTrainer(BaseTrainer):
             weight, which compare across spaces.
         teacher: an encoder, or one for each space, that makes vectors of the texts; default: they are in the column `label`
             (`label_SPACE` where there are several teachers).
+        projection: `(d_t, d_s)`, where the learned projection starts, for instance at ridge regression of the teacher's
+            vectors on the student's, both centred; default: at random. See `args.projection_rate`.
         logit_teacher: a causal language model and its tokenizer, for `args.logit_weight`.
         peft_config: adapter that is put on the student; default: the student is trained as it is.
         train_dataset: with the column `text`, and `label`, `labels` as needed. A stream (`datasets.IterableDataset`) needs
@@ -74,6 +85,7 @@ class DistillationTrainer(BaseTrainer):
         *,
         translator: Vec2VecModel | None = None,
         teacher: TextEncoder | Mapping[str, TextEncoder] | None = None,
+        projection: Tensor | None = None,
         logit_teacher: LogitTeacher | None = None,
         peft_config: PeftConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
@@ -84,8 +96,8 @@ class DistillationTrainer(BaseTrainer):
         check_student(model, processing_class, peft_config, args)
         spaces, self.student_space = student_and_teachers(translator, teacher, args, width(model))
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
-        check_teachers(model, args, translator, self.teachers, logit_teacher, spaces)
-        self.translator, self.logit_teacher = translator, logit_teacher
+        check_teachers(model, args, translator, self.teachers, logit_teacher, spaces, projection)
+        self.translator, self.logit_teacher, self._start = translator, logit_teacher, projection
         stored = self._stored_spaces(args, spaces, streamed=isinstance(train_dataset, IterableDataset))
         dims = teacher_dims(translator, spaces, self.student_space, width(model), args)
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
@@ -96,9 +108,8 @@ class DistillationTrainer(BaseTrainer):
                 data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
         model = with_adapter(model, peft_config, args)
         if args.learn_projection:
-            model.add_module(
-                PROJECTION, nn.Linear(width(model), self._teacher_width(data["train_dataset"], spaces[0], stored))
-            )
+            there = self._teacher_width(data["train_dataset"], spaces[0], stored)
+            model.add_module(PROJECTION, new_projection(width(model), there, projection))
         collator = DistillationCollator(processing_class, stored, args)
         super().__init__(model, args, processing_class=processing_class, data_collator=collator, **data, **kwargs)
         for frozen in (translator, logit_teacher and logit_teacher[0]):
@@ -141,6 +152,8 @@ class DistillationTrainer(BaseTrainer):
         own = {}
         if self.args.task_weight:
             own["task_loss"] = outputs.loss
+        if self.args.soft_label_weight and SOFT_LABELS in inputs:
+            losses["soft_label_loss"] = soft_label_loss(outputs.logits, inputs[SOFT_LABELS])
         if self.args.lm_loss_weight:
             batch = inputs["inputs"]
             own["lm_loss"] = language_modelling_loss(outputs.logits, batch["input_ids"], batch["attention_mask"])
@@ -151,6 +164,13 @@ class DistillationTrainer(BaseTrainer):
                 self.log_parts({"gradient_ratio": self._gradient_ratio(distillation, task)})
             self._last_batch = inputs["inputs"]
         return (distillation + task, outputs) if return_outputs else distillation + task
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """The parent's, in which a learned projection has a rate of its own."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.args.learn_projection and self.args.projection_rate != 1:
+            set_rate(optimizer, getattr(self.student, PROJECTION).parameters(), self.args.projection_rate)
+        return optimizer
 
     def _forward(self, model: nn.Module, inputs: dict):
         head = {}
@@ -320,6 +340,8 @@ class DistillationTrainer(BaseTrainer):
         found = {"training rows": rows_digest(self.train_dataset), "student": tensors_digest(weights)}
         if self.logit_teacher is not None:
             found["logit teacher"] = weights_digest(self.logit_teacher[0])
+        if self._start is not None:
+            found["projection"] = tensors_digest([("weight", self._start)])
         if not cast(DistillationCollator, self.data_collator).spaces:
             found |= {f"teacher {space!r}": encoder.fingerprint() for space, encoder in self.teachers.items()}
         return found

@@ -10,7 +10,8 @@ from helpers.distillation import linear_translator
 from helpers.encoders import WORDS
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data.corpora import LabelledTexts
-from hf_vec2vec.distillation.experiment import Experiment, arms_table, compare, make_arms, principal_axes, run_arms
+from hf_vec2vec.distillation.arms import arm_trainer, make_arms, principal_axes
+from hf_vec2vec.distillation.experiment import Experiment, arms_table, compare, run_arms
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -45,7 +46,8 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     names = [row["arm"] for row in rows]
     assert names[:3] == ["frozen student", "teacher", "ours"]
     assert {"shuffled teacher", "random isometry", "student + noise", "self", "learned projection", "Gram loss"} < set(names)
-    assert "ours + Gram loss" in names
+    together = {"ours + Gram loss", "labels + ours", "labels + logits", "labels + logits + ours + Gram loss"}
+    assert {"learned projection from ridge", "learned projection from ours"} | together < set(names)
     files = sorted((tmp_path / "runs").iterdir())
     assert len(files) == len(names) - 2
     kept = files[3].stat().st_mtime_ns
@@ -53,7 +55,7 @@ def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     assert run_arms(experiment, 1, tmp_path) == rows  # what was there is read, what was lost comes out the same
     assert files[3].stat().st_mtime_ns == kept
     assert json.loads((tmp_path / "arms.json").read_text()) == rows
-    assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 4  # the head, and what the trained head says
+    assert (tmp_path / "arms.md").read_text().count("\n") == len(names) + 10  # the head, and what four trained heads say
 
 
 def test_arms_shorter_than_a_logging_interval_are_judged_too(experiment, tmp_path):
@@ -66,12 +68,12 @@ def test_language_models_are_compared_by_their_logits_too(experiment, tmp_path):
     both = replace(experiment, teacher_lm=experiment.student)
     rows = run_arms(both, 1, tmp_path, arms=["ours", "sorted logits (ULD)"])
     assert [row["arm"] for row in rows] == ["frozen student", "teacher", "ours", "sorted logits (ULD)"]
-    assert "sorted logits (ULD)" not in make_arms(experiment, torch.randn(60, 8), 0)
+    assert "sorted logits (ULD)" not in make_arms(experiment.lesson, torch.randn(60, 8), 0)
 
 
 def test_targets_are_what_their_names_say(experiment):
     student = TextEncoder(experiment.student).encode(experiment.train.texts, progress=False)
-    arms = make_arms(experiment, student, 0)
+    arms = make_arms(experiment.lesson, student, 0)
     ours = arms["ours"].targets
     assert sorted(arms["shuffled teacher"].targets.tolist()) == sorted(ours.tolist())
     assert not torch.equal(arms["shuffled teacher"].targets, ours)
@@ -84,9 +86,32 @@ def test_targets_are_what_their_names_say(experiment):
     assert cosine(arms["paired ridge"].targets) > cosine(arms["random isometry"].targets)
     assert cosine(arms["student + noise"].targets) == pytest.approx(cosine(ours).clamp_min(0.05).item(), abs=0.2)
     teacher = experiment.teacher_train
-    assert torch.equal(arms["learned projection"].targets, teacher)
+    standardised = experiment.lesson.translator.normalizers["bert"](teacher)
+    for name in ("learned projection", "learned projection from ridge", "learned projection from ours"):
+        assert torch.equal(arms[name].targets, standardised)
     gram = torch.pdist(arms["random isometry"].targets) / torch.pdist(teacher)
     assert gram.std() / gram.mean() < 1e-3  # distances are the teacher's, but for one factor
+
+
+def test_projections_start_where_they_say(experiment, tmp_path):
+    """Ridge predicts the teacher of the training texts best; ours repeats the translator, which has seen no pair."""
+    student = TextEncoder(experiment.student).encode(experiment.train.texts, progress=False)
+    arms = make_arms(experiment.lesson, student, 0)
+    centred = student - student.mean(0)
+    targets = arms["learned projection"].targets - arms["learned projection"].targets.mean(0)
+    lesson = experiment.lesson
+    back = lesson.translator.translate(student, source="llama", target="bert")
+    back = lesson.translator.normalizers["bert"](back)
+    ours, ridge = (arms[f"learned projection from {name}"] for name in ("ours", "ridge"))
+    torch.testing.assert_close(centred @ ours.projection.T, back - back.mean(0), rtol=1e-3, atol=1e-3)
+    error, wrong = ((centred @ arm.projection.T - targets).square().mean() for arm in (ridge, ours))
+    assert error < 0.8 * targets.square().mean() < wrong
+    trainer = arm_trainer(lesson, ours, 0, str(tmp_path))
+    assert torch.equal(trainer.student.distillation_projection.weight, ours.projection)
+    rates = {group["lr"] for group in trainer.create_optimizer().param_groups if group["params"]}
+    assert sorted(rates) == pytest.approx([1e-4, 1e-3])
+    trained = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in trainer.student.parameters() if p.requires_grad)
 
 
 def test_a_narrower_space_gets_the_principal_axes():

@@ -9,6 +9,7 @@ from hf_vec2vec.distillation.losses import (
     effective_rank,
     gram_loss,
     language_modelling_loss,
+    soft_label_loss,
     squared_error_loss,
     universal_logit_loss,
 )
@@ -71,3 +72,13 @@ def test_sorted_probabilities_by_hand():
     assert universal_logit_loss(student, teacher, cut, ones).item() == pytest.approx(first)
     shuffled = student[..., torch.tensor([2, 0, 1])]
     assert universal_logit_loss(student, shuffled, ones[:, :2], ones[:, :2]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_soft_labels_by_hand():
+    teacher = torch.tensor([[2.0, 0.0]])
+    student = torch.tensor([[0.0, 0.0]])
+    p = torch.tensor([1.0, 0.0]).softmax(0)  # at temperature 2
+    expected = 4 * (p * (p / 0.5).log()).sum()
+    torch.testing.assert_close(soft_label_loss(student, teacher), expected)
+    torch.testing.assert_close(soft_label_loss(student, teacher.log_softmax(1)), expected)  # probabilities will do
+    assert soft_label_loss(teacher + 3, teacher).abs() < 1e-6

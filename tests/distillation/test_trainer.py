@@ -18,6 +18,7 @@ from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import DistillationTrainer, DistillationTrainingArguments, load_student
 
 pytestmark = pytest.mark.usefixtures("own_cache")
+LEARNED = {"translator": None, "learn_projection": True}
 
 
 def adapter(trainer):
@@ -313,6 +314,11 @@ def bad(text=TEXTS, **columns):
         ({"kind": "classifier", "task_weight": 1.0, "data": bad()}, "no column 'labels'"),
         ({"span_words": 2, "teacher": None}, "pass `teacher`"),
         ({"learn_projection": True}, "takes the place of a `translator`"),
+        ({"projection": torch.zeros(6, 8)}, "set `learn_projection`"),
+        (LEARNED | {"projection": torch.zeros(8, 6)}, r"shape \(6, 8\), .* got \(8, 6\)"),
+        ({"projection_rate": -1.0}, "`projection_rate` must be at least 0"),
+        ({"soft_label_weight": 1.0}, "`soft_label_weight` needs a classifier"),
+        ({"kind": "classifier", "task_weight": 1.0, "soft_label_weight": 1.0}, "has no column 'soft_labels'"),
         ({"translator": None}, "6.*8"),
         ({"cosine_weight": 0.0}, "all weights"),
         ({"gram_weight": -1.0}, "`gram_weight` must be at least 0"),

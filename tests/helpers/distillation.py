@@ -32,6 +32,7 @@ def make_trainer(
     data=None,
     lora=LORA,
     logit_teacher=None,
+    projection=None,
     **changes,
 ):
     model, tokenizer, known = load_student(folders["llama"], kind, 2 if kind == "classifier" else None)
@@ -48,6 +49,7 @@ def make_trainer(
         teacher=bert if teacher == "live" else teacher,
         peft_config=lora,
         logit_teacher=logit_teacher,
+        projection=projection,
         train_dataset=Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(32)]}) if data is None else data,
         processing_class=tokenizer,
     )

@@ -1,0 +1,260 @@
+"""The arms of an experiment: ways to train a student that differ in what it follows, in nothing else."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftConfig
+from sklearn.model_selection import cross_val_predict
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import set_seed
+
+from ..alignment.regression import ridge
+from ..alignment.statistics import fit_statistics
+from ..data.columns import TEXT, to_dataset
+from ..evaluation.attributes import linear_probe_pipeline
+from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
+from ..model.modeling_vec2vec import Vec2VecModel
+from .arguments import DistillationTrainingArguments
+from .data import LABEL, LABELS, SOFT_LABELS
+from .store_targets import targets_from_store
+from .students import StudentEncoder, load_student
+from .trainer import DistillationTrainer
+
+TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
+LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
+START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
+ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
+FOLDS = 5  # in which the teacher's logits are made: a probe is too sure of the rows that it was fitted on
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What all arms share: texts, what the teacher says of them, steps, order, adapter.
+
+    Args:
+        student: model that is adapted.
+        translators: by name, each with both spaces; the first is the one that others are compared with.
+        teacher_space: name in the translators.
+        student_space: the same.
+        texts: n that the student is trained on.
+        teacher: `(n, d_t)`, the teacher's vectors of them.
+        peft_config: adapter of the student.
+        arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
+        labels: `(n,)`, classes, for the arms that look at them.
+        store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
+        teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
+    """
+
+    student: str
+    translators: dict[str, Vec2VecModel]
+    teacher_space: str
+    student_space: str
+    texts: list[str]
+    teacher: Tensor
+    peft_config: PeftConfig
+    arguments: dict = field(default_factory=dict)
+    labels: np.ndarray | None = None
+    store: Tensor | None = None
+    teacher_lm: str | None = None
+
+    @property
+    def translator(self) -> Vec2VecModel:
+        """The one that others are compared with."""
+        return next(iter(self.translators.values()))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        targets: `(n, d)`, a vector for every training text; none where the teacher is not looked at.
+        space: of the targets.
+        arguments: losses, and whether a projection is learned.
+        projection: `(d, d_s)`, where a learned projection starts; none: at random.
+        soft_labels: `(n, classes)`, logits of the teacher.
+    """
+
+    targets: Tensor | None
+    space: str
+    arguments: dict = field(default_factory=dict)
+    projection: Tensor | None = None
+    soft_labels: np.ndarray | None = None
+
+
+def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
+    """All arms but the untrained ones.
+
+    Args:
+        lesson: what they share.
+        student: `(n, d_s)`, of the training texts by the student as it is.
+        seed: of permutation, isometry and noise.
+
+    Returns:
+        Arms by name: every translator; the *store* alone (see `targets_from_store`), if there is one; a *shuffled* teacher
+        (its translations, each given to another text); a *random isometry* of the teacher into the student's space (of its
+        leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
+        control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
+        fitted on the training texts themselves; a projection that is learned with the student, from random weights, from
+        ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs
+        no translation, alone and beside the first translator; with labels the task loss alone, beside the first translator,
+        beside the logits of a probe on the teacher's vectors, and all of them together; universal logit distillation with
+        the language-modelling loss, as published, between language models.
+    """
+    space, teacher = lesson.teacher_space, lesson.teacher
+    # As a translator sees them: in raw states of language models a few dimensions drown all others.
+    own = lesson.translator.normalizers[space](teacher)
+    targets = _translations(lesson, student) | _controls(lesson, student, seed)
+    ours = next(iter(targets.values()))
+    back = lesson.translator.translate(student, source=lesson.student_space, target=space)
+    starts = {
+        FROM_RIDGE: _matrix(paired_ridge(student, own), student.shape[1]),
+        FROM_OURS: ridge(_centred(student), _centred(lesson.translator.normalizers[space](back)), ALMOST_EXACT).T,
+    }
+    learn = {"learn_projection": True}
+    logits = {"cosine_weight": 0.0, "logit_weight": 1.0, "lm_loss_weight": 1.0}
+    return (
+        {name: Arm(rows, lesson.student_space) for name, rows in targets.items()}
+        | {LEARNED: Arm(own, space, learn)}
+        | {name: Arm(own, space, learn | {"projection_rate": START_RATE}, start) for name, start in starts.items()}
+        | {
+            "Gram loss": Arm(teacher, space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
+            "ours + Gram loss": Arm(teacher, space, {"gram_weight": 1.0}),
+        }
+        | (_with_labels(lesson, ours, lesson.labels) if lesson.labels is not None else {})
+        | ({ULD: Arm(None, space, logits)} if lesson.teacher_lm else {})
+    )
+
+
+def _translations(lesson: Lesson, student: Tensor) -> dict[str, Tensor]:
+    ways: dict[str, Any] = {"source": lesson.teacher_space, "target": lesson.student_space}
+    found = {name: model.translate(lesson.teacher, **ways) for name, model in lesson.translators.items()}
+    if lesson.store is not None:
+        found[STORE] = targets_from_store(lesson.translator, lesson.store, student, **ways)
+    return found
+
+
+def _controls(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Tensor]:
+    """Targets of those arms that a translation must beat, and of the two that have seen pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    teacher, mean = lesson.teacher, student.mean(0)
+    ours = lesson.translator.translate(teacher, source=lesson.teacher_space, target=lesson.student_space)
+    cosine = F.cosine_similarity(ours - ours.mean(0), student - mean, dim=1).mean().clamp(0.05, 0.999)
+    noise = torch.randn(student.shape, generator=generator) * (student - mean).norm(dim=1, keepdim=True)
+    noise = noise / student.shape[1] ** 0.5 * (1 / cosine.square() - 1).sqrt()
+    teacher_mean, teacher_scale = fit_statistics(teacher)
+    axes = principal_axes((teacher - teacher_mean) / teacher_scale, student.shape[1])
+    isometry = random_rotation(fit_statistics(axes, False), fit_statistics(student), seed)
+    return {
+        "shuffled teacher": ours[torch.randperm(len(ours), generator=generator)],
+        "random isometry": isometry(axes),
+        "student + noise": student + noise,
+        "self": student,
+        "paired Procrustes": paired_procrustes(teacher, student)(teacher),
+        "paired ridge": paired_ridge(teacher, student)(teacher),
+    }
+
+
+def _with_labels(lesson: Lesson, ours: Tensor, labels: np.ndarray) -> dict[str, Arm]:
+    task = {"task_weight": 1.0}
+    rows = _centred(lesson.teacher).numpy()
+    folds = min(FOLDS, int(np.bincount(labels).min()))
+    soft = None
+    if folds > 1:
+        soft = cross_val_predict(linear_probe_pipeline(), rows, labels, cv=folds, method="predict_log_proba")
+    arms = {
+        TASK: Arm(None, lesson.teacher_space, task | {"cosine_weight": 0.0}),
+        "labels + ours": Arm(ours, lesson.student_space, task),
+    }
+    if soft is not None:
+        both = task | {"soft_label_weight": 1.0}
+        arms |= {
+            "labels + logits": Arm(None, lesson.teacher_space, both | {"cosine_weight": 0.0}, soft_labels=soft),
+            "labels + logits + ours + Gram loss": Arm(
+                lesson.teacher, lesson.teacher_space, both | {"gram_weight": 1.0}, soft_labels=soft
+            ),
+        }
+    return arms
+
+
+def _matrix(affine: Callable[[Tensor], Tensor], dim: int) -> Tensor:
+    """The matrix `(d_out, dim)` of an affine map of rows."""
+    return (affine(torch.eye(dim)) - affine(torch.zeros(1, dim))).T
+
+
+def _centred(rows: Tensor) -> Tensor:
+    return rows - rows.mean(0)
+
+
+def principal_axes(rows: Tensor, count: int) -> Tensor:
+    """Centred rows `(n, d)` in their leading principal axes, `(n, min(count, d))`; the rows as they are if these are all."""
+    if rows.shape[1] <= count:
+        return rows
+    centred = _centred(rows)
+    return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
+
+
+def untrained(lesson: Lesson) -> StudentEncoder:
+    """The student as it is."""
+    model, tokenizer, known = load_student(lesson.student)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = DistillationTrainingArguments(folder, **(known | lesson.arguments))
+    return StudentEncoder(model, tokenizer, arguments.encoder_settings(lesson.student))
+
+
+def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> DistillationTrainer:
+    """The trainer of one arm: start of the adapter, order of the data and number of updates are those of all arms.
+
+    Args:
+        lesson: what arms share.
+        arm: of `make_arms`.
+        seed: of the adapter's start and of the order.
+        folder: that the trainer may write to.
+    """
+    supervised, logits = bool(arm.arguments.get("task_weight")), bool(arm.arguments.get("logit_weight"))
+    set_seed(seed)  # a new head depends on nothing else
+    labels = np.empty(0, int) if lesson.labels is None else lesson.labels
+    model, tokenizer, known = load_student(
+        lesson.student,
+        "classifier" if supervised else "causal_lm" if logits else "encoder",
+        num_labels=int(labels.max()) + 1 if supervised else None,
+    )
+    data = Dataset.from_dict({TEXT: lesson.texts})
+    if arm.targets is not None:
+        data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
+    if supervised:
+        data = data.add_column(LABELS, labels.tolist())
+    if arm.soft_labels is not None:
+        data = data.add_column(SOFT_LABELS, arm.soft_labels.tolist())
+    given = {
+        "teacher_spaces": [arm.space],
+        "student_space": lesson.student_space,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    arguments = DistillationTrainingArguments(
+        folder, **(known | given | lesson.arguments | arm.arguments), seed=seed, data_seed=seed
+    )
+    adapter = copy.deepcopy(lesson.peft_config)
+    adapter.task_type = "SEQ_CLS" if supervised else None  # trains the new head, too
+    return DistillationTrainer(
+        model,
+        arguments,
+        translator=None if arguments.learn_projection else lesson.translator,
+        projection=arm.projection,
+        logit_teacher=load_student(lesson.teacher_lm, "causal_lm")[:2] if logits and lesson.teacher_lm else None,
+        peft_config=adapter,
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
+
+
+__all__ = ["Arm", "Lesson", "arm_trainer", "make_arms", "principal_axes", "untrained"]
