@@ -201,12 +201,12 @@ def principal_axes(rows: Tensor, count: int) -> Tensor:
     return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
 
 
-def untrained(lesson: Lesson) -> StudentEncoder:
-    """The student as it is."""
-    model, tokenizer, known = load_student(lesson.student)
+def untrained(student: str, arguments: dict) -> StudentEncoder:
+    """The student as it is, with the settings that `arguments` of a [`Lesson`] give it."""
+    model, tokenizer, known = load_student(student)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = DistillationTrainingArguments(folder, **(known | lesson.arguments))
-    return StudentEncoder(model, tokenizer, arguments.encoder_settings(lesson.student))
+        made = DistillationTrainingArguments(folder, **(known | arguments)).encoder_settings(student)
+    return StudentEncoder(model, tokenizer, made)
 
 
 def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> DistillationTrainer:

@@ -152,7 +152,7 @@ def _write(file: Path, content: object) -> None:
 
 def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
     """Training and test vectors of the student as it is."""
-    return _encode(experiment, untrained(experiment.lesson))
+    return _encode(experiment, untrained(experiment.student, experiment.arguments))
 
 
 def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:

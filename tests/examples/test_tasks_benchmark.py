@@ -1,0 +1,152 @@
+"""`benchmarks/tasks.py` from its command line, with tiny models and invented rows."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.encoders import WORDS
+from helpers.tasks import glue, write_rows
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tasks.py"
+
+
+@pytest.fixture
+def project(folders, tmp_path):
+    generator = np.random.default_rng(0)
+
+    def texts(count):
+        return [" ".join(generator.choice(WORDS[3:], generator.integers(3, 9))) for _ in range(count)]
+
+    for split in ("train", "validation"):
+        rows = [(a, b, i % 2) for i, (a, b) in enumerate(zip(texts(30), texts(30), strict=True))]
+        write_rows(glue(("sentence1", "sentence2"), rows), tmp_path / "mrpc" / f"{split}.jsonl")
+        rows = [(text, int("dog" in text)) for text in texts(30)]
+        write_rows(glue(("sentence",), rows), tmp_path / "sst2" / f"{split}.jsonl")
+    (tmp_path / "texts.txt").write_text("\n".join(texts(600)))
+    return tmp_path
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    spec = importlib.util.spec_from_file_location("tasks_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "tasks_benchmark", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def given(folders, project):
+    (project / "out").mkdir()
+    return {
+        "output": str(project / "out"),
+        "pairs": [f"{folders['bert']}={folders['llama']}@1"],
+        "texts": str(project / "texts.txt"),
+        "tasks": [f"mrpc={project / 'mrpc'}", f"sst2={project / 'sst2'}"],
+        "arms": ["ours", "self"],
+        "seeds": [0, 1],
+        "updates": [2],
+        "batch_size": 4,
+        "rows": 150,
+    }
+
+
+def cells_of(project):
+    runs = [json.loads(line) for line in (project / "out" / "runs.jsonl").read_text().splitlines()]
+    return runs, [(run["cell"]["arm"], run["cell"]["seed"], run["cell"]["learning_rate"]) for run in runs]
+
+
+def test_runs_end_with_a_table_and_are_never_repeated(benchmark, given, project, monkeypatch):
+    monkeypatch.setattr(benchmark.tasks_report, "DRAWS", 20)
+    assert benchmark.run_all(benchmark.TasksArguments(**given)) == 0
+    runs, cells = cells_of(project)
+    trained = [(arm, seed, 1e-3) for seed in (0, 1) for arm in ("ours", "self")]
+    assert cells == [("frozen student", 0, 0.0), *trained, ("teacher", 0, 0.0)]
+    assert set(runs[0]["judgements"]) == {"mrpc", "sst2"}
+    table = benchmark.tasks_report.write(project / "out")
+    assert "| ours | 2 | 2 | 0.001 |" in table
+    assert "mrpc: 30 of 3,668 training rows; 30 of 408 rows of 'validation'" in table
+    assert all((project / "out" / name).stat().st_size > 5000 for name in ("by_task.png", "by_updates.png"))
+    with (project / "out" / "runs.jsonl").open("a") as lines:
+        lines.write('{"cell": {"arm": "ou')  # a run that was killed while it wrote
+    assert benchmark.run_all(benchmark.TasksArguments(**given | {"learning_rates": [1e-3, 1e-2]})) == 0
+    more, cells = cells_of(project)
+    assert more[: len(runs)] == runs
+    tried = cells[len(runs) :]
+    assert tried[:2] == [("ours", 0, 1e-2), ("self", 0, 1e-2)]
+    assert all(seed == 1 for _, seed, _ in tried[2:])  # at the better rate, where that is not the first, which is there
+    benchmark.tasks_report.write(project / "out")
+
+
+def test_gains_are_paired_and_their_intervals_hold_the_mean(benchmark):
+    """An arm that is right in three of four rows where the frozen student is right in two gains 25 points."""
+    right = [0, 1] * 40
+    half = [0, 1, 1, 0] * 20
+    runs = [
+        {
+            "cell": {"pair": "a=b", "arm": arm, "updates": updates, "seed": seed, "learning_rate": 0.1 * bool(updates)},
+            "judgements": {
+                "rte": {
+                    **{"metric": "accuracy", "predictions": said, "references": right, "part": "", "train_rows": 3},
+                    "fold_points": 50.0,
+                }
+            },
+        }
+        for arm, updates, seed, said in (
+            ("frozen student", 0, 0, half),
+            ("ours", 5, 0, [0, 1, 1, 1] * 20),
+            ("ours", 5, 1, [0, 1, 0, 0] * 20),
+            ("self", 5, 0, half),
+            ("self", 5, 1, half),
+        )
+    ]
+    rows = {row["arm"]: row for row in benchmark.tasks_report.summary({"pair": "a=b"}, runs)["rows"]}
+    gain, low, high = rows["ours"]["mean_gain"]
+    assert gain == pytest.approx(25.0)
+    assert 15 < low < 20 < 30 < high < 36
+    assert rows["self"]["mean_gain"] == [0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="no run of the frozen student"):
+        benchmark.tasks_report.summary({"pair": "a=b"}, runs[1:])
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_from_the_command_line(folders, given, project):
+    flat = []
+    for name, value in given.items():
+        flat += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *flat, "--at_once", "2"], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "| ours | 2 | 2 | 0.001 |" in done.stdout
+    assert len(cells_of(project)[1]) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": ["a=a"]}, "a model would teach itself"),
+        ({"pairs": ["a"]}, "`pairs` must be TEACHER=STUDENT"),
+        ({"pairs": []}, "`pairs` must be given"),
+        ({"rows": 400}, "`texts` has .* `rows` 400 a side"),
+        ({"translators": ["square"]}, "`translators` must be of rotation"),
+        ({"updates": [0]}, "`updates` must be at least 1"),
+        ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
+        ({"report": True}, "has no finished run"),
+    ],
+)
+def test_bad_words_are_refused(benchmark, given, project, changes, message):
+
+    def start():
+        args = benchmark.TasksArguments(**given | changes)
+        return benchmark.tasks_report.write(project / "out") if args.report else benchmark.run_all(args)
+
+    with pytest.raises(ValueError, match=message):
+        start()
+    assert not (project / "out" / "runs.jsonl").exists()
