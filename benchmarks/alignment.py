@@ -279,6 +279,7 @@ def summary(results: list[dict]) -> list[dict]:
                 "csls_top1": median(f["csls_top1"] for _, _, f in runs),
                 "csls_reverse_top1": median(f["csls_reverse_top1"] for _, _, f in runs),
                 "mean_rank": median(f["mean_rank"] for _, _, f in runs),
+                "foscttm": median(f["foscttm"] for _, _, f in runs),
                 "seeds": len(runs),
                 "succeeded": sum(value >= 0.97 * median(top1) for value in top1),
                 "seconds": median(seconds),
@@ -305,14 +306,15 @@ def elapsed(result: dict, stage: str) -> float:
 def as_markdown(rows: list[dict]) -> str:
     """The summary as a table; verdicts of the controls below it."""
     lines = [
-        "| direction | method | cosine | centred | top-1 | reverse | by CSLS | mean rank | seeds right | seconds | GiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| direction | method | cosine | centred | top-1 | reverse | by CSLS | mean rank | FOSCTTM "
+        "| seeds right | seconds | GiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in (r for r in rows if "top1" in r):
         figures = f"{row['cosine']:.3f} | {row['centred_cosine']:.3f} | {row['top1']:.3f} | "
         figures += f"{row['reverse_top1']:.3f} | {row['csls_top1']:.3f} / {row['csls_reverse_top1']:.3f} | "
         lines.append(
-            f"| {row['direction']} | {row['method']} | {figures}{row['mean_rank']:.1f} "
+            f"| {row['direction']} | {row['method']} | {figures}{row['mean_rank']:.1f} | {row['foscttm']:.5f} "
             f"| {row['succeeded']}/{row['seeds']} | {row['seconds']:.0f} | {row['peak_gib']:.1f} |"
         )
     lines += [

@@ -61,7 +61,7 @@ def main(translator: str, old: str, new: str, documents: str, queries: str) -> d
     truth = faiss_index(vectors(embed(documents, new_encoder), new))(asked)  # what we want to save
 
     migrated = model.translate(store, source=old, target=new)
-    backward = model.translate(asked, source=new, target=old)
+    backward = model.translate(asked, source=new, target=old, queries=True)
     scores = {}
     for name, index in (("FAISS", faiss_index), ("Qdrant", qdrant_index)):
         scores[f"{name}, store translated"] = recall(index(migrated)(asked), truth)
