@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from hf_vec2vec import TextEncoder, Vec2VecModel, align
-from hf_vec2vec.data import load_texts, vectors
+from hf_vec2vec.data import load_embeddings, load_texts, vectors
 from hf_vec2vec.data.staging import locked
 from hf_vec2vec.distillation.arms import Lesson, arm_trainer, make_arms, untrained
 from hf_vec2vec.encoders.text import embed
@@ -55,6 +55,9 @@ class TasksArguments:
     output: str = field(metadata={"help": "Folder of the results."})
     pairs: list[str] = field(default_factory=list, metadata={"help": "TEACHER=STUDENT: names or folders of encoders."})
     texts: str | None = field(default=None, metadata={"help": "Unlabelled texts: a file that `load_texts` reads."})
+    teacher_vectors: str | None = field(
+        default=None, metadata={"help": "The teacher's vectors of the texts, row by row, if they were made before."}
+    )
     tasks: list[str] = field(default_factory=list, metadata={"help": "NAME=FOLDER, or NAME for one of the Hub."})
     arms: list[str] | None = field(default=None, metadata={"help": "Names of arms; default: all without labels."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
@@ -85,6 +88,8 @@ class TasksArguments:
         for name in ("batch_size", "rows", "at_once", "train_rows", "judge_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
+            raise ValueError("`teacher_vectors` is for one pair, whose teacher is not run: set `with_teacher` to false.")
         if min(self.updates) < 1:
             raise ValueError(f"`updates` must be at least 1, got {min(self.updates)}.")
 
@@ -122,11 +127,21 @@ class Workshop:
         """Of the student."""
         return {"per_device_train_batch_size": self.args.batch_size, "layer": self.student_layer}
 
-    def by_teacher(self, side: str):
+    @cached_property
+    def known_vectors(self) -> dict[str, torch.Tensor]:
+        """Of texts that the teacher has read before."""
+        texts, rows = load_texts(self.args.texts), vectors(load_embeddings(self.args.teacher_vectors), "teacher_vectors")
+        if len(texts) != len(rows):
+            raise ValueError(f"`teacher_vectors` has {len(rows):,} rows for {len(texts):,} `texts`: they go row by row.")
+        return {text.strip(): row for text, row in zip(texts, rows, strict=True)}
+
+    def by_teacher(self, side: str) -> torch.Tensor:
+        if self.args.teacher_vectors:
+            return torch.stack([self.known_vectors[text] for text in self.texts[side]])
         encoder = TextEncoder(self.teacher, layer=self.teacher_layer)
         return vectors(embed(self.texts[side], encoder), "teacher")
 
-    def by_student(self, side: str):
+    def by_student(self, side: str) -> torch.Tensor:
         return untrained(self.student, self.settings).encode(self.texts[side], progress=True)
 
     @cached_property

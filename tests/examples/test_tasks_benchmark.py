@@ -84,6 +84,19 @@ def test_runs_end_with_a_table_and_are_never_repeated(benchmark, given, project,
     benchmark.tasks_report.write(project / "out")
 
 
+def test_a_teacher_that_has_read_the_texts_before_is_not_run(benchmark, given, project):
+    texts = (project / "texts.txt").read_text().split("\n")
+    rows = np.random.default_rng(0).standard_normal((len(texts), 5), dtype=np.float32)
+    np.save(project / "teacher.npy", rows)
+    known = {"teacher_vectors": str(project / "teacher.npy"), "with_teacher": False, "pairs": ["gone=student"]}
+    workshop = benchmark.Workshop(benchmark.TasksArguments(**given | known), "gone=student")
+    for text, row in zip(workshop.texts["lesson"], workshop.by_teacher("lesson"), strict=True):
+        assert any((rows[i] == row.numpy()).all() for i, other in enumerate(texts) if other == text)
+    np.save(project / "teacher.npy", rows[1:])
+    with pytest.raises(ValueError, match="599 rows for 600 `texts`"):
+        benchmark.Workshop(benchmark.TasksArguments(**given | known), "gone=student").by_teacher("lesson")
+
+
 def test_gains_are_paired_and_their_intervals_hold_the_mean(benchmark):
     """An arm that is right in three of four rows where the frozen student is right in two gains 25 points."""
     right = [0, 1] * 40
@@ -138,6 +151,7 @@ def test_processes_side_by_side_from_the_command_line(folders, given, project):
         ({"translators": ["square"]}, "`translators` must be of rotation"),
         ({"updates": [0]}, "`updates` must be at least 1"),
         ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
+        ({"teacher_vectors": "vectors.npy"}, "set `with_teacher` to false"),
         ({"report": True}, "has no finished run"),
     ],
 )
