@@ -13,6 +13,7 @@ from .pairs import PairFlags, load_pairs
 if TYPE_CHECKING:
     from ..data.spaces import PairedEmbeddings
     from ..model.modeling_vec2vec import Vec2VecModel
+    from ..tasks import Task
 
 SYNOPSIS = "DIR --source NAME=PATH --target NAME=PATH [flags]   or   MODEL --task NAME [flags]"
 
@@ -32,11 +33,14 @@ class TaskFlags(PairFlags):
     )
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
     split: str = flag("Of the task.", "validation")
+    probe: bool = flag("Ask an encoder without a head, by a probe on its frozen vectors that fits the task.", False)
     language_model: bool = flag("Answer without a head: SQuAD in writing, choices by likelihood.", False)
     label_map: list[str] | None = flag(
         "MODEL_NAME=DATA_NAME for every class that the model names otherwise than the data.", None
     )
-    max_rows: int | None = flag("At most so many rows, drawn at random with seed 0.", None, minimum=1)
+    max_rows: int | None = flag(
+        "At most so many rows (of training rows, too), drawn at random with seed 0.", None, minimum=1
+    )
     batch_size: int = flag("Rows at a time.", 32, minimum=1)
     max_length: int | None = flag("Tokens of a row; default: the task's.", None, minimum=1)
 
@@ -54,6 +58,10 @@ class EvaluateFlags(TaskFlags):
     def __post_init__(self) -> None:
         of_task = set(TaskFlags.__annotations__) - {"title", "task"}
         of_pairs = {*PairFlags.__annotations__, *ColumnFlags.__annotations__, "correct_hubs", "output_dir"} - {"title"}
+        if self.probe and (wrong := self.given & {"language_model", "label_map", "batch_size", "max_length"}):
+            raise ValueError(
+                f"`{min(wrong)}` is for a model with a head, and `probe` asks one without. Leave one of them out."
+            )
         if wrong := self.given & (of_pairs if self.task else of_task):
             verb = "is not for a `task`" if self.task else "needs a `task`"
             raise ValueError(f"`{min(wrong)}` {verb}. Leave it out.")
@@ -128,6 +136,9 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
 
     label_map = dict(named_path("label_map", pair, exists=False) for pair in flags.label_map) if flags.label_map else None
     task = load_task(name, flags.task_source, language_model=flags.language_model, label_map=label_map)
+    if flags.probe:
+        _probe(flags, task)
+        return
     rows = task.rows(flags.split)
     if flags.max_rows:
         rows = rows.shuffle(seed=0).select(range(min(flags.max_rows, len(rows))))
@@ -143,11 +154,27 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
         max_length=flags.max_length,
         progress=flags.progress,
     )
-    facts = {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(rows), "figures": found}
+    _tell(flags, {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(rows), "figures": found})
+
+
+def _probe(flags: EvaluateFlags, task: "Task") -> None:
+    from ..encoders.text import TextEncoder
+    from ..tasks import TaskVectors, judge
+
+    encoder = TextEncoder(flags.folder)
+    found = judge(TaskVectors(encoder), task, split=flags.split, max_train_rows=flags.max_rows, max_rows=flags.max_rows)
+    facts = {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(found.predictions)}
+    _tell(flags, facts | {"figures": found.figures, "probe": True, "train_rows": found.train_rows, "part": found.part})
+    if found.part:
+        print(f"A part: {found.part}.")
+
+
+def _tell(flags: EvaluateFlags, facts: dict[str, Any]) -> None:
+    """Figures on a task, on the terminal and as JSON."""
     if flags.json:
         _write(Path(flags.json), facts)
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-    print(f"\n{task.name}, {flags.split}, {len(rows):,} rows: {figures}")
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in facts["figures"].items())
+    print(f"\n{facts['task']}, {facts['split']}, {facts['rows']:,} rows: {figures}")
 
 
 def _write(file: Path, facts: dict[str, Any]) -> None:

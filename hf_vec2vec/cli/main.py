@@ -26,9 +26,11 @@ COMMANDS = {
     "report": "one page with all that can be said of a translator, attacks on its vectors included",
     "translate": "vectors of one space to vectors of the other",
     "export": "one direction as ONNX, int8, torch.export or one matrix, to run without this package",
+    "finetune": "train a model on a task by its labels: a teacher for distill-task",
     "distill": "train a student that follows a translated teacher",
     "distill-check": "tell first, without training, whether the teacher has something to give",
     "distill-compare": "train the arms of an experiment over seeds, and compare",
+    "distill-task": "train a student on a task by its labels and a fine-tuned teacher",
     "push": "a translator and its card to the Hub",
 }
 USAGE = """\

@@ -23,7 +23,9 @@ class StudentFlags(EncoderFlags, DeviceFlags):
     teacher_space: str | None = flag("The translator's space of the teacher; default: the only other one.", None)
     normalize: bool | None = flag("Scale the student's vectors to norm 1.", None)
     mask_first_token: bool | None = flag("Leave the first token out of the pooling, as language models need.", None)
-    task: str | None = flag("Texts of a classification task: sst2, cola, bbc, rotten_tomatoes, sarcasm, a file.", None)
+    task: str | None = flag(
+        "A task: sst2, cola, bbc, rotten_tomatoes, a file of labelled texts; for distill-check pairs and choices, too.", None
+    )
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
     max_texts: int | None = flag("At most so many texts, drawn at random.", None, minimum=1)
 

@@ -1,11 +1,13 @@
 """What the three commands about students load: the translator, its spaces, the student's settings, a labelled task."""
 
+import json
 from dataclasses import dataclass, fields
 from typing import Any
 
 from peft import LoraConfig
 
 from ..data.corpora import LabelledTexts
+from ..data.staging import staged_entries
 from ..distillation import DistillationTrainingArguments
 from ..encoders.recorded import recorded_encoder
 from ..encoders.text import EncoderSettings, TextEncoder
@@ -105,6 +107,15 @@ def adapter(flags: AdapterFlags, *, classes: bool = False) -> LoraConfig:
         target_modules="all-linear",
         task_type="SEQ_CLS" if classes else None,
     )
+
+
+def save_classifier(model: Any, tokenizer: Any, folder: str, facts: dict[str, dict]) -> None:
+    """A model with its head, its tokenizer and JSON files, which appear together."""
+    with staged_entries(folder) as beside:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        for name, content in facts.items():
+            (beside / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _space_of(student: str, translator: Vec2VecModel) -> str:

@@ -22,13 +22,14 @@ from ..evaluation.attributes import linear_probe_pipeline
 from ..evaluation.baselines import paired_procrustes, paired_ridge, random_rotation
 from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
-from .data import LABEL, LABELS, SOFT_LABELS
+from .data import LABEL, LABELS, PAIR, SOFT_LABELS
 from .store_targets import targets_from_store
 from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer
 
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
+LABELS_OURS, LABELS_RIDGE = "labels + ours", "labels + learned projection from ridge"
 START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
 ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
 FOLDS = 5  # in which the teacher's logits are made: a probe is too sure of the rows that it was fitted on
@@ -48,6 +49,7 @@ class Lesson:
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
         labels: `(n,)`, classes, for the arms that look at them.
+        pairs: n second texts, of a task with two.
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
     """
@@ -61,6 +63,7 @@ class Lesson:
     peft_config: PeftConfig
     arguments: dict = field(default_factory=dict)
     labels: np.ndarray | None = None
+    pairs: list[str] | None = None
     store: Tensor | None = None
     teacher_lm: str | None = None
 
@@ -105,8 +108,8 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
         fitted on the training texts themselves; a projection that is learned with the student, from random weights, from
         ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs
         no translation, alone and beside the first translator; with labels the task loss alone, beside the first translator,
-        beside the logits of a probe on the teacher's vectors, and all of them together; universal logit distillation with
-        the language-modelling loss, as published, between language models.
+        beside the projection from ridge, beside the logits of a probe on the teacher's vectors, and all of them together;
+        universal logit distillation with the language-modelling loss, as published, between language models.
     """
     space, teacher = lesson.teacher_space, lesson.teacher
     # As a translator sees them: in raw states of language models a few dimensions drown all others.
@@ -128,7 +131,7 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
             "Gram loss": Arm(teacher, space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
             "ours + Gram loss": Arm(teacher, space, {"gram_weight": 1.0}),
         }
-        | (_with_labels(lesson, ours, lesson.labels) if lesson.labels is not None else {})
+        | (_with_labels(lesson, ours, own, starts[FROM_RIDGE], lesson.labels) if lesson.labels is not None else {})
         | ({ULD: Arm(None, space, logits)} if lesson.teacher_lm else {})
     )
 
@@ -162,8 +165,8 @@ def _controls(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _with_labels(lesson: Lesson, ours: Tensor, labels: np.ndarray) -> dict[str, Arm]:
-    task = {"task_weight": 1.0}
+def _with_labels(lesson: Lesson, ours: Tensor, own: Tensor, ridge: Tensor, labels: np.ndarray) -> dict[str, Arm]:
+    task: dict[str, Any] = {"task_weight": 1.0}
     rows = _centred(lesson.teacher).numpy()
     folds = min(FOLDS, int(np.bincount(labels).min()))
     soft = None
@@ -171,7 +174,10 @@ def _with_labels(lesson: Lesson, ours: Tensor, labels: np.ndarray) -> dict[str, 
         soft = cross_val_predict(linear_probe_pipeline(), rows, labels, cv=folds, method="predict_log_proba")
     arms = {
         TASK: Arm(None, lesson.teacher_space, task | {"cosine_weight": 0.0}),
-        "labels + ours": Arm(ours, lesson.student_space, task),
+        LABELS_OURS: Arm(ours, lesson.student_space, task),
+        LABELS_RIDGE: Arm(
+            own, lesson.teacher_space, task | {"learn_projection": True, "projection_rate": START_RATE}, ridge
+        ),
     }
     if soft is not None:
         both = task | {"soft_label_weight": 1.0}
@@ -226,7 +232,7 @@ def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> Distillatio
         "classifier" if supervised else "causal_lm" if logits else "encoder",
         num_labels=int(labels.max()) + 1 if supervised else None,
     )
-    data = Dataset.from_dict({TEXT: lesson.texts})
+    data = Dataset.from_dict({TEXT: lesson.texts} | ({PAIR: lesson.pairs} if lesson.pairs else {}))
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
     if supervised:

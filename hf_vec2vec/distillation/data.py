@@ -13,10 +13,12 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.columns import EMBEDDING, TEXT, vectors
 from ..encoders.text import TextEncoder, embed
+from ..tasks.base import INPUTS, first_of_pair
 from .arguments import DistillationTrainingArguments
 from .spans import word_spans
 
 LABEL, LABELS = "label", "labels"  # a teacher's vector (as sentence-transformers has it), the class of a task
+PAIR = "text_pair"  # the second text, of tasks with two
 SOFT_LABELS = "soft_labels"  # a teacher's logits of the task's classes
 
 
@@ -50,6 +52,8 @@ def _refuse_empty(texts: Iterable[str | None], name: str, first_row: int = 0) ->
 
 def with_teacher_vectors(data: Dataset, teachers: Mapping[str, TextEncoder]) -> Dataset:
     """Add the vectors of every teacher, computed once and cached (see `hf_vec2vec.embed`); it resumes."""
+    if PAIR in data.column_names:
+        raise ValueError(f"`teacher` is asked for single texts, and the data have the column {PAIR!r}: pass its vectors.")
     for space, encoder in teachers.items():
         rows = embed(list(data[TEXT]), encoder).select_columns(EMBEDDING)
         data = concatenate_datasets([data, rows.rename_column(EMBEDDING, label_column(space, list(teachers)))], axis=1)
@@ -79,10 +83,13 @@ def prepare(
     streamed = isinstance(data, IterableDataset)
     names = list(next(iter(data))) if streamed else data.column_names
     _check_columns(names, name, columns, args)
-    kept = [TEXT, *columns, *([LABELS] if args.task_weight else [])]
-    kept += (
-        [SOFT_LABELS] if args.soft_label_weight and SOFT_LABELS in names else []
-    )  # of an evaluation set nobody knows them
+    if PAIR in names and (args.span_words or args.logit_weight or (args.distils and not columns)):
+        raise ValueError(
+            f"`{name}` has the column {PAIR!r}: the teacher's vectors of pairs must be columns, and `span_words` and "
+            "`logit_weight` read single texts."
+        )
+    kept = [TEXT, *([PAIR] if PAIR in names else []), *columns, *([LABELS] if args.task_weight else [])]
+    kept += [SOFT_LABELS] if args.soft_label_weight and SOFT_LABELS in names else []
     data = data.select_columns(kept)
     if not streamed:
         for column, dim in columns.items():
@@ -91,7 +98,15 @@ def prepare(
     if streamed:
         return data.map(read, batched=True, with_indices=True).with_format("torch")
     # A fingerprint of our own, for a tokenizer's hash changes with its use and the cache would never be hit.
-    key = [data._fingerprint, tokenizer.name_or_path, len(tokenizer), args.prompt, args.max_length, args.span_words]
+    key = [
+        data._fingerprint,
+        tokenizer.name_or_path,
+        len(tokenizer),
+        args.prompt,
+        args.max_length,
+        args.span_words,
+        PAIR in names,
+    ]
     fingerprint = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     tokens = data.map(read, batched=True, with_indices=True, desc="tokenize", new_fingerprint=fingerprint)
     return tokens.with_format("torch")
@@ -128,12 +143,14 @@ def _read_rows(
     for column, dim in columns.items():
         table = pa.table({EMBEDDING: batch[column]})
         vectors(table, f"{name}: {column}, rows from {indices[0]:,}", dim)
+    texts, pairs = [args.prompt + text for text in batch[TEXT]], batch.get(PAIR)
     found = tokenizer(
-        [args.prompt + text for text in batch[TEXT]],
+        texts if pairs is None else first_of_pair(tokenizer, texts),
+        pairs,
         truncation=True,
         max_length=args.max_length,
         return_offsets_mapping=args.span_words > 0,
-        return_token_type_ids=False,
+        return_token_type_ids=False if pairs is None else None,  # what tells two texts apart, where a model has it
     )
     lengths = [sum(mask) for mask in found["attention_mask"]]
     if 0 in lengths:
@@ -158,7 +175,7 @@ class DistillationCollator:
     def __call__(self, features: list[dict]) -> dict:
         """A batch: `inputs` of the student, `teacher` vectors by space, `texts`, `labels`, and spans if there are any."""
         inputs = self.tokenizer.pad(
-            {key: [f[key].tolist() for f in features] for key in ("input_ids", "attention_mask")},
+            {key: [f[key].tolist() for f in features] for key in INPUTS if key in features[0]},
             padding_side="right",
             return_tensors="pt",
         )
@@ -187,6 +204,7 @@ def pad_offsets(offsets: list[Tensor]) -> Tensor:
 __all__ = [
     "LABEL",
     "LABELS",
+    "PAIR",
     "SOFT_LABELS",
     "DistillationCollator",
     "check_texts",

@@ -191,12 +191,12 @@ def perplexity(
     return math.exp(total / count)
 
 
-def check_export_dir(folder: str | Path, *, overwrite: bool = False) -> None:
+def check_export_dir(folder: str | Path, *, overwrite: bool = False, argument: str = "export_dir") -> None:
     """Raise FileExistsError if a folder that a student would be exported to holds a model already."""
     found = [name for name in (*MODELS, "modules.json") if (Path(folder) / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
-            f"`export_dir` {str(folder)!r} holds a model already ({found[0]}). Choose another folder, or replace it "
+            f"`{argument}` {str(folder)!r} holds a model already ({found[0]}). Choose another folder, or replace it "
             "(`overwrite`)."
         )
 

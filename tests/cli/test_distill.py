@@ -7,6 +7,7 @@ from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import linear_translator
 from helpers.encoders import WORDS
+from helpers.tasks import glue, write_rows
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
 
@@ -84,6 +85,13 @@ def test_check_and_arms(project, folders, capsys):
     assert run(project, folders, *words, command="distill-check") == 0
     assert "random isometry of the teacher" in capsys.readouterr().out
     assert json.loads((project / "check" / "check.json").read_text())["texts"] > 40
+    pairs = [(text, other, i % 2) for i, (text, other) in enumerate(zip(TEXTS, TEXTS[3:], strict=False))]
+    write_rows(glue(("sentence1", "sentence2"), pairs), project / "rte" / "train.jsonl")
+    write_rows(glue(("sentence1", "sentence2"), pairs), project / "rte" / "validation.jsonl")
+    words = ["--task", "rte", "--task_source", project / "rte", "--max_texts", 40, "--output_dir", project / "check"]
+    assert run(project, folders, *words, command="distill-check") == 0
+    assert "rte: points" in capsys.readouterr().out
+    assert set(json.loads((project / "check" / "check.json").read_text())["figures"]["student"]) == {"accuracy"}
     words = ["--task", project / "task.jsonl", "--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "arms"]
     assert run(project, folders, *words, command="distill-compare") == 0
     assert "| frozen student |" in capsys.readouterr().out

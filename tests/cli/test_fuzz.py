@@ -33,6 +33,19 @@ LINES = {
     "distill": [*STUDENT, "--texts", "texts.txt", "--output_dir", "out", "--overwrite", "--max_steps", "1"],
     "distill-check": [*STUDENT, "--task", "texts.txt", "--output_dir", "out"],
     "distill-compare": [*STUDENT, "--task", "texts.txt", "--output_dir", "out", "--seeds", "1", "--max_steps", "1"],
+    "finetune": ["--model", "bert", "--task", "task.jsonl", "--output_dir", "out", "--overwrite", "--max_steps", "1"],
+    "distill-task": [
+        "--teacher",
+        "bert",
+        "--student",
+        "bert",
+        "--task",
+        "task.jsonl",
+        "--output_dir",
+        "out",
+        "--max_steps",
+        "1",
+    ],
     "push": ["model", "--repo_id", "org/name"],
 }
 

@@ -316,6 +316,7 @@ def bad(text=TEXTS, **columns):
         ({"learn_projection": True}, "takes the place of a `translator`"),
         ({"projection": torch.zeros(6, 8)}, "set `learn_projection`"),
         (LEARNED | {"projection": torch.zeros(8, 6)}, r"shape \(6, 8\), .* got \(8, 6\)"),
+        ({"data": Dataset.from_dict({"text": TEXTS, "text_pair": TEXTS})}, "`teacher` is asked for single texts"),
         ({"projection_rate": -1.0}, "`projection_rate` must be at least 0"),
         ({"soft_label_weight": 1.0}, "`soft_label_weight` needs a classifier"),
         ({"kind": "classifier", "task_weight": 1.0, "soft_label_weight": 1.0}, "has no column 'soft_labels'"),

@@ -1,0 +1,91 @@
+"""`finetune`: a model with the head of a task, trained on its labels."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .checks import check_folder, check_input, check_model
+from .flags import flag
+from .students import AdapterFlags
+
+if TYPE_CHECKING:
+    from ..tasks import Task
+
+SYNOPSIS = "--model MODEL --task NAME --output_dir OUT [flags]"
+
+
+@dataclass(kw_only=True)
+class TaskRunFlags(AdapterFlags):
+    """The task, and how long and how fast it is learned."""
+
+    title: ClassVar[str] = "task and training"
+
+    task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, or a file of labelled texts.")
+    task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
+    output_dir: str = flag("Folder for the model and its figures.")
+    overwrite: bool = flag("Replace the model in `output_dir` if there is one.", False)
+    max_rows: int | None = flag("At most so many rows of each split, drawn at random with seed 0.", None, minimum=1)
+    num_train_epochs: float = flag("Passes over the data.", 3.0, above=0)
+    max_steps: int = flag("Updates, instead of epochs; -1: epochs decide.", -1, minimum=-1)
+    learning_rate: float = flag("Step size of the optimizer.", 1e-3, above=0)
+    per_device_train_batch_size: int = flag("Rows in a batch.", 32, minimum=1)
+    bf16: bool = flag("Train in bfloat16.", False)
+    seed: int = flag("Of everything random.", 42, minimum=0, maximum=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        if self.max_steps == 0:
+            raise ValueError("`max_steps` must be at least 1, or -1 for epochs, got 0.")
+
+    def check_task(self) -> None:
+        """Raise what can fail without work."""
+        check_folder("output_dir", self.output_dir)
+        if self.task_source:
+            check_input("task_source", self.task_source)
+
+    def training(self) -> dict[str, Any]:
+        """Arguments of a trainer."""
+        names = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "bf16")
+        return {name: getattr(self, name) for name in names} | {"disable_tqdm": not self.progress}
+
+    def load(self) -> "Task":
+        """The task, with the rows that are asked for."""
+        from dataclasses import replace
+
+        from datasets import DatasetDict
+
+        from ..distillation.students import check_export_dir
+        from ..tasks import load_task
+
+        check_export_dir(self.output_dir, overwrite=self.overwrite, argument="output_dir")
+        task = load_task(self.task, self.task_source)
+        if self.max_rows is None:
+            return task
+        drawn = {
+            name: rows.shuffle(seed=0).select(range(min(self.max_rows, len(rows)))) for name, rows in task.splits.items()
+        }
+        return replace(task, splits=DatasetDict(drawn))
+
+
+@dataclass(kw_only=True)
+class FineTuneFlags(TaskRunFlags):
+    """The model that learns."""
+
+    title: ClassVar[str] = "model"
+
+    model: str = flag("Short name, local folder or Hub id.")
+
+
+def run(flags: FineTuneFlags) -> None:
+    """Train a model on a task by an adapter, merge that, and say how good it is: a teacher for `distill-task`."""
+    check_model("model", flags.model)
+    flags.check_task()
+    from ..tasks import evaluate_task
+    from ..tasks.fine_tuning import fine_tune
+    from .teaching import adapter, save_classifier
+
+    task = flags.load()
+    model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())
+    found = evaluate_task(model, tokenizer, task, progress=flags.progress)
+    facts = {"model": flags.model, "task": task.name, "train_rows": len(task.rows("train")), "figures": found}
+    save_classifier(model, tokenizer, flags.output_dir, {"finetune.json": facts})
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+    print(f"\n{task.name}, validation, {len(task.rows('validation')):,} rows: {figures}\nModel: {flags.output_dir}")

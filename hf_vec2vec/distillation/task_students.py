@@ -1,0 +1,177 @@
+"""A student learns a task from its labels and from what a teacher, fine-tuned on it, makes of the task's own inputs."""
+
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from datasets import DatasetDict
+from peft import LoraConfig
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..alignment.aligner import align
+from ..model.modeling_vec2vec import Vec2VecModel
+from ..tasks.base import Task, evaluate_task
+from ..tasks.classification import ClassificationTask
+from ..tasks.fine_tuning import input_vectors
+from ..tasks.trained import load_trained_model
+from .arms import LABELS_OURS, LABELS_RIDGE, TASK, Arm, Lesson, arm_trainer, make_arms
+from .students import load_student
+
+logger = logging.getLogger(__name__)
+HELD_OUT = 0.1  # of the training rows, by which the student that is kept is chosen
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class TaskStudent:
+    """The best of the students, and how all of them did.
+
+    Args:
+        model: with its head, the adapter merged.
+        tokenizer: its own.
+        arm: that it was trained in.
+        rows: for the teacher and each arm: `arm`, official figures of the validation split, and `held_out`, mean of the same
+            figures on training rows that nobody was trained on.
+        verdict: of the translator, which saw no pair.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    arm: str
+    rows: list[dict[str, Any]]
+    verdict: str
+
+
+def distill_task(
+    task: Task,
+    teacher: str,
+    student: str,
+    peft_config: LoraConfig,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+    **arguments: Any,
+) -> TaskStudent:
+    """Train a student by labels alone, and by labels beside the teacher; keep the one that does best on held-out rows.
+
+    The teacher's vectors of the task's inputs reach the student in two ways: over a projection that starts at ridge
+    regression and learns with the student; and translated, by a translator that sees the one half of the inputs by the
+    teacher and the other by the student, if its verdict is "aligned". Where it is not, only the first way is gone, for a
+    wrong translator costs points.
+
+    Args:
+        task: classes of single texts or pairs.
+        teacher: folder of a model that was fine-tuned on the task (see `fine_tune`).
+        student: short name of a bundled model, local folder or Hub id.
+        peft_config: the student's adapter.
+        seed: of everything random.
+        progress: show bars.
+        arguments: of [`DistillationTrainingArguments`], the same for all.
+
+    Raises:
+        ValueError: for a task without classes or training rows, a teacher without a head for it, or a student that is the
+            teacher.
+    """
+    if not isinstance(task, ClassificationTask) or not task.labels:
+        raise ValueError(f"`task` must be one whose rows have a class, got {task.name!r}.")
+    if teacher == student:
+        raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
+    task = _with_held_out(task, seed)
+    loaded, tokenizer = load_trained_model(teacher, task)
+    rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, task, progress)]
+    train = task.rows("train")
+    known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
+    own = _own_vectors(student, task, progress)
+    translator, verdict = _translator(known, own, seed, progress)
+    first, *second = (train[column][:] for column in task.columns)
+    lesson = Lesson(
+        student=student,
+        translators={"ours": translator},
+        teacher_space="teacher",
+        student_space="student",
+        texts=first,
+        pairs=second[0] if second else None,
+        teacher=known,
+        peft_config=peft_config,
+        arguments={"logging_steps": 1_000_000} | arguments,
+        labels=np.asarray(train["label"][:]),
+    )
+    arms = make_arms(lesson, own, seed)
+    wanted = [TASK, LABELS_RIDGE, *([LABELS_OURS] if verdict == "aligned" else [])]
+    if verdict != "aligned":
+        logger.warning("The translator is %s: the teacher is followed over a projection alone.", verdict)
+    best: tuple[float, Any, str] = (-np.inf, None, "")
+    for name in wanted:
+        logger.info("%s", name)
+        model = _trained(lesson, arms[name], task, seed)
+        rows.append({"arm": name} | _figures(model, _tokenizer(student), task, progress))
+        if rows[-1]["held_out"] > best[0]:
+            best = rows[-1]["held_out"], model, name
+    return TaskStudent(best[1], _tokenizer(student), best[2], rows, verdict)
+
+
+def _with_held_out(task: ClassificationTask, seed: int) -> ClassificationTask:
+    rows = task.rows("train")
+    task.known("train", np.asarray(rows["label"][:]) >= 0)
+    parts = rows.train_test_split(HELD_OUT, seed=seed)
+    return replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+
+
+def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: ClassificationTask, progress: bool) -> dict[str, float]:
+    """Official figures of the validation split, and the mean of those of the held-out rows."""
+    held_out = evaluate_task(model, tokenizer, task, "held_out", progress=progress)
+    found = evaluate_task(model, tokenizer, task, "validation", progress=progress)
+    return found | {"held_out": float(np.mean(list(held_out.values())))}
+
+
+def _own_vectors(student: str, task: ClassificationTask, progress: bool) -> Tensor:
+    model, tokenizer, _ = load_student(student)
+    return input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
+
+
+def _translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:
+    """A translator that has seen no input by both, and its verdict."""
+    found = align(
+        teacher[::2],
+        student[1::2],
+        source_name="teacher",
+        target_name="student",
+        hidden_dim=0,
+        seed=seed,
+        progress=progress,
+    )
+    assert found.report is not None
+    return Vec2VecModel.from_alignment(found, allow_not_aligned=True), found.report.verdict
+
+
+def _trained(lesson: Lesson, arm: Arm, task: ClassificationTask, seed: int) -> PreTrainedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = arm_trainer(lesson, arm, seed, folder)
+        trainer.train()
+        adapted: Any = trainer.student
+    model = adapted.merge_and_unload()
+    if hasattr(model, "distillation_projection"):
+        del model.distillation_projection
+    model.config.id2label = dict(enumerate(task.labels))
+    model.config.label2id = {name: i for i, name in enumerate(task.labels)}
+    return model
+
+
+def _tokenizer(student: str) -> PreTrainedTokenizerBase:
+    return load_student(student)[1]
+
+
+def students_table(found: TaskStudent) -> str:
+    """Markdown: a line for the teacher and each arm; the one that was kept is bold."""
+    names = [name for name in found.rows[0] if name != "arm"]
+    lines = [f"| | {' | '.join(names)} |", "| --- " + "| ---: " * len(names) + "|"]
+    for row in found.rows:
+        arm = f"**{row['arm']}**" if row["arm"] == found.arm else row["arm"]
+        lines.append(f"| {arm} | " + " | ".join(f"{row[name]:.4f}" for name in names) + " |")
+    return "\n".join(lines)
+
+
+__all__ = ["TaskStudent", "distill_task", "students_table"]

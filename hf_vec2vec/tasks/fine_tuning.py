@@ -1,0 +1,92 @@
+"""A model learns a task from its labels, by an adapter under the head that fits; and its vectors of the task's inputs."""
+
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
+
+from ..encoders.folders import model_folder
+from ..encoders.pooling import is_decoder, pool
+from .base import INPUTS, Task, TaskCollator, map_batches, set_padding
+
+
+def fine_tune(
+    model: str, task: Task, peft_config: LoraConfig, *, train: str = "train", seed: int = 0, **arguments: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model with the task's head, trained on its labels; the adapter is merged, so that anything can load the result.
+
+    Args:
+        model: short name of a bundled model, local folder or Hub id.
+        task: of `load_task`.
+        peft_config: the adapter. Its `task_type` is set here: the new head is trained, too.
+        train: split to train on.
+        seed: of head, adapter and order.
+        arguments: of `transformers.TrainingArguments`, but for `output_dir`.
+
+    Returns:
+        The model and its tokenizer.
+
+    Raises:
+        ValueError: for a split that there is not, or hidden labels.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
+    set_seed(seed)
+    loaded = task.load_model(model)
+    set_padding(loaded, tokenizer)
+    features = task.prepare(tokenizer, train)
+    task.metrics_for(features, train)  # raises where labels are hidden
+    peft_config.task_type = "QUESTION_ANS" if "start_positions" in features.column_names else "SEQ_CLS"
+    adapted: Any = get_peft_model(loaded, peft_config)
+    with tempfile.TemporaryDirectory() as folder:
+        given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
+        given |= {"label_names": ["labels"], "dataloader_pin_memory": torch.cuda.is_available()}
+        trainer = Trainer(
+            adapted,
+            TrainingArguments(folder, **(given | arguments), seed=seed),
+            data_collator=TaskCollator(tokenizer),
+            train_dataset=features,
+        )
+        trainer.train()
+    return adapted.merge_and_unload(), tokenizer
+
+
+def input_vectors(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    features: Dataset,
+    *,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> Tensor:
+    """A vector of each of a task's inputs, pairs read together: the mean of the last layer's states, `(n, d)`.
+
+    Args:
+        model: a model of transformers, with or without a head and an adapter.
+        tokenizer: its own.
+        features: of `task.prepare`, one row an input.
+        batch_size: rows at a time.
+        progress: show a bar.
+    """
+
+    def step(batch: dict[str, Tensor]) -> Iterable[np.ndarray]:
+        inputs = {name: values for name, values in batch.items() if name in INPUTS}
+        states = model(**inputs, output_hidden_states=True).hidden_states[-1].float()
+        return pool(states, batch["attention_mask"], "mean", is_decoder(model.config.model_type)).cpu().numpy()
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            rows = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
+    finally:
+        model.train(training)
+    return torch.from_numpy(np.stack(rows))
+
+
+__all__ = ["fine_tune", "input_vectors"]

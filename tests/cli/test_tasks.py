@@ -1,0 +1,103 @@
+"""A teacher learns a task, a student learns it from labels and teacher, and both are judged: three commands."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from helpers.encoders import WORDS
+from helpers.tasks import glue, write_rows
+from hf_vec2vec.cli import main
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def mrpc(tmp_path):
+    """Pairs that are the same if both have a dog or none has."""
+    generator = np.random.default_rng(0)
+
+    def text():
+        return " ".join(generator.choice(WORDS[3:], 6))
+
+    for split, count in (("train", 300), ("validation", 60)):
+        rows = [(a, b, int(("dog" in a) == ("dog" in b))) for a, b in ((text(), text()) for _ in range(count))]
+        write_rows(glue(("sentence1", "sentence2"), rows), tmp_path / "mrpc" / f"{split}.jsonl")
+    return tmp_path / "mrpc"
+
+
+def run(*words):
+    return main([*map(str, words), "--disable_tqdm"])
+
+
+def test_teacher_student_and_figures_in_three_commands(folders, mrpc, tmp_path, capsys):
+    task = ["--task", "mrpc", "--task_source", mrpc]
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    rate = ["--learning_rate", "1e-2", "--lora_r", 4]
+    assert run("finetune", "--model", folders["bert"], *task, "--output_dir", teacher, "--max_steps", 20, *rate) == 0
+    assert "mrpc, validation, 60 rows: accuracy" in capsys.readouterr().out
+    assert json.loads((teacher / "finetune.json").read_text())["train_rows"] == 300
+    words = ["--teacher", teacher, "--student", folders["llama"], *task, "--output_dir", student]
+    assert run("distill-task", *words, "--max_steps", 3, *rate) == 0
+    shown = capsys.readouterr().out
+    facts = json.loads((student / "distill_task.json").read_text())
+    arms = [row["arm"] for row in facts["rows"]]
+    assert arms[:3] == ["teacher", "task loss only", "labels + learned projection from ridge"]
+    assert (arms[3:] == ["labels + ours"]) == (facts["verdict"] == "aligned")
+    best = max(facts["rows"][1:], key=lambda row: row["held_out"])
+    assert facts["kept"] == best["arm"]
+    assert f"| **{best['arm']}** | {best['accuracy']:.4f} |" in shown
+    assert run("evaluate", student, *task, "--json", tmp_path / "figures.json") == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["figures"]["accuracy"] == pytest.approx(best["accuracy"])
+    model = AutoModelForSequenceClassification.from_pretrained(student)
+    assert model.config.id2label == {0: "not_equivalent", 1: "equivalent"}
+    inputs = AutoTokenizer.from_pretrained(student)("a dog\n", "the dog", return_tensors="pt", return_token_type_ids=False)
+    assert torch.isfinite(model(**inputs).logits).all()
+    assert run("distill-task", *words) == 2
+    assert "`output_dir`" in (said := capsys.readouterr().err)
+    assert "holds a model already" in said
+
+
+def test_an_encoder_without_a_head_is_asked_by_a_probe(folders, mrpc, tmp_path, capsys):
+    words = ["evaluate", folders["bert"], "--task", "mrpc", "--task_source", mrpc]
+    assert run(*words, "--probe", "--json", tmp_path / "figures.json") == 0
+    facts = json.loads((tmp_path / "figures.json").read_text())
+    assert set(facts["figures"]) == {"accuracy", "f1"}
+    assert facts["train_rows"] == 300
+    assert "A part: 300 of 3,668 training rows; 60 of 408 rows of 'validation'." in capsys.readouterr().out
+    assert run(*words, "--probe", "--language_model") == 2
+    assert "Leave one of them out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--teacher", "llama", "--student", "llama"], "there is nothing to learn"),
+        (["--teacher", "llama", "--student", "bert"], "has no trained head for 'mrpc'"),
+        (["--teacher", "no/such/folder", "--student", "bert"], "`teacher` is"),
+        (["--teacher", "llama", "--student", "bert", "--task_source", "nowhere"], "`task_source` is 'nowhere'"),
+        (["--teacher", "llama", "--student", "bert", "--task", "stsb"], "must be one whose rows have a class"),
+        (["--teacher", "llama", "--student", "bert", "--max_steps", "0"], "`max_steps` must be at least 1"),
+    ],
+)
+def test_bad_words(folders, mrpc, tmp_path, words, message, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = [folders.get(word, word) for word in words]
+    defaults = {"--task": "mrpc", "--task_source": mrpc, "--output_dir": tmp_path / "out"}
+    given = [part for name, value in defaults.items() if name not in words for part in (name, value)]
+    if "stsb" in words:
+        rows = [("a dog", "the dog", float(i % 5)) for i in range(20)]
+        write_rows(glue(("sentence1", "sentence2"), rows), mrpc / "train.jsonl")
+        write_rows(glue(("sentence1", "sentence2"), rows), mrpc / "validation.jsonl")
+    assert run("distill-task", *named, *given) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_missing_training_split_is_named(folders, mrpc, tmp_path, capsys):
+    (mrpc / "train.jsonl").unlink()
+    words = ["--task", "mrpc", "--task_source", mrpc, "--output_dir", tmp_path / "out"]
+    assert run("finetune", "--model", folders["bert"], *words) == 2
+    assert "`split` must be one of ['validation'], got 'train'" in capsys.readouterr().err
