@@ -12,6 +12,10 @@ trained on. Every arm has the same start of its adapter, the same texts in the s
 Where several learning rates are given, each arm tries all of them with the first seed, and the one that does best in folds
 of the tasks' training rows is used for the other seeds.
 
+`--regime task` is the other case: for each task, single texts or pairs with classes, the teacher learns it first, and the
+student learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There
+all is compared with labels alone.
+
 A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. Results go to `runs.jsonl` one by one: a run
 that is there is not done again. At the end there are a table, `table.md`, and two pictures, `by_task.png` and
 `by_updates.png`.
@@ -33,6 +37,7 @@ import numpy as np
 import tasks_report
 import torch
 from peft import LoraConfig
+from tasks_aware import TaskWorkshop, task_cells
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -53,6 +58,8 @@ class TasksArguments:
     """What is run, and where results go."""
 
     output: str = field(metadata={"help": "Folder of the results."})
+    regime: str = field(default="general", metadata={"help": "Of the student.", "choices": ["general", "task"]})
+    teacher_updates: int = field(default=200, metadata={"help": "Of a teacher that learns a task."})
     pairs: list[str] = field(default_factory=list, metadata={"help": "TEACHER=STUDENT: names or folders of encoders."})
     texts: str | None = field(default=None, metadata={"help": "Unlabelled texts: a file that `load_texts` reads."})
     teacher_vectors: str | None = field(
@@ -79,7 +86,7 @@ class TasksArguments:
         if self.report:
             return
         for name in ("pairs", "texts", "tasks", "seeds", "updates", "learning_rates", "translators"):
-            if not getattr(self, name):
+            if not getattr(self, name) and (name, self.regime) != ("texts", "task"):
                 raise ValueError(f"`{name}` must be given.")
         if wrong := [pair for pair in self.pairs if len(list(filter(None, pair.split("=")))) != 2]:
             raise ValueError(f"`pairs` must be TEACHER=STUDENT, got {wrong[0]!r}.")
@@ -88,6 +95,8 @@ class TasksArguments:
         for name in ("batch_size", "rows", "at_once", "train_rows", "judge_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.regime == "task" and len(self.learning_rates) > 1:
+            raise ValueError(f"`learning_rates` must be one for `regime` task, got {self.learning_rates}.")
         if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
             raise ValueError("`teacher_vectors` is for one pair, whose teacher is not run: set `with_teacher` to false.")
         if min(self.updates) < 1:
@@ -208,7 +217,7 @@ class Workshop:
         return {task.name: judge(found, task, **rows).to_dict() for task in self.tasks}
 
 
-WORKSHOPS: dict[str, Workshop] = {}  # of this process
+WORKSHOPS: dict[str, Workshop | TaskWorkshop] = {}  # of this process
 
 
 def run_cell(args: TasksArguments, cell: dict) -> dict:
@@ -217,7 +226,7 @@ def run_cell(args: TasksArguments, cell: dict) -> dict:
         torch.set_num_threads(1)
     if cell["pair"] not in WORKSHOPS:
         WORKSHOPS.clear()
-        WORKSHOPS[cell["pair"]] = Workshop(args, cell["pair"])
+        WORKSHOPS[cell["pair"]] = (TaskWorkshop if args.regime == "task" else Workshop)(args, cell["pair"])
     return WORKSHOPS[cell["pair"]].run(cell)
 
 
@@ -240,7 +249,10 @@ def run_all(args: TasksArguments) -> int:
     """Every run that is not there yet; how many failed."""
     failed = 0
     for pair in args.pairs:
-        workshop = WORKSHOPS.setdefault(pair, Workshop(args, pair))
+        if args.regime == "task":
+            failed += _run(args, task_cells(args, pair))
+            continue
+        workshop = WORKSHOPS[pair] = Workshop(args, pair)
         arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
         if unknown := sorted(set(args.arms or []) - set(arms)):
             raise ValueError(f"`arms` has {unknown[0]!r}; there are {arms}.")

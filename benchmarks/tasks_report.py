@@ -54,39 +54,60 @@ def write(folder: Path) -> str:
     return text
 
 
-VARIED = ("arm", "updates", "seed", "learning_rate")
+VARIED = ("arm", "updates", "seed", "learning_rate", "task")
+BASES = {"general": FROZEN, "task": "task loss only"}
 
 
 def summary(shared: dict, runs: list[dict]) -> dict:
-    """Of one pair: for each arm and number of updates the points of each task and what they are over the frozen student."""
-    arms = defaultdict(list)
-    for run in _of_chosen_rates(runs):
-        arms[run["cell"]["arm"], run["cell"]["updates"]].append(run)
-    frozen = arms.get((FROZEN, 0))
-    if not frozen:
-        raise ValueError("`output` has no run of the frozen student, which all are compared with.")
-    base = _points(frozen)
+    """Of one pair: for each arm and number of updates the points of each task, and what they are over the base.
+
+    The base is the frozen student; where students learn the labels, the one that learned nothing else, seed by seed.
+    """
+    arms: dict[tuple[str, int], dict[int, dict]] = defaultdict(dict)
+    for run in _whole(_of_chosen_rates(runs)):
+        arms[run["cell"]["arm"], run["cell"]["updates"]][run["cell"]["seed"]] = run
+    base_name = BASES[shared.get("regime", "general")]
+    bases = {updates: found for (arm, updates), found in arms.items() if arm == base_name}
+    if not bases:
+        raise ValueError(f"`output` has no run of the {base_name}, which all are compared with.")
     rows = []
     for (arm, updates), found in arms.items():
-        points = _points(found)
-        drift = [run["student_drift"] for run in found if "student_drift" in run]
+        base = bases.get(updates, bases[max(bases)])
+        if len(base) > 1 and len(found) > 1:  # pairs of seeds
+            found = {seed: run for seed, run in found.items() if seed in base}
+            base = {seed: run for seed, run in base.items() if seed in found}
+        kept = [found[seed] for seed in sorted(found)]
+        points, less = _points(kept), _points([base[seed] for seed in sorted(base)])
+        drift = [run["student_drift"] for run in kept if "student_drift" in run]
         rows.append(
             {
                 "arm": arm,
                 "updates": updates,
-                "seeds": len(found),
-                "learning_rate": found[0]["cell"]["learning_rate"],
+                "seeds": len(kept),
+                "learning_rate": kept[0]["cell"]["learning_rate"],
                 "points": {task: float(values[:, 0].mean()) for task, values in points.items()},
-                "gain": {task: _interval(points[task][None], base[task][None]) for task in points},
+                "gain": {task: _interval(points[task][None], less[task][None]) for task in points},
                 "mean": float(np.mean([values[:, 0] for values in points.values()])),
-                "mean_gain": _interval(np.stack(list(points.values())), np.stack([base[task] for task in points])),
+                "mean_gain": _interval(np.stack(list(points.values())), np.stack([less[task] for task in points])),
                 "drift": float(np.mean(drift)) if drift else None,
             }
         )
-    parts = {task: judged["part"] for task, judged in frozen[0]["judgements"].items()}
-    fitted = {task: judged["train_rows"] for task, judged in frozen[0]["judgements"].items()}
+    judged = next(iter(next(iter(bases.values())).values()))["judgements"]
+    parts = {task: found["part"] for task, found in judged.items()}
+    fitted = {task: found["train_rows"] for task, found in judged.items()}
     rows = sorted(rows, key=lambda row: (row["updates"] > 0, row["updates"], -row["mean"]))
-    return {"shared": shared, "parts": parts, "train_rows": fitted, "rows": rows}
+    return {"shared": shared, "base": base_name, "parts": parts, "train_rows": fitted, "rows": rows}
+
+
+def _whole(runs: list[dict]) -> list[dict]:
+    """Runs with the judgements of all tasks; those that were made task by task are put together, if none is missing."""
+    found: dict[str, dict] = {}
+    for run in runs:
+        cell = {name: value for name, value in run["cell"].items() if name != "task"}
+        whole = found.setdefault(json.dumps(cell), run | {"cell": cell, "judgements": {}})
+        whole["judgements"].update(run["judgements"])
+    most = max((len(run["judgements"]) for run in found.values()), default=0)
+    return [run for run in found.values() if len(run["judgements"]) == most]
 
 
 def _of_chosen_rates(runs: list[dict]) -> list[dict]:
@@ -117,7 +138,7 @@ def _points(runs: list[dict]) -> Points:
 
 
 def _interval(points: np.ndarray, base: np.ndarray) -> list[float]:
-    """Mean gain, and its 95 % interval over seeds and rows at once, of `(tasks, seeds, 1 + DRAWS)` over one seed's."""
+    """Mean gain, and its 95 % interval over seeds and rows at once, of `(tasks, seeds, 1 + DRAWS)`; one seed for all."""
     gain = (points - base).mean(0)  # over tasks
     generator = np.random.default_rng(0)
     seeds = len(gain)
@@ -131,13 +152,13 @@ def table(found: dict) -> str:
     starred = {task: f"{task}*" if found["parts"][task] else task for task in tasks}
     teacher, _, student = shared["pair"].partition("=")
     lines = [
-        f"**{teacher} → {student}**: points, and gains over the frozen student, with 95 % intervals over seeds and rows.",
+        f"**{teacher} → {student}**: points, and gains over the {found['base']}, with 95 % intervals over seeds and rows.",
         "",
         f"| arm | updates | seeds | rate | mean | gain | {' | '.join(starred.values())} | drift |",
         "| --- " + "| ---: " * (6 + len(tasks)) + "|",
     ]
     for row in found["rows"]:
-        alone = row["arm"] == FROZEN
+        alone = row["arm"] == found["base"]
         gain = "" if alone else "{:+.2f} [{:+.2f}, {:+.2f}]".format(*row["mean_gain"])
         cells = [f"{row['points'][task]:.1f}" + ("" if alone else f" ({row['gain'][task][0]:+.1f})") for task in tasks]
         drift = "" if row["drift"] is None else f"{row['drift']:.2f}"
@@ -165,7 +186,7 @@ def pictures(summaries: list[dict], folder: Path) -> None:
         for axis, found in zip(axes[:, 0], summaries, strict=True):
             draw(axis, found)
             axis.axhline(0, color="black", linewidth=0.8)
-            axis.set(title=found["shared"]["pair"].replace("=", " → "), ylabel="points over the frozen student")
+            axis.set(title=found["shared"]["pair"].replace("=", " → "), ylabel=f"points over the {found['base']}")
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize="small", ncols=3)
         with staged_file(folder / f"{name}.png") as partial:
@@ -175,7 +196,7 @@ def pictures(summaries: list[dict], folder: Path) -> None:
 
 def _by_task(axis, found: dict) -> None:
     most = max(row["updates"] for row in found["rows"])
-    rows = [row for row in found["rows"] if row["updates"] == most and row["arm"] != FROZEN]
+    rows = [row for row in found["rows"] if row["updates"] == most and row["arm"] != found["base"]]
     tasks = [*found["parts"], "mean"]
     for i, row in enumerate(rows):
         gains = np.array([*(row["gain"][task] for task in found["parts"]), row["mean_gain"]])
@@ -188,7 +209,7 @@ def _by_task(axis, found: dict) -> None:
 def _by_updates(axis, found: dict) -> None:
     arms = defaultdict(list)
     for row in found["rows"]:
-        if row["updates"]:
+        if row["updates"] and row["arm"] != found["base"]:
             arms[row["arm"]].append((row["updates"], *row["mean_gain"]))
     for arm, rows in arms.items():
         updates, mean, low, high = np.array(sorted(rows)).T

@@ -17,7 +17,8 @@ from ..tasks.base import Task, evaluate_task
 from ..tasks.classification import ClassificationTask
 from ..tasks.fine_tuning import input_vectors
 from ..tasks.trained import load_trained_model
-from .arms import LABELS_OURS, LABELS_RIDGE, TASK, Arm, Lesson, arm_trainer, make_arms
+from .adapters import PROJECTION
+from .arms import LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
 from .students import load_student
 
 logger = logging.getLogger(__name__)
@@ -75,14 +76,57 @@ def distill_task(
         ValueError: for a task without classes or training rows, a teacher without a head for it, or a student that is the
             teacher.
     """
+    opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **arguments)
+    loaded, tokenizer = load_trained_model(teacher, opened.task)
+    rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened.task, progress)]
+    if opened.verdict != "aligned":
+        logger.warning("The translator is %s: the teacher is followed over a projection alone.", opened.verdict)
+    best: tuple[float, Any, str] = (-np.inf, None, "")
+    tokenizer = load_student(student)[1]
+    for name in [TASK, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
+        logger.info("%s", name)
+        model = train_in_arm(opened, name, seed)
+        rows.append({"arm": name} | _figures(model, tokenizer, opened.task, progress))
+        if rows[-1]["held_out"] > best[0]:
+            best = rows[-1]["held_out"], model, name
+    return TaskStudent(best[1], tokenizer, best[2], rows, opened.verdict)
+
+
+@dataclass(frozen=True)
+class TaskLesson:
+    """What all arms on a task share.
+
+    Args:
+        task: with a tenth of its training rows in the split `held_out`.
+        lesson: the inputs, what the teacher makes of them, and the labels.
+        student_vectors: `(n, d_s)`, of the inputs by the student as it is.
+        verdict: of the translator.
+    """
+
+    task: ClassificationTask
+    lesson: Lesson
+    student_vectors: Tensor
+    verdict: str
+
+
+def open_lesson(
+    task: Task,
+    teacher: str,
+    student: str,
+    peft_config: LoraConfig,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+    **arguments: Any,
+) -> TaskLesson:
+    """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
     if not isinstance(task, ClassificationTask) or not task.labels:
         raise ValueError(f"`task` must be one whose rows have a class, got {task.name!r}.")
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
     task = _with_held_out(task, seed)
-    loaded, tokenizer = load_trained_model(teacher, task)
-    rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, task, progress)]
     train = task.rows("train")
+    loaded, tokenizer = load_trained_model(teacher, task)
     known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
     own = _own_vectors(student, task, progress)
     translator, verdict = _translator(known, own, seed, progress)
@@ -99,18 +143,36 @@ def distill_task(
         arguments={"logging_steps": 1_000_000} | arguments,
         labels=np.asarray(train["label"][:]),
     )
-    arms = make_arms(lesson, own, seed)
-    wanted = [TASK, LABELS_RIDGE, *([LABELS_OURS] if verdict == "aligned" else [])]
-    if verdict != "aligned":
-        logger.warning("The translator is %s: the teacher is followed over a projection alone.", verdict)
-    best: tuple[float, Any, str] = (-np.inf, None, "")
-    for name in wanted:
-        logger.info("%s", name)
-        model = _trained(lesson, arms[name], task, seed)
-        rows.append({"arm": name} | _figures(model, _tokenizer(student), task, progress))
-        if rows[-1]["held_out"] > best[0]:
-            best = rows[-1]["held_out"], model, name
-    return TaskStudent(best[1], _tokenizer(student), best[2], rows, verdict)
+    return TaskLesson(task, lesson, own, verdict)
+
+
+def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> PreTrainedModel:
+    """The student after one arm, with its head, its adapter merged.
+
+    Args:
+        opened: of `open_lesson`.
+        name: of an arm.
+        seed: of the adapter's start and of the order.
+        arguments: of [`DistillationTrainingArguments`], in place of the lesson's.
+
+    Raises:
+        ValueError: for an arm that there is not, or one that trains no head.
+    """
+    lesson = replace(opened.lesson, arguments=opened.lesson.arguments | arguments)
+    arms = make_arms(lesson, opened.student_vectors, seed)
+    if not arms.get(name) or not arms[name].arguments.get("task_weight"):
+        with_head = [arm for arm, made in arms.items() if made.arguments.get("task_weight")]
+        raise ValueError(f"`name` must be one of {with_head}, which train a head, got {name!r}.")
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = arm_trainer(lesson, arms[name], seed, folder)
+        trainer.train()
+        adapted: Any = trainer.student
+    model = adapted.merge_and_unload()
+    if hasattr(model, PROJECTION):
+        delattr(model, PROJECTION)
+    model.config.id2label = dict(enumerate(opened.task.labels))
+    model.config.label2id = {label: i for i, label in enumerate(opened.task.labels)}
+    return model
 
 
 def _with_held_out(task: ClassificationTask, seed: int) -> ClassificationTask:
@@ -147,23 +209,6 @@ def _translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> 
     return Vec2VecModel.from_alignment(found, allow_not_aligned=True), found.report.verdict
 
 
-def _trained(lesson: Lesson, arm: Arm, task: ClassificationTask, seed: int) -> PreTrainedModel:
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = arm_trainer(lesson, arm, seed, folder)
-        trainer.train()
-        adapted: Any = trainer.student
-    model = adapted.merge_and_unload()
-    if hasattr(model, "distillation_projection"):
-        del model.distillation_projection
-    model.config.id2label = dict(enumerate(task.labels))
-    model.config.label2id = {name: i for i, name in enumerate(task.labels)}
-    return model
-
-
-def _tokenizer(student: str) -> PreTrainedTokenizerBase:
-    return load_student(student)[1]
-
-
 def students_table(found: TaskStudent) -> str:
     """Markdown: a line for the teacher and each arm; the one that was kept is bold."""
     names = [name for name in found.rows[0] if name != "arm"]
@@ -174,4 +219,4 @@ def students_table(found: TaskStudent) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["TaskStudent", "distill_task", "students_table"]
+__all__ = ["TaskLesson", "TaskStudent", "distill_task", "open_lesson", "students_table", "train_in_arm"]

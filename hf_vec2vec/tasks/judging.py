@@ -7,15 +7,16 @@ judge(vectors, load_task("mrpc", "folder")).figures  # {"accuracy": ..., "f1": .
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder
-from .base import Task
+from .base import Task, evaluate_task
 from .classification import ClassificationTask
 from .metrics import accuracy, accuracy_and_f1, correlations, matthews, mean_f1
 from .multiple_choice import MultipleChoiceTask, one_number_of_choices, right_choices
@@ -129,6 +130,38 @@ def judge(
     raise TypeError(f"`task` {task.name!r} is a {type(task).__name__}, which a probe cannot answer. Load it without a head.")
 
 
+def judge_head(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: ClassificationTask,
+    split: str,
+    held_out: str,
+    part: str,
+) -> Judgement:
+    """The same of a model with a trained head.
+
+    Args:
+        model: classifier of the task.
+        tokenizer: its own.
+        task: of `load_task`.
+        split: that is judged.
+        held_out: split of training rows that it was not trained on, for `fold_points`.
+        part: see [`Judgement`].
+    """
+    said: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name in (held_out, split):
+
+        def keep(predictions: np.ndarray, references: np.ndarray, name: str = name) -> dict[str, float]:
+            said[name] = predictions, references
+            return {}
+
+        evaluate_task(model, tokenizer, replace(task, metrics=keep), name, progress=False)
+    given = {"train_rows": len(task.rows("train")), "part": part}
+    figures = task.metrics(*said[split])
+    metric = task.metrics.__name__
+    return _judgement(task, metric, *said[split], figures, points_of(metric, *said[held_out]), given)
+
+
 def _judge_texts(
     vectors: TaskVectors,
     task: ClassificationTask,
@@ -237,4 +270,4 @@ def _check_classes(task: ClassificationTask, train: str, labels: np.ndarray) -> 
         )
 
 
-__all__ = ["Judgement", "TaskVectors", "judge", "points_of"]
+__all__ = ["Judgement", "TaskVectors", "judge", "judge_head", "points_of"]

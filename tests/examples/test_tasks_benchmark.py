@@ -128,6 +128,31 @@ def test_gains_are_paired_and_their_intervals_hold_the_mean(benchmark):
         benchmark.tasks_report.summary({"pair": "a=b"}, runs[1:])
 
 
+def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, given, project, monkeypatch):
+    monkeypatch.setattr(benchmark.tasks_report, "DRAWS", 20)
+    generator = np.random.default_rng(1)
+    for split, count in (("train", 280), ("validation", 40)):
+        sides = [[" ".join(generator.choice(WORDS[3:], 6)) for _ in range(count)] for _ in range(2)]
+        write_rows(
+            glue(("sentence1", "sentence2"), [(a, b, int("dog" in a)) for a, b in zip(*sides, strict=True)]),
+            project / "rte" / f"{split}.jsonl",
+        )
+    pair = given["pairs"][0].partition("@")[0]
+    task = {"regime": "task", "teacher_updates": 2, "tasks": [f"rte={project / 'rte'}"], "pairs": [pair], "texts": None}
+    task["arms"] = ["task loss only", "labels + learned projection from ridge"]
+    assert benchmark.run_all(benchmark.TasksArguments(**given | task)) == 0
+    runs, cells = cells_of(project)
+    assert cells[0] == ("teacher", 0, 0.0)
+    assert [cell[:2] for cell in cells[1:]] == [(arm, seed) for seed in (0, 1) for arm in task["arms"]]
+    assert len(runs[1]["judgements"]["rte"]["predictions"]) == 40
+    table = benchmark.tasks_report.write(project / "out")
+    assert "gains over the task loss only" in table
+    assert "| labels + learned projection from ridge | 2 | 2 | 0.001 |" in table
+    assert "rte: 280 of 2,490 training rows; 40 of 277 rows of 'validation'" in table
+    with pytest.raises(ValueError, match="must hold 'task loss only'"):
+        benchmark.run_all(benchmark.TasksArguments(**given | task | {"arms": ["labels + ours"]}))
+
+
 @pytest.mark.slow
 def test_processes_side_by_side_from_the_command_line(folders, given, project):
     flat = []
@@ -152,6 +177,7 @@ def test_processes_side_by_side_from_the_command_line(folders, given, project):
         ({"updates": [0]}, "`updates` must be at least 1"),
         ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
         ({"teacher_vectors": "vectors.npy"}, "set `with_teacher` to false"),
+        ({"regime": "task", "learning_rates": [1e-3, 1e-2]}, "must be one for `regime` task"),
         ({"report": True}, "has no finished run"),
     ],
 )

@@ -1,0 +1,95 @@
+"""The task-aware case of `benchmarks/tasks.py`: a teacher fine-tuned on a task, a student that learns labels and teacher."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import tasks_report
+from datasets import DatasetDict
+from peft import LoraConfig
+
+from hf_vec2vec.distillation.arms import LABELS_OURS, LABELS_RIDGE, TASK
+from hf_vec2vec.distillation.students import load_student
+from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
+from hf_vec2vec.tasks import load_task
+from hf_vec2vec.tasks.fine_tuning import fine_tune
+from hf_vec2vec.tasks.judging import judge_head
+from hf_vec2vec.tasks.parts import part_of
+from hf_vec2vec.tasks.trained import load_trained_model
+
+ARMS = [TASK, LABELS_OURS, LABELS_RIDGE, "labels + logits", "labels + logits + ours + Gram loss"]
+ADAPTER = {"r": 32, "lora_alpha": 64, "target_modules": "all-linear"}
+
+
+class TaskWorkshop:
+    """A teacher and a student, and for each task a teacher that has learned it."""
+
+    def __init__(self, args, pair: str):
+        self.args, self.folder = args, Path(args.output) / "".join(c if c.isalnum() else "-" for c in pair)
+        self.teacher, self.student = pair.split("=")
+        self.sources = {name: folder or None for name, _, folder in (entry.partition("=") for entry in args.tasks)}
+        self.opened = cache(self._opened)
+
+    def teacher_of(self, name: str) -> str:
+        """Folder of the teacher that has learned the task; made once."""
+        folder = self.folder / f"teacher-{name}-{self.args.teacher_updates}-{self.args.train_rows or 'all'}"
+        if not (folder / "config.json").exists():
+            count = {"max_steps": self.args.teacher_updates, "learning_rate": self.args.learning_rates[0]}
+            rows = {"per_device_train_batch_size": self.args.batch_size}
+            model, tokenizer = fine_tune(self.teacher, self._task(name)[0], LoraConfig(**ADAPTER), **count, **rows)
+            tokenizer.save_pretrained(folder)
+            model.save_pretrained(folder)
+        return str(folder)
+
+    def _task(self, name: str):
+        """The task with the rows that are used, and in what they differ from the published ones."""
+        task = load_task(name, self.sources[name])
+        counts = {"train": self.args.train_rows, "validation": self.args.judge_rows}
+        used = {
+            split: task.rows(split).shuffle(seed=0).select(range(min(count or 10**9, len(task.rows(split)))))
+            for split, count in counts.items()
+        }
+        part = part_of(task, "train", "validation", {split: len(rows) for split, rows in used.items()})
+        return replace(task, splits=DatasetDict(used)), part
+
+    def _opened(self, name: str) -> tuple[TaskLesson, str]:
+        task, part = self._task(name)
+        opened = open_lesson(
+            task,
+            self.teacher_of(name),
+            self.student,
+            LoraConfig(**ADAPTER),
+            per_device_train_batch_size=self.args.batch_size,
+        )
+        return opened, part
+
+    def run(self, cell: dict) -> dict:
+        """Train as the cell says, and judge on its task."""
+        opened, part = self.opened(cell["task"])
+        if cell["arm"] == tasks_report.TEACHER:
+            model, tokenizer = load_trained_model(self.teacher_of(cell["task"]), opened.task)
+        else:
+            count = {"max_steps": cell["updates"], "learning_rate": cell["learning_rate"]}
+            model = train_in_arm(opened, cell["arm"], cell["seed"], **count)
+            tokenizer = load_student(self.student)[1]
+        judged = judge_head(model, tokenizer, opened.task, "validation", held_out="held_out", part=part)
+        return {"cell": cell, "judgements": {cell["task"]: asdict(judged)}, "verdict": opened.verdict}
+
+
+def task_cells(args, pair: str) -> Iterator[dict]:
+    """All runs of a pair; seed by seed."""
+    names = sorted(entry.partition("=")[0] for entry in args.tasks)
+    shared = {"regime": "task", "pair": pair, "tasks": names, "teacher_updates": args.teacher_updates}
+    shared |= {name: getattr(args, name) for name in ("batch_size", "train_rows", "judge_rows")}
+    for name in names if args.with_teacher else []:
+        yield shared | {"task": name, "arm": tasks_report.TEACHER, "updates": 0, "seed": 0, "learning_rate": 0.0}
+    arms = args.arms or ARMS
+    if TASK not in arms:
+        raise ValueError(f"`arms` must hold {TASK!r}, which the others are compared with, got {arms}.")
+    for seed in args.seeds:
+        for name in names:
+            for updates in args.updates:
+                for arm in arms:
+                    rate = args.learning_rates[0]
+                    yield shared | {"task": name, "arm": arm, "updates": updates, "seed": seed, "learning_rate": rate}
