@@ -128,7 +128,7 @@ def align(
         rotation=lifted_map(found.rotation, a.subspace, b.subspace).cpu(),
         report=report,
         residuals=residuals,
-        start_scores=found.start_scores,
+        guesses=found.guesses,
         seconds=stages.seconds,
         interrupted=stages.interrupted,
     )

@@ -11,6 +11,7 @@ from ..metrics.selection import largest, top
 
 HUBNESS_ROWS = 1024  # queries that tell how much of a hub a key is: as good as all of them, and cheaper than the search
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time: memory is linear in rows
+LEAST_LENGTH = 1e-12  # that is divided by
 NOBODY = -2.0  # below every cosine: may not be found
 
 
@@ -69,7 +70,12 @@ def mutual_covariance(source: Tensor, target: Tensor, rotation: Tensor, k: int, 
     Returns:
         `(d_a, d_b)`.
     """
-    cosines = torch.mm(F.normalize(source @ rotation, dim=1), target.T, out=out)
+    translated, compared = source @ rotation, target
+    if rotation.shape[0] < rotation.shape[1]:  # the same products, in as many dimensions as the source has
+        translated, compared = source / translated.norm(dim=1, keepdim=True).clamp_min(LEAST_LENGTH), target @ rotation.T
+    else:
+        translated = F.normalize(translated, dim=1)
+    cosines = torch.mm(translated, compared.T, out=out)
     of_source, of_target = (penalties(cosines, dim=dim, approximate=True) for dim in (1, 0))
     corrected = cosines.sub_(of_source[:, None]).sub_(of_target)
     similarity, nearest = top(corrected, min(k, len(target)))

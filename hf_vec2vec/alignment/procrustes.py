@@ -18,13 +18,3 @@ def polar_factor(cross_covariance: Tensor) -> Tensor:
     # float64: the factor is a small matrix, and an error made here would be carried through every later step.
     left, _, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
     return (left @ right).to(cross_covariance.dtype)
-
-
-def spectral_power(cross_covariance: Tensor, power: float) -> Tensor:
-    """Map `u @ diag(s ** power) @ v.T` of a cross-covariance with the thin SVD `u, s, v`, scaled so that `s[0]` is 1.
-
-    Power 0 is the polar factor, which trusts every direction alike. While most matches are wrong, only the directions
-    with large singular values carry signal; a positive power keeps the others from drowning it.
-    """
-    left, values, right = torch.linalg.svd(cross_covariance, full_matrices=False)
-    return left * (values / values[0]).pow(power) @ right

@@ -1,51 +1,20 @@
 """From a rough rotation to a good one, by steps over mutual neighbours."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from .anchors import Anchors
 from .neighbours import mutual_covariance
-from .procrustes import spectral_power
+from .procrustes import polar_factor
+
+NEIGHBOURS = 10  # of a step: 3 and 5 climb more slowly from afar, 30 stands still early
+# Share of the last movement that a step keeps. Far from the truth, steps go the same way for long; near to it they only
+# follow their samples.
+FAR, NEAR = 0.9, 0.5
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How the steps of a refinement change from the first to the last.
-
-    Args:
-        powers: of `spectral_power`, first and last; in between on a line.
-        neighbours: of `mutual_covariance`, first and last; in between geometrically.
-        sample: rows of each side a step, which bounds memory at a few `sample²` floats.
-    """
-
-    powers: tuple[float, float]
-    neighbours: tuple[int, int]
-    sample: int
-
-    def power(self, done: float) -> float:
-        """Power where a share `done` of the steps, 0 to 1, is done."""
-        first, last = self.powers
-        return first + (last - first) * done
-
-    def k(self, done: float) -> int:
-        """Neighbours at that point."""
-        first, last = self.neighbours
-        return round(first * (last / first) ** done)
-
-
-def anneal(
-    source: Tensor,
-    target: Tensor,
-    rotation: Tensor,
-    schedule: Schedule,
-    *,
-    steps: int,
-    generator: torch.Generator,
-    anchors: Anchors | None = None,
-) -> Tensor:
-    """Turn a map that is barely better than chance into a good one, on a fresh sample of rows in every step.
+class Climber:
+    """A rotation that climbs, on a fresh sample of rows in every step.
 
     Fresh rows matter: on one fixed sample the same steps soon reach a fixed point far from the solution.
 
@@ -53,23 +22,29 @@ def anneal(
         source: `(n, d_a)`, norm 1.
         target: `(m, d_b)`, norm 1.
         rotation: `(d_a, d_b)`, where to start.
-        schedule: of the steps.
-        steps: how many.
         generator: source of randomness, on the CPU.
         anchors: known pairs, norm 1, which have their share in every step.
-
-    Returns:
-        `(d_a, d_b)`, not yet a rotation unless the last power is 0.
     """
-    cosines = source.new_empty(min(schedule.sample, len(source)), min(schedule.sample, len(target)))
-    for step in range(steps):
-        done = step / max(steps - 1, 1)
-        a, b = (draw(rows, schedule.sample, generator) for rows in (source, target))
-        covariance = mutual_covariance(a, b, rotation, schedule.k(done), out=cosines)
-        if anchors is not None:
-            covariance = anchors.mixed_in(covariance, min(len(source), len(target)))
-        rotation = spectral_power(covariance, schedule.power(done))
-    return rotation
+
+    def __init__(
+        self, source: Tensor, target: Tensor, rotation: Tensor, generator: torch.Generator, anchors: Anchors | None = None
+    ):
+        self.source, self.target, self.rotation = source, target, rotation
+        self.generator, self.anchors = generator, anchors
+        self.velocity = torch.zeros_like(rotation)
+
+    def climb(self, steps: int, sample: int, momentum: float = FAR) -> Tensor:
+        """So many steps, each on at most so many rows of each side and at most half of them; the rotation `(d_a, d_b)`."""
+        samples = [min(sample, -(-len(rows) // 2)) for rows in (self.source, self.target)]
+        cosines = self.source.new_empty(*samples)
+        for _ in range(steps):
+            a, b = (draw(rows, most, self.generator) for rows, most in zip((self.source, self.target), samples, strict=True))
+            covariance = mutual_covariance(a, b, self.rotation, NEIGHBOURS, out=cosines)
+            if self.anchors is not None:
+                covariance = self.anchors.mixed_in(covariance, min(len(self.source), len(self.target)))
+            self.velocity = momentum * self.velocity + polar_factor(covariance) - self.rotation
+            self.rotation = polar_factor(self.rotation + self.velocity)
+        return self.rotation
 
 
 def draw(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ class Alignment:
             more dimensions than rows, it takes what no row reaches to 0.
         report: whether to believe it; `None` for maps of your own.
         residuals: networks that replace the two linear maps by better ones.
-        start_scores: score of every guess after a short refinement. Far below the best: a wrong one.
+        guesses: rotations that were tried.
         seconds: that each stage took: `"rotation"`, `"back-translation"`, `"full"`.
         interrupted: whether it was interrupted, so that the maps are the best until then.
     """
@@ -37,6 +37,6 @@ class Alignment:
     rotation: Tensor | None = None
     report: AlignmentReport | None = None
     residuals: tuple[nn.Module, nn.Module] | None = None
-    start_scores: tuple[float, ...] = ()
+    guesses: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False

@@ -1,67 +1,46 @@
-"""From many guesses to one rotation, chosen without pairs."""
+"""From many guesses to one rotation, chosen without pairs.
 
-from collections.abc import Callable, Iterator, Mapping
+Wave by wave, guesses from third moments and from matched clusters make some cheap steps in the leading axes. Those that
+agree are found (`consensus`), and two rotations are made of them, each of other guesses. Both climb for as long as they come
+nearer to each other. Where they meet, that is the rotation, and how far they agree goes into the verdict; where they do not,
+more guesses follow.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .anchors import Anchors
-from .consensus import Consensus, Patience, find_consensus
+from .consensus import agreements, groups, halves, weighted_mean
 from .options import AlignmentOptions
 from .procrustes import polar_factor
-from .refine import Schedule, anneal
+from .refine import NEAR, Climber
 from .score import alignment_score
 from .start import starting_rotations
-from .verdict import consensus_of, judge
+from .third_moments import moment_rotations
+from .verdict import judge
 
-WAVE = 6  # guesses at a time, until two of them lead to the same rotation
-FIRST_STEPS = 4  # for every guess of a wave
-CLIMBERS = 3  # guesses of a wave that go on
-HELD_OUT = 1000  # rows of each side, at most a fifth, that no step sees: scores and verdict are told by them
-COARSE = Schedule(powers=(0.5, 0.5), neighbours=(30, 30), sample=2500)
-FINE = Schedule(powers=(0.5, 0.1), neighbours=(30, 15), sample=4000)
-# Denser samples have nearer neighbours, which carry the map past the point where small ones stall.
-DENSE = Schedule(powers=(0.1, 0.0), neighbours=(15, 10), sample=8000)
-
-
-@dataclass(frozen=True)
-class Climb:
-    """Steps of one schedule again and again, as long as the score rises.
-
-    Args:
-        schedule: of the steps of a chunk.
-        steps: of a chunk.
-        least_rise: of the score in a chunk, to go on: about what it varies by itself.
-        chunks: how many at most.
-    """
-
-    schedule: Schedule
-    steps: int
-    least_rise: float
-    chunks: int
-
-    @property
-    def most_steps(self) -> int:
-        """Steps at most."""
-        return self.steps * self.chunks
-
-
-CLIMB = Climb(COARSE, steps=6, least_rise=0.003, chunks=6)
-LAST_CLIMB = Climb(DENSE, steps=4, least_rise=0.0003, chunks=8)
-
-
-# Few steps settle easy pairs; for others these are bounds, which a climb that stands still does not reach.
-PATIENCE = {"quick": Patience(guesses=3, chunks=8), "default": Patience(4, 20), "thorough": Patience(12, 60)}
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A map `(d_a, d_b)` on its way to the rotation, its `alignment_score` on rows held out, and what it was made of."""
-
-    rotation: Tensor
-    score: float
-    parent: "Candidate | None" = None
+WAVE = 6  # guesses from matched clusters at a time
+MOMENT_GUESSES = 3  # beside those of the first wave
+GIVEN = 2  # guesses that a user may add: by known pairs, and one of their own
+PATIENCE = 3  # times as many guesses as else, where the effort is "thorough"
+HELD_OUT = 1000  # rows of each side, at most a fifth, that no step sees: agreement, scores and verdict are told by them
+LEADING = 64  # principal axes of each space in which guesses make their first steps: all axes bring them no further
+FIRST_STEPS, SAMPLE = 40, 2000  # of every guess, and rows a step
+FEW = 250  # rows that tell which single guess stands out
+GROUPS = 3  # at most, of guesses that may be right together
+GROUP_STEPS = 20  # of what a group of guesses says together, before the better group is chosen
+LOOK = 10  # steps of the two halves between two looks at their agreement
+SMALL_LOOKS = 2  # with `SAMPLE` rows a step, before larger samples
+MIDDLE_SAMPLE = 4000  # rows a step after that
+MOST_LOOKS = 18
+STILL = 3  # looks without a rise that end the climb
+LEAST_RISE = 0.03  # of the agreement in so many looks, to go on
+ENOUGH = 0.6  # agreement from which the last refinement does the rest
+LAST_SAMPLE = 8000  # rows a step of it: denser samples have nearer neighbours
 
 
 @dataclass(frozen=True)
@@ -70,29 +49,25 @@ class Search:
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
-        score: its `alignment_score` on rows held out, source to target.
-        start_scores: the same of every guess from matched clusters after a few steps, wave by wave, best first; empty where
-            none was needed.
-        consensus: mean cosine between translations by it and by what an independent guess led to, from matched clusters.
+        consensus: mean cosine between translations by the two rotations that it is the mean of, each made of other guesses.
+        guesses: how many were made.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
         interrupted: whether a `KeyboardInterrupt` ended the search.
     """
 
     rotation: Tensor
-    score: float
-    start_scores: tuple[float, ...]
     consensus: float
+    guesses: int
     held_out: tuple[Tensor, Tensor]
     interrupted: bool = False
 
 
 def search_steps(options: AlignmentOptions) -> int:
     """How many steps `find_rotation` makes at most."""
-    starts = min(options.num_starts, WAVE) if options.effort == "quick" else options.num_starts
+    starts = _starts(options)
     waves = -(-starts // WAVE)
-    of_waves = (starts + waves) * FIRST_STEPS + waves * (CLIMBERS * CLIMB.most_steps + options.steps)
-    # A wave has one guess more, the sum of the others.
-    return of_waves + PATIENCE[options.effort].most_steps + options.steps + LAST_CLIMB.most_steps
+    of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
+    return of_guesses + waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK) + options.steps
 
 
 def find_rotation(
@@ -106,10 +81,7 @@ def find_rotation(
     progress: Callable[[int], object] = lambda steps: None,
     agreed: Callable[[float], object] = lambda consensus: None,
 ) -> Search:
-    """Guess rotations, refine the better ones further and further, and go on guessing until two lead to the same place.
-
-    Easy pairs are settled by a first wave of guesses, from matched clusters; hard ones get all waves, unless the effort is
-    `"quick"`. Where none is believed, guesses from third moments follow (`find_consensus`).
+    """Guess rotations until two that are made of other guesses lead to the same place, and refine it.
 
     Args:
         source: `(n, d_a)`, norm 1, in random order.
@@ -119,153 +91,167 @@ def find_rotation(
         anchors: known pairs, norm 1. They guide guesses and steps, and their own rotation is a guess, too.
         guess: `(d_a, d_b)`, a rotation to try beside the others.
         progress: called with the number of steps done.
-        agreed: called with the consensus of the best so far.
+        agreed: called with the agreement of the two halves, after every look at it.
 
     Raises:
         KeyboardInterrupt: while there is nothing to return. Later, it ends the search, and the best so far is returned.
     """
-    steps = _Steps(source, target, generator, anchors, progress)
-    # By their place in the first wave, whose first guess is otherwise the sum of the others.
-    given = {} if anchors is None else {0: polar_factor(anchors.source.T @ anchors.target)}
-    given |= {} if guess is None else {-1: guess.to(source)}
-    found, interrupted = None, False
+    held_out = min(HELD_OUT, len(source) // 5, len(target) // 5)
+    clouds = _Clouds(
+        source[held_out:], target[held_out:], (source[:held_out], target[:held_out]), generator, anchors, progress
+    )
+    given = [] if anchors is None else [polar_factor(anchors.source.T @ anchors.target)]
+    given += [] if guess is None else [guess.to(source)]
+    best, interrupted = None, False
     try:
-        for found in _ever_better(steps, options, given):
-            agreed(found.consensus)
+        for found in _ever_better(clouds, options, given):
+            best = found
+            agreed(best.consensus)
     except KeyboardInterrupt:
         interrupted = True
-    if found is None:
+    if best is None:
         raise KeyboardInterrupt
-    rotation = polar_factor(found.rotation)
-    # By guesses from matched clusters alone: those from third moments can share a mistake, and then agree on it.
-    consensus = consensus_of(rotation, steps.independent, steps.held_out[0])
-    score, scores = steps.score(rotation), tuple(steps.start_scores)
-    return Search(rotation, score, scores, consensus, steps.held_out, interrupted)
+    return Search(best.rotation, best.consensus, len(clouds.guesses), clouds.held_out, interrupted)
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """The best map so far, its consensus with what other guesses led to, and whether it would be believed."""
+    """A rotation `(d_a, d_b)`, the agreement of the halves that it is the mean of, and its `alignment_score`."""
 
     rotation: Tensor
     consensus: float
-    aligned: bool = False
+    score: float
 
 
-def _ever_better(steps: "_Steps", options: AlignmentOptions, given: Mapping[int, Tensor]) -> Iterator[_Found]:
+def _starts(options: AlignmentOptions) -> int:
+    """Guesses from matched clusters, at most."""
+    return {"quick": min(options.num_starts, WAVE), "thorough": PATIENCE * options.num_starts}.get(
+        options.effort, options.num_starts
+    )
+
+
+def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tensor]) -> Iterator[_Found]:
     """The best so far, each time that there is news; the last is the end of the search."""
-    for found in _waves(steps, options, given):
-        yield found
-        if found.aligned or options.effort == "quick":
-            break
-    if not found.aligned:
-        for consensus in steps.consensus(PATIENCE[options.effort], list(given.values())):
-            patient = _Found(consensus.rotation, consensus.agreement)
-            if steps.score(patient.rotation) > steps.score(found.rotation):
-                yield patient
-        patient = _Found(steps.finished(steps.candidate(patient.rotation), options.steps).rotation, patient.consensus)
-        if steps.score(patient.rotation) > steps.score(found.rotation):
-            found = patient
-            yield found
-    yield _Found(steps.climbed(steps.candidate(found.rotation), LAST_CLIMB).rotation, found.consensus)
-
-
-def _waves(steps: "_Steps", options: AlignmentOptions, given: Mapping[int, Tensor]) -> Iterator[_Found]:
-    """Guesses from matched clusters, wave by wave; each time the best so far.
-
-    The first guess of a wave is the sum of the others, so two finalists of one wave can have a guess in common.
-    """
-    climbed: list[Candidate] = []
-    finalists: list[Candidate] = []
-    for begin in range(0, options.num_starts, WAVE):
-        guesses = steps.guesses(min(WAVE, options.num_starts - begin), options.num_anchors)
+    best, starts = None, _starts(options)
+    for begin in range(0, starts, WAVE):
         if not begin:
-            for place, rotation in given.items():
-                guesses[place] = rotation
-        wave = _best_first([steps.refined(rotation, FIRST_STEPS, COARSE) for rotation in guesses])
-        steps.start_scores += [candidate.score for candidate in wave]
-        climbed = _best_first(climbed + [steps.climbed(candidate, CLIMB) for candidate in wave[:CLIMBERS]])
-        if not any(climbed[0] is finalist.parent for finalist in finalists):
-            finalists.append(steps.finished(climbed[0], options.steps))
-        best = _best_first(finalists)[0]
-        steps.independent = torch.stack([candidate.rotation for candidate in climbed if candidate is not best.parent])
-        consensus = consensus_of(best.rotation, steps.independent, steps.held_out[0])
-        yield _Found(best.rotation, consensus, steps.believed(best.rotation, consensus))
+            clouds.add(clouds.moment_guesses(), of_one_origin=True)
+            clouds.add(given)
+        clouds.add(clouds.cluster_guesses(min(WAVE, starts - begin), options.num_anchors))
+        for found in clouds.climbed_halves():
+            if best is None or found.score >= best.score:
+                best = found
+                yield best
+        if best and clouds.believed(best):
+            break
+    assert best is not None  # every wave finds something
+    yield clouds.refined(best, options.steps)
 
 
-def _best_first(candidates: list[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+class _Clouds:
+    """The rows of both sides, and the guesses between them; arguments as `find_rotation`.
 
-
-class _Steps:
-    """The rows of both sides and what is done with them; arguments as `find_rotation`."""
+    Guesses are kept in coordinates of the leading axes, `(p, p)`, with where they come from.
+    """
 
     def __init__(
         self,
         source: Tensor,
         target: Tensor,
+        held_out: tuple[Tensor, Tensor],
         generator: torch.Generator,
         anchors: Anchors | None,
         progress: Callable[[int], object],
     ):
-        held_out = min(HELD_OUT, len(source) // 5, len(target) // 5)
-        self.held_out = source[:held_out], target[:held_out]
-        self.fitted = source[held_out:], target[held_out:]
+        self.source, self.target, self.held_out = source, target, held_out
         self.generator, self.anchors, self.progress = generator, anchors, progress
-        self.start_scores: list[float] = []
-        self.independent: Tensor  # maps that guesses from matched clusters led to, without those that the best was made of
+        axes = min(LEADING, source.shape[1], target.shape[1])
+        self.frames = _leading_axes(source, axes), _leading_axes(target, axes)
+        self.leading = _projected(source, self.frames[0]), _projected(target, self.frames[1])
+        self.compared = _projected(held_out[0], self.frames[0])
+        self.known = None
+        if anchors is not None:
+            self.known = Anchors(*map(_projected, (anchors.source, anchors.target), self.frames))
+        self.guesses: list[Tensor] = []
+        self.origins: list[int] = []  # guesses of one number can share a mistake
 
-    def consensus(self, patience: Patience, given: list[Tensor]) -> Iterator[Consensus]:
-        """`find_consensus` on the rows that are fitted."""
-        return find_consensus(
-            *self.fitted,
-            self.held_out[0],
-            patience,
-            generator=self.generator,
-            given=given,
-            anchors=self.anchors,
-            progress=self.progress,
-        )
+    def moment_guesses(self) -> Tensor:
+        return moment_rotations(self.source, self.target, MOMENT_GUESSES, self.generator)
 
-    def believed(self, rotation: Tensor, consensus: float) -> bool:
-        """Whether the verdict would be "aligned"."""
-        return judge(rotation, consensus, self.held_out, None, self.generator).verdict == "aligned"
-
-    def candidate(self, rotation: Tensor) -> Candidate:
-        """A map with its score."""
-        return Candidate(rotation, self.score(rotation))
-
-    def guesses(self, num_starts: int, num_anchors: int) -> Tensor:
-        """A wave of `starting_rotations`."""
-        source, target = self.fitted
+    def cluster_guesses(self, count: int, num_anchors: int) -> Tensor:
         return starting_rotations(
-            source, target, num_starts=num_starts, num_anchors=num_anchors, generator=self.generator, known=self.anchors
+            self.source,
+            self.target,
+            num_starts=count,
+            num_anchors=num_anchors,
+            generator=self.generator,
+            known=self.anchors,
         )
 
-    def score(self, rotation: Tensor) -> float:
-        """`alignment_score` on the rows held out."""
+    def add(self, rotations: Iterable[Tensor], of_one_origin: bool = False) -> None:
+        """Guesses `(d_a, d_b)`, after their first steps."""
+        for place, rotation in enumerate(rotations):
+            climber = Climber(*self.leading, self._reduced(rotation), self.generator, self.known)
+            self.guesses.append(climber.climb(FIRST_STEPS, SAMPLE))
+            self.origins.append(self.origins[-1] if of_one_origin and place else len(self.origins))
+            self.progress(FIRST_STEPS)
+
+    def climbed_halves(self) -> Iterator[_Found]:
+        """Two rotations, made of guesses that agree, on their way to each other; each time their mean."""
+        guesses = torch.stack(self.guesses)
+        parts = halves(self._best_group(guesses), self.origins)
+        # With one guess alone, there is nobody to agree with.
+        starts = [self._lifted(weighted_mean(guesses, part)) for part in parts if part.any()]
+        climbers = [Climber(self.source, self.target, start, self.generator, self.anchors) for start in starts]
+        looks: list[float] = []
+        while len(looks) < MOST_LOOKS:
+            sample = SAMPLE if len(looks) < SMALL_LOOKS else MIDDLE_SAMPLE
+            rotations = torch.stack([climber.climb(LOOK, sample) for climber in climbers])
+            self.progress(len(climbers) * LOOK)
+            looks.append(agreements(rotations, self.held_out[0])[0, 1].item() if len(climbers) > 1 else 0.0)
+            mean = polar_factor(rotations.sum(0))
+            yield _Found(mean, looks[-1], self._score(mean))
+            if looks[-1] >= ENOUGH or (len(looks) > STILL and looks[-1] < looks[-1 - STILL] + LEAST_RISE):
+                break
+
+    def _best_group(self, guesses: Tensor) -> Tensor:
+        """Weights of the guesses whose mean climbs to the highest score."""
+        source, target = self.held_out
+        scores = [alignment_score(source @ self._lifted(guess), target, max_rows=FEW) for guess in guesses]
+        found = []
+        for weights in groups(agreements(guesses, self.compared), max(range(len(scores)), key=scores.__getitem__)):
+            climber = Climber(*self.leading, weighted_mean(guesses, weights), self.generator, self.known)
+            rotation = climber.climb(GROUP_STEPS, SAMPLE)
+            self.progress(GROUP_STEPS)
+            found.append((self._score(self._lifted(rotation)), weights))
+        return max(found, key=lambda scored: scored[0])[1]
+
+    def believed(self, found: _Found) -> bool:
+        """Whether the verdict would be "aligned"."""
+        return judge(found.rotation, found.consensus, self.held_out, None, self.generator).verdict == "aligned"
+
+    def refined(self, found: _Found, steps: int) -> _Found:
+        """The last refinement."""
+        climber = Climber(self.source, self.target, found.rotation, self.generator, self.anchors)
+        rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR)
+        self.progress(steps)
+        return _Found(rotation, found.consensus, self._score(rotation))
+
+    def _score(self, rotation: Tensor) -> float:
         source, target = self.held_out
         return alignment_score(source @ rotation, target)
 
-    def _anneal(self, rotation: Tensor, steps: int, schedule: Schedule) -> Tensor:
-        source, target = self.fitted
-        refined = anneal(source, target, rotation, schedule, steps=steps, generator=self.generator, anchors=self.anchors)
-        self.progress(steps)
-        return refined
+    def _reduced(self, rotation: Tensor) -> Tensor:
+        return polar_factor(self.frames[0].T @ rotation @ self.frames[1])
 
-    def refined(self, rotation: Tensor, steps: int, schedule: Schedule) -> Candidate:
-        """So many steps from a rotation."""
-        return self.candidate(self._anneal(rotation, steps, schedule))
+    def _lifted(self, rotation: Tensor) -> Tensor:
+        return self.frames[0] @ rotation @ self.frames[1].T
 
-    def climbed(self, candidate: Candidate, climb: Climb) -> Candidate:
-        """Steps from a candidate for as long as the score rises."""
-        for _ in range(climb.chunks):
-            before, candidate = candidate.score, self.refined(candidate.rotation, climb.steps, climb.schedule)
-            if candidate.score < before + climb.least_rise:
-                break
-        return candidate
 
-    def finished(self, parent: Candidate, steps: int) -> Candidate:
-        """The last refinement of one of the best, a rotation."""
-        rotation = polar_factor(self._anneal(parent.rotation, steps, FINE))
-        return Candidate(rotation, self.score(rotation), parent)
+def _leading_axes(rows: Tensor, axes: int) -> Tensor:
+    """Principal axes with the largest eigenvalues: `(d, axes)`."""
+    return torch.linalg.eigh(rows.T @ rows)[1][:, -axes:]
+
+
+def _projected(rows: Tensor, frame: Tensor) -> Tensor:
+    return F.normalize(rows @ frame, dim=1)

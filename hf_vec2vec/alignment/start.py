@@ -110,7 +110,7 @@ def starting_rotations(
     generator: torch.Generator,
     known: Anchors | None = None,
 ) -> Tensor:
-    """Candidate rotations from matched cluster centres, one for each random sample of rows, and their joint one first.
+    """Candidate rotations from matched cluster centres, one for each random sample of rows.
 
     Args:
         source: `(n, d_a)`, centred rows of the one space.
@@ -121,7 +121,7 @@ def starting_rotations(
         known: pairs. Where clusters lie among them constrains which go together.
 
     Returns:
-        `(num_starts + 1, d_a, d_b)`.
+        `(num_starts, d_a, d_b)`.
     """
     ours = _clusterings(source, num_starts, num_anchors, generator, None if known is None else known.source)
     theirs = _clusterings(target, num_starts, num_anchors, generator, None if known is None else known.target)
@@ -132,5 +132,4 @@ def starting_rotations(
     shapes = [torch.stack([cut.shape for cut in side]) for side in (ours, theirs)]
     order, _ = quadratic_assignment(shapes[0], shapes[1], linear, generator=generator)
     pairs = zip(ours, theirs, order, strict=True)
-    single = torch.stack([polar_factor(a.centres.T @ b.centres[matched]) for a, b, matched in pairs])
-    return torch.cat([polar_factor(single.sum(0))[None], single])
+    return torch.stack([polar_factor(a.centres.T @ b.centres[matched]) for a, b, matched in pairs])

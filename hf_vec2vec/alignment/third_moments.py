@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AXES = 24  # leading principal axes of each space that are matched: 16 and 32 gave poorer guesses
-WHITENING = 0.5  # axis i is divided by `eigenvalue_i ** (WHITENING / 2)`: else the first axis decides alone
+WHITENING = 0.3  # axis i is divided by `eigenvalue_i ** (WHITENING / 2)`: else the first axis decides alone
 LEAST_EIGENVALUE = 1e-6  # of the largest, for the division
 STARTS = 128  # random rotations, all climbed at once
 ASCENT = 40  # iterations of each

@@ -76,7 +76,7 @@ def judge(
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
-        consensus: with another guess; see `consensus_of` and `find_consensus`.
+        consensus: with another guess; see `find_rotation`.
         held_out: rows `(h, d_a)` and `(h, d_b)`, norm 1, that no rotation was fitted to.
         agreement: of back-translation.
         generator: source of randomness, on the CPU.
@@ -101,12 +101,6 @@ def judge(
         consensus=consensus,
         agreement=agreement,
     )
-
-
-def consensus_of(rotation: Tensor, others: Tensor, rows: Tensor) -> float:
-    """Mean cosine of translations of rows `(h, d_a)` with those of the nearest of other maps `(o, d_a, d_b)`."""
-    translated = rows @ rotation
-    return max(F.cosine_similarity(translated, rows @ other).mean().item() for other in others)
 
 
 def _half_score(x: Tensor, y: Tensor) -> float:

@@ -93,12 +93,12 @@ def seconds_a_product() -> float:
 
 def alignment_seconds(rows: dict[str, int], dims: dict[str, int], args: "TranslatorArguments") -> tuple[float, float]:
     """About how long an alignment takes, if the first guesses agree and if all are needed."""
-    from ..alignment.search import FINE, search_steps
+    from ..alignment.search import MIDDLE_SAMPLE, search_steps
 
     if args.init != "alignment":
         return 0.0, 0.0
     unit, dim, options = seconds_a_product(), max(dims.values()), args.alignment_options(0)
-    sample = min(FINE.sample, min(rows.values()))
+    sample = min(MIDDLE_SAMPLE, min(rows.values()))
     step = STEP_COST * sample**2 * dim * unit
     n, m = rows.values()
     rest = BLOCK_COST * options.back_translation_rounds * n * m * dim * unit

@@ -1,6 +1,9 @@
+import pytest
 import torch
+from torch.nn import functional as F
 
 from helpers.clouds import make_cloud, random_rotation
+from hf_vec2vec.alignment import polar_factor
 from hf_vec2vec.alignment.neighbours import mutual_covariance, nearest_means
 
 
@@ -24,3 +27,16 @@ def test_nearest_means_can_leave_out_the_row_that_a_query_was_made_from():
     torch.testing.assert_close(own, keys)
     other = nearest_means(keys, keys, keys, k=1, leave_one_out=True)
     assert (other != keys).any(1).all()
+
+
+@pytest.mark.parametrize("dims", [(24, 40), (40, 24), (24, 24)])
+@pytest.mark.parametrize("turned", [True, False])
+def test_mutual_covariance_compares_by_cosines_of_translations(dims, turned):
+    """Also of a map that is no rotation, and where the products are made in the space of the source."""
+    a, b = (F.normalize(torch.randn(300, dim, generator=torch.Generator().manual_seed(dim)), dim=1) for dim in dims)
+    weight = torch.randn(*dims, generator=torch.Generator().manual_seed(7))
+    if turned:
+        weight = polar_factor(weight)
+    lengths = (a @ weight).norm(dim=1, keepdim=True)
+    pairs = mutual_covariance(a @ weight / lengths, b, torch.eye(dims[1]), k=5)  # of translations, not of what they are of
+    torch.testing.assert_close(weight.T @ mutual_covariance(a / lengths, b, weight, k=5), pairs, rtol=1e-3, atol=1e-3)

@@ -4,8 +4,9 @@ from torch.nn import functional as F
 
 from helpers.clouds import random_rotation
 from hf_vec2vec import align
-from hf_vec2vec.alignment.consensus import Patience, find_consensus
+from hf_vec2vec.alignment.consensus import agreements, groups, halves, weighted_mean
 from hf_vec2vec.alignment.options import AlignmentOptions
+from hf_vec2vec.alignment.procrustes import polar_factor
 from hf_vec2vec.alignment.search import find_rotation, search_steps
 
 DIM, TOPICS, SHARE = 24, 60, 0.3
@@ -31,27 +32,26 @@ def _cosine(found, rotation):
     return ((found * rotation).sum() / DIM).item()
 
 
-def test_guesses_from_third_moments_climb_until_they_agree(spaces):
+def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     source, target, rotation = spaces
-    generator = torch.Generator().manual_seed(0)
-    looks = list(find_consensus(source[600:], target[600:], source[:600], Patience(3, 8), generator=generator))
-    assert _cosine(looks[-1].rotation, rotation) > 0.8
-    assert looks[-1].agreement > 0.8
+    found = find_rotation(source, target, AlignmentOptions(), generator=torch.Generator().manual_seed(0))
+    assert _cosine(found.rotation, rotation) > 0.9
+    assert found.consensus > 0.6
 
 
-def test_guesses_on_noise_do_not_agree():
+def test_halves_on_noise_do_not_meet():
     noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)
-    *_, last = find_consensus(*noise, noise[0, :200], Patience(2, 3), generator=torch.Generator().manual_seed(0))
-    assert last.agreement < 0.5
+    options = AlignmentOptions(effort="quick")
+    assert find_rotation(*noise, options, generator=torch.Generator().manual_seed(0)).consensus < 0.5
 
 
-def test_quick_gives_up_where_default_goes_on():
+def test_more_is_tried_where_nothing_is_believed():
     noise = F.normalize(torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)), dim=2)
-    guesses = {}
-    for effort in ("quick", "default"):
+    guesses = []
+    for effort in ("quick", "default", "thorough"):
         options = AlignmentOptions(effort=effort, num_starts=8, num_anchors=10, steps=2)
-        guesses[effort] = len(find_rotation(*noise, options, generator=torch.Generator().manual_seed(0)).start_scores)
-    assert guesses == {"quick": 7, "default": 10}  # a wave of six, another of two, and a sum in each
+        guesses.append(find_rotation(*noise, options, generator=torch.Generator().manual_seed(0)).guesses)
+    assert guesses[0] < guesses[1] < guesses[2]
 
 
 @pytest.mark.parametrize("effort", ["quick", "default", "thorough"])
@@ -60,6 +60,48 @@ def test_steps_of_each_effort_are_not_more_than_announced(effort):
     options, done = AlignmentOptions(effort=effort, num_starts=3, num_anchors=5, steps=2), []
     find_rotation(*noise, options, generator=torch.Generator().manual_seed(0), progress=done.append)
     assert 0 < sum(done) <= search_steps(options)
+
+
+@pytest.fixture(scope="module")
+def agreeing():
+    """Five noisy guesses of one rotation, three noisy ones of another, two random ones; rows; the one rotation."""
+    truth, mirror = random_rotation(DIM, DIM, seed=1), random_rotation(DIM, DIM, seed=2)
+    noise = torch.stack([random_rotation(DIM, DIM, seed=10 + i) for i in range(10)])
+    guesses = torch.stack([polar_factor(base + guess) for base, guess in zip([truth] * 5 + [mirror] * 3, noise)])
+    return torch.cat([guesses, noise[8:]]), mixed_topics(400, seed=3), truth
+
+
+def test_the_largest_group_of_guesses_comes_first_and_another_last(agreeing):
+    guesses, rows, _ = agreeing
+    first, _, second = groups(agreements(guesses, rows), best=9)
+    assert first[:5].min() > 2 * first[5:].max()
+    assert second[5:8].min() > 2 * max(second[:5].max(), second[8:].max())
+
+
+def test_the_mean_of_a_group_is_nearer_to_the_truth_than_each_of_its_guesses(agreeing):
+    guesses, rows, truth = agreeing
+    mean = weighted_mean(guesses, groups(agreements(guesses, rows), best=0)[0])
+    assert _cosine(mean, truth) > max(_cosine(guess, truth) for guess in guesses) + 0.03
+
+
+def test_a_guess_that_stands_out_is_a_group_of_its_own(agreeing):
+    guesses, rows, _ = agreeing
+    alone = groups(agreements(guesses, rows), best=8)[1]
+    assert alone[8] > 3 * alone[:8].max()
+
+
+def test_halves_have_nearly_the_same_weight_and_part_no_origin():
+    weights = torch.tensor([0.3, 0.3, 0.2, 0.5, 0.1, 0.0])
+    one, other = halves(weights, [0, 0, 0, 3, 4, 5])
+    assert one.tolist() == pytest.approx([0.3, 0.3, 0.2, 0, 0, 0])
+    torch.testing.assert_close(one + other, weights)
+
+
+def test_agreement_is_one_with_itself_and_symmetric(agreeing):
+    guesses, rows, _ = agreeing
+    found = agreements(guesses, rows)
+    torch.testing.assert_close(found.diagonal(), torch.ones(len(guesses)))
+    torch.testing.assert_close(found, found.T)
 
 
 def test_effort_is_checked():

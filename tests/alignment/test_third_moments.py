@@ -33,9 +33,9 @@ def test_the_rotation_between_skewed_clouds_is_guessed_from_disjoint_rows(seed):
 
 
 def test_guesses_differ_and_each_is_a_rotation_of_leading_axes():
-    cloud = torch.randn(500, 5, generator=torch.Generator().manual_seed(0))  # no skew but by chance: many ends
+    cloud = torch.randn(500, 12, generator=torch.Generator().manual_seed(0))  # no skew but by chance: many ends
     guesses = moment_rotations(cloud[:250], cloud[250:], 4, torch.Generator().manual_seed(0))
     assert 2 <= len(guesses) <= 4
-    torch.testing.assert_close(guesses.mT @ guesses, torch.eye(5).expand(len(guesses), 5, 5), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(guesses.mT @ guesses, torch.eye(12).expand(len(guesses), 12, 12), rtol=1e-4, atol=1e-4)
     cosines = torch.nn.functional.cosine_similarity(guesses.flatten(1)[:, None], guesses.flatten(1)[None], dim=2)
     assert cosines.fill_diagonal_(0).max() < 0.951
