@@ -3,8 +3,8 @@
 [`align`] (`aligner`) runs every stage with [`AlignmentOptions`] (`options`) and gives an [`Alignment`] (`result`):
 
 - `statistics` take raw vectors to coordinates that two spaces can be compared in;
-- `start` guesses rotations from the shape of the clouds (`quadratic_assignment`);
-- `search` refines them (`refine`, by `neighbours`) and selects the best (`score`);
+- `start` (by `quadratic_assignment`) and `third_moments` guess rotations from the shape of the clouds;
+- `search` refines them (`refine`, by `neighbours`) until those that agree (`consensus`) meet;
 - `back_translation` frees it from being a rotation (`soft_matching`, `partners`, `moments`), `residual` from being linear;
 - `verdict` says whether to believe it.
 

@@ -40,10 +40,9 @@ def align(
 ) -> Alignment:
     """Find maps between two spaces from rows that have no partners.
 
-    1. Guess: match the shapes of clusters (`starting_rotations`); where that does not settle it, the third moments of the
-       clouds (`moment_rotations`).
-    2. Select and refine: a few mutual-neighbour steps for every guess, more for the better ones, and new guesses until two
-       lead to the same rotation (`find_rotation`).
+    1. Guess: match the third moments of the clouds (`moment_rotations`) and the shapes of clusters (`starting_rotations`).
+    2. Refine and select: some mutual-neighbour steps for every guess; then two rotations, each made of other guesses that
+       agree, climb until they meet (`find_rotation`).
     3. Free the map from being a rotation: calibrated back-translation (`back_translate`).
     4. Free it from being linear: prototypes are added, fitted to estimated pairs; a share of the linear map stays
        (`fit_residual`).

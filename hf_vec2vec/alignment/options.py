@@ -27,10 +27,10 @@ class AlignmentOptions:
     """Options of [`align`].
 
     Args:
-        effort: how long the rotation is looked for where it is not settled early: `"quick"` tries one wave of guesses
-            and third moments, `"default"` tries `num_starts` guesses, `"thorough"` follows more of them further.
+        effort: how long the rotation is looked for where it is not settled early: `"quick"` tries one wave of guesses,
+            `"default"` tries `num_starts` guesses, `"thorough"` three times as many.
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
-        num_starts: guesses of the rotation, at most: easy pairs are settled by the first few.
+        num_starts: guesses of the rotation from matched clusters, at most: most pairs are settled by the first six.
         num_anchors: clusters a side and guess.
         steps: of the last refinement of the rotation.
         back_translation_rounds: 0 keeps the rotation.

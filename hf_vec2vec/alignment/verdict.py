@@ -28,8 +28,8 @@ class AlignmentReport:
         ceiling: the score that two samples of one space reach with each other, the lower of both spaces.
         fit: `(score - null_score) / (ceiling - null_score)`: 0 by chance, 1 for one and the same space. 0, too, where the
             ceiling is no higher than chance: such a space has no shape beyond its covariance.
-        consensus: mean cosine between the translations of the same rows by the rotation and by that map which lies next to
-            it, grown from another guess. Wrong maps differ from one another, right ones do not.
+        consensus: mean cosine between translations of the same rows by the two rotations that this one is the mean of, each
+            made of other guesses. Wrong maps differ from one another, right ones do not.
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
         repeated_rows: how many of `"source"` and `"target"` were there already. They are left out unless they are very few.
         outlying_rows: how many of both are far longer or shorter than the others, or far from them. They are left out.
