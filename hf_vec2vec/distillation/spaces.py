@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -65,7 +65,7 @@ def check_teachers(
     args: DistillationTrainingArguments,
     translator: Vec2VecModel | None,
     teachers: Mapping[str, TextEncoder],
-    logit_teacher: object | None,
+    logit_teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None,
     spaces: list[str],
     projection: object | None = None,
 ) -> None:
@@ -74,10 +74,25 @@ def check_teachers(
         raise ValueError("`span_words` compares parts of texts: pass `teacher`, an encoder that can embed them.")
     if args.logit_weight and (logit_teacher is None or model.get_output_embeddings() is None):
         raise ValueError("`logit_weight` compares two language models: pass `logit_teacher`, and a student with a head.")
+    if logit_teacher is not None:
+        _check_tokenizer(model, *logit_teacher)
     if projection is not None and not args.learn_projection:
         raise ValueError("`projection` is where a learned projection starts: set `learn_projection`, or leave it out.")
     if args.learn_projection and (translator is not None or len(spaces) > 1):
         raise ValueError("`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others.")
+
+
+def _check_tokenizer(
+    student: PreTrainedModel | PeftModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Raise ValueError if the teacher was given the student's tokenizer, or another that is not its own."""
+    of_teacher, of_student = (int(model.config.get_text_config().vocab_size) for model in (teacher, student))
+    if len(tokenizer) > of_teacher:
+        owner = ", as the student has" if len(tokenizer) <= of_student else ""
+        raise ValueError(
+            f"`logit_teacher` has a tokenizer of {len(tokenizer):,} tokens, and its model knows {of_teacher:,}: they do not "
+            f"belong together. Pass the teacher's own tokenizer, not one of another vocabulary{owner}."
+        )
 
 
 __all__ = ["check_teachers", "student_and_teachers", "teacher_dims"]

@@ -230,6 +230,9 @@ def test_sorted_logits_of_another_language_model(folders, tmp_path):
     assert not any(p.requires_grad for p in other.parameters())
     with pytest.raises(ValueError, match="compares two language models"):
         make_trainer(folders, tmp_path, **options, data=bad())
+    small = LlamaForCausalLM(LlamaConfig(**SHAPE | {"vocab_size": 7}, num_key_value_heads=2))
+    with pytest.raises(ValueError, match="a tokenizer of 11 tokens, and its model knows 7: .* as the student has"):
+        make_trainer(folders, tmp_path, **options, logit_teacher=(small, tokenizer), data=bad())
 
 
 def test_task_and_teacher_pull_together(folders, tmp_path):
