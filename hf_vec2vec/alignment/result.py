@@ -20,7 +20,7 @@ class Alignment:
         source_statistics: mean and scale of the source's training rows, `(d_a,)` each.
         target_statistics: the same of the target.
         rotation: `(d_a, d_b)`, semi-orthogonal, that the maps were grown from; `None` for maps of your own. Of a space with
-            more dimensions than rows, it takes what no row reaches to 0.
+            more dimensions than rows, it takes what lies outside of their leading axes to 0.
         report: whether to believe it; `None` for maps of your own.
         residuals: networks that replace the two linear maps by better ones.
         guesses: rotations that were tried.

@@ -1,7 +1,7 @@
-"""Spaces of more dimensions than rows, in as many coordinates as their rows need.
+"""Spaces of more dimensions than rows, in as many coordinates as their rows can tell something about.
 
-Rows span no more dimensions than there are of them. In these coordinates nothing is lost, and an alignment costs what so
-many dimensions cost: otherwise matrices of 4,000 by 4,000 are decomposed hundreds of times.
+Rows span no more dimensions than there are of them, and of the shortest of those a few rows decide alone. In the others an
+alignment costs what so many dimensions cost: otherwise matrices of 4,000 by 4,000 are decomposed hundreds of times.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,16 @@ from torch import Tensor
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.layers_vec2vec import LinearPlusMLP
 
+ROWS_AN_AXIS = 2  # at least: what is known of more directions is noise, and their number cubed is what an alignment costs
 LEAST_LENGTH = 1e-6  # of a direction that rows reach, in lengths of the longest: below it is rounding
 
 
 @dataclass(frozen=True)
 class Subspace:
-    """Coordinates that hold all rows of a space.
+    """Coordinates of a space that its rows are told apart by.
 
     Args:
-        axes: `(d, r)`, orthonormal, that span the rows; `None` for all coordinates as they are.
+        axes: `(d, r)`, orthonormal, the longest principal axes of the rows; `None` for all coordinates as they are.
     """
 
     axes: Tensor | None
@@ -31,7 +32,8 @@ class Subspace:
         if rows.shape[1] <= len(rows):
             return cls(None)
         _, lengths, axes = torch.linalg.svd(rows, full_matrices=False)
-        return cls(axes[lengths > LEAST_LENGTH * lengths[0]].T)
+        reached = lengths > LEAST_LENGTH * lengths[0]
+        return cls(axes[reached][: len(rows) // ROWS_AN_AXIS].T)
 
     def coordinates(self, rows: Tensor) -> Tensor:
         """Rows `(n, d)` in these coordinates, `(n, r)`."""
