@@ -59,17 +59,21 @@ class EmbeddingTranslationPipeline(Pipeline):
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> tuple[dict, dict, dict]:
-        unknown = sorted(set(pipeline_parameters) - {"source", "target", "map", "queries"})
+        unknown = sorted(set(pipeline_parameters) - {"source", "target", "map", "queries", "trust_encoder_code"})
         if unknown:
-            raise TypeError(f"`{unknown[0]}` is no argument of this pipeline: give `source`, `target`, `map`, `queries`.")
+            known = "`source`, `target`, `map`, `queries` and `trust_encoder_code`"
+            raise TypeError(f"`{unknown[0]}` is no argument of this pipeline: give {known}.")
         given = {name: value for name, value in pipeline_parameters.items() if value is not None}
-        return {name: given[name] for name in given if name == "source"}, given, {}
+        before = {name: given[name] for name in given if name in ("source", "trust_encoder_code")}
+        return before, {name: given[name] for name in given if name != "trust_encoder_code"}, {}
 
-    def preprocess(self, input_: str | Tensor, source: str | None = None) -> dict:  # type: ignore[override]
+    def preprocess(  # type: ignore[override]
+        self, input_: str | Tensor, source: str | None = None, trust_encoder_code: bool = False
+    ) -> dict:
         """One text, one vector `(d,)` or several `(n, d)` as rows."""
         source = self._checked_space("source", source)
         if isinstance(input_, str):
-            return {"rows": self._embed(input_, source), "single": True}
+            return {"rows": self._embed(input_, source, trust_encoder_code), "single": True}
         rows = torch.as_tensor(input_)
         return {"rows": rows[None] if rows.ndim == 1 else rows, "single": rows.ndim == 1}
 
@@ -94,11 +98,13 @@ class EmbeddingTranslationPipeline(Pipeline):
         """A vector for a text or a vector, rows for rows; float32, on the CPU."""
         return model_outputs["rows"][0] if model_outputs["single"] else model_outputs["rows"]
 
-    def _embed(self, text: str, source: str) -> Tensor:
+    def _embed(self, text: str, source: str, trust_encoder_code: bool) -> Tensor:
         from .encoders.recorded import recorded_encoder  # brings data sets, which vectors do not need
 
         if source not in self._encoders:
-            self._encoders[source] = recorded_encoder(self._translator.config, source, device=str(self.device))
+            self._encoders[source] = recorded_encoder(
+                self._translator.config, source, device=str(self.device), trust_remote_code=trust_encoder_code
+            )
         return self._encoders[source].encode([text], progress=False)
 
 

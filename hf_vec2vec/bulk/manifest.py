@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import xxhash
 from datasets import Features
 
+from ..data.json_files import read_object
 from ..data.staging import PARTIAL, staged_file
 from ..version import __version__
 
@@ -101,7 +103,8 @@ class Manifest:
         content = self.read() or {}
         found = {record["key"]: record for record in content.get("shards", [])}
         for path in (self.folder / RECORDS).glob("[!.]*.json"):
-            found[path.stem] = json.loads(path.read_text())
+            with suppress(ValueError):  # damaged: the shard is made again
+                found[path.stem] = read_object(path)
         return {key: record for key, record in sorted(found.items()) if self._whole(record, verify)}
 
     def shards(self) -> list[dict]:
@@ -129,11 +132,14 @@ class Manifest:
         return content
 
     def _whole(self, record: dict, verify: bool) -> bool:
-        for file in record["files"]:
-            path = self.folder / file["name"]
-            if not path.exists() or path.stat().st_size != file["bytes"] or (verify and checksum(path) != file["xxh128"]):
-                return False
-        return True
+        try:
+            return all(self._is_there(file, verify) for file in record["files"])
+        except (KeyError, TypeError):  # a damaged record
+            return False
+
+    def _is_there(self, file: dict, verify: bool) -> bool:
+        path = self.folder / file["name"]
+        return path.exists() and path.stat().st_size == file["bytes"] and not (verify and checksum(path) != file["xxh128"])
 
     def _write(self, name: str, content: dict | str) -> None:
         """Whole or not at all."""

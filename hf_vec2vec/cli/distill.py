@@ -135,7 +135,7 @@ def _plan(
     from ..distillation import load_student
     from ..distillation.students import StudentEncoder
 
-    model, tokenizer, _ = load_student(flags.student)
+    model, tokenizer, _ = load_student(flags.student, trust_remote_code=flags.trust_remote_code)
     student = StudentEncoder(model, tokenizer, args.encoder_settings(flags.student))
     data, teacher, _ = _data(flags, teaching, task, student)
     texts = min(flags.max_texts or len(data), len(data))
@@ -167,7 +167,11 @@ def _train(
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4") if flags.load_in_4bit else None
     set_seed(args.seed)  # a new head depends on nothing else
     model, tokenizer, _ = load_student(
-        flags.student, flags.student_head, len(classes) if classes else None, quantization_config=bits
+        flags.student,
+        flags.student_head,
+        labels=classes,
+        quantization_config=bits,
+        trust_remote_code=flags.trust_remote_code,
     )
     settings = args.encoder_settings(flags.student)
     data, teacher, guessed_from = _data(flags, teaching, task, StudentEncoder(model, tokenizer, settings))

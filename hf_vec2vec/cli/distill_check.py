@@ -44,7 +44,7 @@ def run(flags: CheckFlags) -> None:
     teaching = Teaching.open(flags)
     task = load_task(flags.task, flags.task_source)
     teacher = teaching.teacher(flags)
-    model, tokenizer, _ = load_student(flags.student)
+    model, tokenizer, _ = load_student(flags.student, trust_remote_code=flags.trust_remote_code)
     student = StudentEncoder(model, tokenizer, teaching.settings(flags.student))
     check = _check_texts if classes_single_texts(task) else _check_task
     report = check(flags, teaching, task, teacher, student)

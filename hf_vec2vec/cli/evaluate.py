@@ -187,12 +187,13 @@ def _write(file: Path, facts: dict[str, Any]) -> None:
 
 def _stages(folder: Path) -> "dict[str, Vec2VecModel]":
     """Both stages of a translator that was trained here, the one that became the translator marked."""
+    from ..data.json_files import read_part
     from ..training.start import load_translator
 
     facts = folder / "training.json"
     if not facts.exists():
         return {}
-    kept = json.loads(facts.read_text()).get("selection", {}).get("kept")
+    kept = read_part(facts, "selection", dict).get("kept")
     names = {"alignment": "alignment alone", "trained": "after adversarial training"}
     found = {stage: folder / stage for stage in names if (folder / stage).is_dir()}
     return {names[stage] + (" (kept)" if stage == kept else ""): load_translator(str(path)) for stage, path in found.items()}

@@ -30,6 +30,7 @@ class ReportFlags(PairFlags):
     inverter_steps: int = flag("Its training steps, of 16 texts each.", 200, minimum=1)
     privacy: bool = flag("Attack the vectors under noise, rounding and a secret rotation, too (minutes).", False)
     show_texts: bool = flag("Print texts that translations find.", False)
+    trust_remote_code: bool = flag("Run the code that an encoder's repository brings along.", False)
 
     def after_interrupt(self) -> str:
         """The page is written after each section."""
@@ -68,7 +69,7 @@ def run(flags: ReportFlags) -> None:
         others=PairedEmbeddings(other),
         texts=report.texts_of(loaded[source]),
         other_texts=report.texts_of(other[source]),
-        encode=report.recorded_encoders(model.config),
+        encode=report.recorded_encoders(model.config, trust_remote_code=flags.trust_remote_code),
         **report.training_record(Path(flags.folder)),
         seed=flags.seed,
     )

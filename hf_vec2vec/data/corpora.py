@@ -113,15 +113,20 @@ def load_labelled(
 
 def _corpus_file(path: Path) -> dict:
     try:
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError(f"`source` {str(path)!r} has aliases (`*name`), which may stand for any amount. Write it out.")
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"`source` {str(path)!r} is no YAML: {error}") from error
-    known = set(inspect.signature(load_labelled).parameters)
-    if not isinstance(content, dict) or "source" not in content or set(content) - known:
+        text = path.read_text(encoding="utf-8-sig")
+        has_aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        content = None if has_aliases else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"`source` {str(path)!r} is no YAML: {' '.join(str(error).split())}") from error
+    if has_aliases:
+        raise ValueError(f"`source` {str(path)!r} has aliases (`*name`), which may stand for any amount. Write it out.")
+    known = inspect.signature(load_labelled).parameters.keys()
+    if not isinstance(content, dict) or "source" not in content or content.keys() - known:
         raise ValueError(f"`source` {str(path)!r} must hold `source: ...` and, if need be, {sorted(known - {'source'})}.")
+    for name, value in content.items():
+        values = [*value, *value.values()] if name == "descriptions" and isinstance(value, dict) else [value]
+        if value is not None and not all(isinstance(part, str) for part in values):
+            raise ValueError(f"`source` {str(path)!r}: `{name}` must be text, or lines of texts, got {str(value)[:80]!r}.")
     return content
 
 

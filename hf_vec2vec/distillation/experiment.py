@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.corpora import LabelledTexts
+from ..data.json_files import read_object
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -118,7 +119,7 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
             if not file.exists():
                 arm = make_arms(experiment.lesson, student_train, seed)[name]
                 _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, labels, seed))
-            made = json.loads(file.read_text())
+            made = read_object(file)
             if differing := made_of.differences(made):
                 raise ValueError(
                     f"`output_dir`: {file} is of an experiment that differs from this one: {', '.join(differing)}. Delete "

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..data.staging import staged_entries
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import folder_settings, model_class, model_folder
+from ..encoders.folders import folder_settings, model_class, model_folder, opening
 from ..encoders.pooling import first_layers, is_decoder, pool
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
@@ -41,7 +41,9 @@ def load_student(
     kind: Kind = "encoder",
     num_labels: int | None = None,
     *,
+    labels: Sequence[str] | None = None,
     quantization_config: QuantizationConfigMixin | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
     """A student to adapt, its tokenizer, and how its vectors are made.
 
@@ -49,7 +51,9 @@ def load_student(
         model: short name of a bundled model, local folder or Hub id; a sentence-transformers folder is read as one.
         kind: without a head, with that of a language model, or with a new one for classes.
         num_labels: of a classifier.
+        labels: names of its classes, in order, in place of their number; the config records them.
         quantization_config: for instance `BitsAndBytesConfig(load_in_4bit=True)`; such a student needs an adapter.
+        trust_remote_code: run the code that a model brings along.
 
     Returns:
         The model in float32 (what is quantised apart), its tokenizer, and the arguments of `DistillationTrainingArguments`
@@ -58,26 +62,35 @@ def load_student(
     Raises:
         ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
     """
-    folder = model_folder(model)
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
     settings = folder_settings(folder)
     if settings.pop("static_folder") is not None:
         raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
-    if kind != "encoder" and AutoConfig.from_pretrained(folder, trust_remote_code=False).is_encoder_decoder:
+    with opening(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if kind != "encoder" and config.is_encoder_decoder:
         raise ValueError(
             f"`kind` is {kind!r}, but `model` {model!r} is an encoder-decoder, of which the encoder alone can be a student: "
             "use 'encoder'."
         )
-    extra = {"num_labels": num_labels} if kind == "classifier" else {}
-    opened_by = model_class(folder) if kind == "encoder" else HEADS[kind]
-    loaded, report = opened_by.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        output_loading_info=True,
-        trust_remote_code=False,  # else a student with code of its own would ask on the terminal
-        quantization_config=quantization_config,
-        **extra,
-    )
+    extra: dict[str, Any] = {"num_labels": num_labels} if kind == "classifier" else {}
+    if kind == "classifier" and labels is not None:
+        if num_labels not in (None, len(labels)):
+            raise ValueError(f"`num_labels` is {num_labels}, but `labels` names {len(labels)}: leave out the number.")
+        extra = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    with opening(folder):
+        opened_by = model_class(folder, trust_remote_code=trust_remote_code) if kind == "encoder" else HEADS[kind]
+        loaded, report = opened_by.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,  # not said, a student with code of its own would ask on the terminal
+            quantization_config=quantization_config,
+            **extra,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        settings["max_length"] = settings["max_length"] or min(tokenizer.model_max_length, 512)
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
     for module in loaded.modules() if quantization_config is not None else ():
@@ -86,11 +99,9 @@ def load_student(
             module.support_avx512bf16_for_cpu = False
     # What adapters record as their base: a name that others can load, not a folder of this machine's cache.
     loaded.name_or_path = loaded.config._name_or_path = BUNDLED[model].hub_id if model in BUNDLED else model
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding
-    settings["max_length"] = settings["max_length"] or min(tokenizer.model_max_length, 512)
     if settings["mask_first_token"] is None:
         settings["mask_first_token"] = is_decoder(loaded.config.model_type)
     return loaded, tokenizer, settings

@@ -1,6 +1,8 @@
 """Folders of encoders: where they lie, and what sentence-transformers wrote into them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
+from ..data.json_files import read_object
 from .bundled import find_encoder
 from .pooling import POOLINGS
 
@@ -53,6 +56,23 @@ def is_sentence_transformer(folder: Path) -> bool:
     return (folder / MODULES).exists()
 
 
+@contextmanager
+def opening(folder: Path) -> Iterator[None]:
+    """Name a model's folder in whatever error its files lead to: those of other packages may be a bare `KeyError`.
+
+    Raises:
+        ValueError: in place of other errors than those of the system and of missing packages.
+    """
+    try:
+        yield
+    except (OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"`model` folder {str(folder)!r} cannot be opened: {kind}{reason}") from error
+
+
 def refuse_pickles(folder: Path) -> None:
     """Raise a ValueError if a part of the model has its weights in pickles only, which can run code."""
     for file in sorted(folder.rglob("pytorch_model*.bin")):
@@ -77,8 +97,8 @@ def folder_settings(folder: Path) -> dict[str, Any]:
     if not is_sentence_transformer(folder):
         return found
     found["mask_first_token"] = False
-    for module in json.loads((folder / MODULES).read_text()):
-        kind, path = module["type"].rsplit(".", 1)[-1], folder / module["path"]
+    for module, subfolder in _modules(folder / MODULES):
+        kind, path = module.rsplit(".", 1)[-1], folder / subfolder
         if kind == "Pooling":
             found["pooling"] = _pooling(_content(path / "config.json"))
         elif kind == "Normalize":
@@ -96,8 +116,19 @@ def folder_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _modules(file: Path) -> list[tuple[str, str]]:
+    """Type and folder of each module, in order."""
+    try:
+        found = [(module["type"], module["path"]) for module in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is damaged: {type(error).__name__}: {' '.join(str(error).split())}.") from error
+    if not all(isinstance(value, str) for module in found for value in module):
+        raise ValueError(f"{str(file)!r} is damaged: `type` and `path` of a module must be texts.")
+    return found
+
+
 def _content(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_object(file) if file.exists() else {}
 
 
 def _pooling(config: dict[str, Any]) -> str:

@@ -12,11 +12,11 @@ import torch
 from datasets import Dataset, Image, concatenate_datasets, load_from_disk
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
 from ..data.columns import to_dataset
 from ..data.devices import chosen_device
+from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
 from .folders import model_folder
@@ -104,7 +104,7 @@ class ImageEncoder:
         if not len(images):
             raise ValueError("`images` is empty.")
         done = []
-        with torch.inference_mode(), tqdm(total=len(images), desc="embed", unit="image", disable=not progress) as bar:
+        with torch.inference_mode(), progress_bar(total=len(images), desc="embed", unit="image", shown=progress) as bar:
             for start in range(0, len(images), batch_size):
                 pictures = [_picture(image, start + i) for i, image in enumerate(_part(images, start, batch_size))]
                 pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
 POOLINGS = ("mean", "cls", "last", "weighted_mean")
@@ -59,7 +60,9 @@ def pool(states: Tensor, mask: Tensor, pooling: str, mask_first_token: bool = Fa
 
 def is_decoder(model_type: str) -> bool:
     """Whether a model reads from left to right only, so that its first token tells nothing."""
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    # The former list has encoder-decoders, too, of which the encoder is used here: Marian, Pegasus.
+    others = MODEL_FOR_MASKED_LM_MAPPING_NAMES.keys() | MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.keys()
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in others
 
 
 def is_dual(model: torch.nn.Module) -> bool:

@@ -12,16 +12,16 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from ..data.columns import to_dataset
 from ..data.devices import chosen_device
+from ..data.progress import progress_bar
 from ..data.texts import load_texts
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
-from .folders import POOLING_NAMES, is_sentence_transformer, model_class, model_folder, refuse_pickles
+from .folders import POOLING_NAMES, is_sentence_transformer, model_class, model_folder, opening, refuse_pickles
 from .memory import in_batches
 from .pooling import POOLINGS, PROJECTION, first_layers, is_decoder, is_dual, pool
 
@@ -138,17 +138,15 @@ class TextEncoder:
         from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 
         refuse_pickles(self.folder)
-        try:
+        with opening(self.folder):
             chain = SentenceTransformer(
                 str(self.folder),
                 device=str(self.device),
                 trust_remote_code=trust_remote_code,
                 model_kwargs={"dtype": dtype, "use_safetensors": True},
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"`model` folder {str(self.folder)!r} cannot be read as sentence-transformers wrote it: {error!r}"
-            ) from error
+        if wrong := [name for name, text in chain.prompts.items() if not isinstance(text, str | None)]:
+            raise ValueError(f"`model` folder {str(self.folder)!r} has a prompt {wrong[0]!r} that is no text.")
         self.chain = chain.to(dtype=dtype).eval()
         self.tokenizer = chain.tokenizer
         first = chain[0]
@@ -168,15 +166,16 @@ class TextEncoder:
     def _load_transformer(self, dtype: torch.dtype, trust_remote_code: bool) -> dict[str, Any]:
         """Load a model without modules; how its vectors are made where nobody says otherwise."""
         # The slow route through pickled weights stays closed: safetensors only.
-        self.model = model_class(self.folder, trust_remote_code=trust_remote_code).from_pretrained(
-            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
+        with opening(self.folder):
+            self.model = model_class(self.folder, trust_remote_code=trust_remote_code).from_pretrained(
+                self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+            self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
+            length = min(self.tokenizer.model_max_length, PLAIN_LENGTH)
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         self.model.to(self.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
         self._pad_on_the_right()
-        length = min(self.tokenizer.model_max_length, PLAIN_LENGTH)
         if self.is_dual:
             length = self.model.config.text_config.max_position_embeddings
         return {
@@ -303,7 +302,7 @@ class TextEncoder:
             rows = self._rows([texts[i] for i in indices]).float()
             return (F.normalize(rows, dim=1) if self.settings.normalize else rows).cpu()
 
-        with torch.inference_mode(), tqdm(total=len(texts), desc="embed", unit="text", disable=not progress) as bar:
+        with torch.inference_mode(), progress_bar(total=len(texts), desc="embed", unit="text", shown=progress) as bar:
             for batch, rows in in_batches(run, order, batch_size):
                 done.append(rows)
                 bar.update(len(batch))

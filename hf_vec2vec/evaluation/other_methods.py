@@ -11,11 +11,11 @@ from scipy.optimize import quadratic_assignment as scipy_quadratic_assignment
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..alignment.procrustes import polar_factor
 from ..alignment.quadratic_assignment import quadratic_assignment
 from ..alignment.start import gram
+from ..data.progress import progress_bar
 from ..metrics.hubness import hub_penalties
 
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time
@@ -66,7 +66,7 @@ def mini_vec2vec(
     """
     generator, solver_generator = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     anchors: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for _ in tqdm(range(runs), desc="anchors", disable=not progress):
+    for _ in progress_bar(range(runs), desc="anchors", shown=progress):
         centres = []
         for rows in (source, target):
             picked = torch.randperm(len(rows), generator=generator)[:sample]
@@ -81,7 +81,7 @@ def mini_vec2vec(
     of_source, of_target = (F.normalize(torch.cat(centres), dim=1) for centres in anchors)
     relative_source, relative_target = (F.normalize(r @ a.T, dim=1) for r, a in ((source, of_source), (target, of_target)))
     weight = polar_factor(source.T @ _mean_of_nearest(relative_source, relative_target, target, neighbours))
-    for _ in tqdm(range(iterations), desc="refine 1", disable=not progress):
+    for _ in progress_bar(range(iterations), desc="refine 1", shown=progress):
         rows = source[torch.randperm(len(source), generator=generator)[:refine_sample]]
         partners = _mean_of_nearest(F.normalize(rows @ weight, dim=1), target, target, neighbours)
         weight = torch.lerp(weight, polar_factor(rows.T @ partners), smoothing)
@@ -152,7 +152,7 @@ def wasserstein_procrustes(
         matched_a, matched_b = _assignment(rows_a @ coarse, rows_b)
         covariance += rows_a[matched_a].T @ rows_b[matched_b]
     weight = polar_factor(covariance)
-    for _ in tqdm(range(iterations), desc="match and rotate", disable=not progress):
+    for _ in progress_bar(range(iterations), desc="match and rotate", shown=progress):
         rows_a, rows_b = draw(source), draw(target)
         matched_a, matched_b = _assignment(rows_a @ weight, rows_b)
         weight = polar_factor(rows_a[matched_a].T @ rows_b[matched_b])

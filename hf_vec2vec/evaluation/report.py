@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..data.columns import TEXT
 from ..data.corpora import LabelledTexts, load_labelled
+from ..data.json_files import read_part
 from ..data.staging import locked, staged_entries
 from ..data.texts import load_texts
 from ..encoders.recorded import recorded_encoder
@@ -139,12 +140,12 @@ def load_foreign(source: str) -> list[str]:
     return load_texts(source) if Path(source).exists() else load_labelled(source).texts
 
 
-def recorded_encoders(config: Vec2VecConfig) -> Encode:
-    """Encoders as a translator's config records them, loaded when they are first needed."""
+def recorded_encoders(config: Vec2VecConfig, *, trust_remote_code: bool = False) -> Encode:
+    """Encoders as a translator's config records them, loaded when they are first needed; with code of their own if asked."""
 
     @cache
     def encoder(space: str) -> TextEncoder:
-        return recorded_encoder(config, space)
+        return recorded_encoder(config, space, trust_remote_code=trust_remote_code)
 
     @cache  # several sections ask for the same labelled texts
     def rows(space: str, texts: tuple[str, ...]) -> Tensor:
@@ -157,8 +158,8 @@ def training_record(folder: Path) -> dict:
     """The trainer's log and the selection that a translator's folder holds, as arguments of `Subject`."""
     state, facts = folder / "trainer_state.json", folder / "training.json"
     return {
-        "log": json.loads(state.read_text())["log_history"] if state.exists() else [],
-        "selection": json.loads(facts.read_text()).get("selection", {}) if facts.exists() else {},
+        "log": read_part(state, "log_history", list) if state.exists() else [],
+        "selection": read_part(facts, "selection", dict) if facts.exists() else {},
     }
 
 

@@ -123,6 +123,14 @@ class Vec2VecConfig(PreTrainedConfig):
         return fields
 
     @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """`PreTrainedConfig.get_config_dict`, with one message for a file that is JSON but holds no fields."""
+        try:
+            return super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"`config.json` of {str(pretrained_model_name_or_path)!r} is broken: {error}") from error
+
+    @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):
         """`PreTrainedConfig.from_dict`, with one message for all that can be wrong with it.
 
@@ -133,7 +141,9 @@ class Vec2VecConfig(PreTrainedConfig):
             raise ValueError(f"`config.json` must hold fields and their values, but holds a {type(config_dict).__name__}.")
         try:
             return super().from_dict(config_dict, **kwargs)
-        except StrictDataclassError as error:
+        except (StrictDataclassError, TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
+            if isinstance(error, ValueError) and str(error).startswith("`"):  # our own, which say all
+                raise
             reason = " ".join(str(error).split())
             raise ValueError(f"`config.json` is broken or of another version: {reason}") from error
 

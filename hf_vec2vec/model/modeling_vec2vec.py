@@ -1,5 +1,6 @@
 """Translator between embedding spaces. Imports only torch, transformers and what travels with it."""
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -243,6 +244,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of float32
         usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
+        if not 0 < norm < math.inf:  # zeros, or statistics that are not finite: what comes of them is looked at
+            return
         centred = normalizer(sample / norm)
         drift = (centred.mean(0).norm() / centred.norm(dim=1).mean()).item()
         found = [f"their norm is {norm:.2g} times the usual one"] if max(norm, 1 / norm) > (3 if few else 3 / 2) else []

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import TemplateError
 
+from ..data.json_files import read_object
 from ..data.overlap import NOT_CHECKED, NOTHING_TO_COMPARE, ON_A_SAMPLE, TEXTS_COMPARED, VECTORS_COMPARED
 from ..encoders.bundled import BUNDLED
 from ..metrics.tables import markdown_table
@@ -37,6 +39,9 @@ def write_model_card(
         facts: of [`Vec2VecTrainer.facts`]; those in `training.json` by default.
         results: rows of `evaluate_translation`; those known already by default.
         name: what to load it by; the folder's name by default.
+
+    Raises:
+        ValueError: for facts that no run writes.
     """
     facts = read_facts(folder) if facts is None else facts
     if results is not None:
@@ -56,7 +61,7 @@ def is_own_card(folder: Path, record: str) -> bool:
     if not card.exists():
         return True
     text = card.read_text(encoding="utf-8", errors="replace")
-    facts = json.loads((folder / record).read_text(encoding="utf-8")) if (folder / record).exists() else {}
+    facts = read_object(folder / record) if (folder / record).exists() else {}
     # Versions before this one kept no hash.
     return facts[CARD_HASH] == _hash(text) if CARD_HASH in facts else bool(facts) and "hf_vec2vec" in text
 
@@ -71,6 +76,8 @@ def write_whole(file: Path, text: str) -> None:
     try:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, file)
+    except OSError as error:  # of a full disk, which names no file
+        raise type(error)(error.errno, error.strerror, str(file)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -78,7 +85,7 @@ def write_whole(file: Path, text: str) -> None:
 def read_facts(folder: Path) -> dict:
     """What `training.json` of a folder says of the run; nothing where there is none."""
     file = folder / FACTS
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_object(file) if file.exists() else {}
 
 
 def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCard:
@@ -88,9 +95,22 @@ def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCa
         folder: with `config.json`.
         facts: see `write_model_card`. What they lack the card does not mention.
         name: what to load it by; the folder's name by default.
+
+    Raises:
+        ValueError: for facts that no run writes.
     """
     config = Vec2VecConfig.from_pretrained(folder)
-    name, results, texts = name or folder.name, facts.get("results") or [], facts.get("texts") or ""
+    try:
+        return _card(config, facts, name or folder.name)
+    except (TypeError, KeyError, AttributeError, IndexError, ValueError, TemplateError) as error:
+        raise ValueError(
+            f"The card of {str(folder)!r} cannot be written, for what is recorded of the run (`{FACTS}`) or of the encoders "
+            f"(`config.json`) is damaged: {type(error).__name__}: {' '.join(str(error).split())}."
+        ) from error
+
+
+def _card(config: Vec2VecConfig, facts: dict, name: str) -> ModelCard:
+    results, texts = facts.get("results") or [], facts.get("texts") or ""
     shown = harmless(facts)
     known = config.encoders or facts.get("encoders", {})  # in the config since checkpoints record it
     recorded = {space: known.get(space) or {} for space in config.spaces}

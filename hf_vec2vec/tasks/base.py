@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.progress import progress_bar
 from ..encoders.folders import model_folder
 from ..encoders.memory import in_batches
 
@@ -236,7 +236,7 @@ def map_batches(
         batch = collator([features[i] for i in picked])
         return list(step({name: values.to(device) for name, values in batch.items()}))
 
-    with tqdm(total=len(order), desc="evaluate", unit="row", disable=not progress) as bar:
+    with progress_bar(total=len(order), desc="evaluate", unit="row", shown=progress) as bar:
         for picked, found in in_batches(run, order, batch_size):
             for i, result in zip(picked, found, strict=True):
                 results[i] = result

@@ -8,7 +8,7 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import model_folder
+from ..encoders.folders import model_folder, opening
 from .base import Task
 from .classification import ClassificationTask
 
@@ -27,18 +27,22 @@ def load_trained_model(
         ValueError: if the head would be a new one, whose answers are chance, or one of other classes.
     """
     adapter = (Path(model) / "adapter_config.json").exists()
-    base = PeftConfig.from_pretrained(model).base_model_name_or_path if adapter else model
+    with opening(Path(model)):
+        base = PeftConfig.from_pretrained(model).base_model_name_or_path if adapter else model
+        if not isinstance(base, str):
+            raise ValueError(f"adapter_config.json names no base model: `base_model_name_or_path` is {base!r}.")
     bundled = {encoder.hub_id: name for name, encoder in BUNDLED.items()}
     folder = model_folder(bundled.get(base, base))
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    loaded, report = task.head.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        output_loading_info=True,
-        trust_remote_code=trust_remote_code,
-        **task.head_arguments(config),
-    )
+    with opening(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        loaded, report = task.head.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
+            **task.head_arguments(config),
+        )
     missing, tokenizer_folder = set(report["missing_keys"]), str(folder)
     if adapter:
         loaded = _with_adapter(loaded, model)
@@ -56,9 +60,12 @@ def load_trained_model(
 def _with_adapter(loaded: PreTrainedModel, folder: str) -> PeftModel:
     try:
         return PeftModel.from_pretrained(loaded, folder)
-    except RuntimeError as error:  # of another number of classes
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of another number of classes, or settings that peft does not understand
         raise ValueError(
-            f"`model` {folder!r} is an adapter whose weights do not fit this task's head: {' '.join(str(error).split())}"
+            f"`model` {folder!r} is an adapter whose weights do not fit this task's head, or whose settings are damaged: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
 
 

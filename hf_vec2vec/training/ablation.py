@@ -12,6 +12,7 @@ from datasets import Dataset
 from scipy import stats
 from tqdm.auto import tqdm
 
+from ..data.json_files import read_object
 from ..data.spaces import PairedEmbeddings
 from ..data.staging import locked, staged_file
 from ..metrics.translation import translation_metrics
@@ -73,7 +74,7 @@ def run_ablation(
                 _write(run.file, asdict(made_of) | {"figures": _measure(run.model, pairs)})
                 if not keep_models:
                     shutil.rmtree(run.model)
-            made = json.loads(run.file.read_text())
+            made = read_object(run.file)
             if found := made_of.differences(made):
                 raise ValueError(
                     f"`output_dir`: {run.file} is of a run that differs from this one: {', '.join(found)}. Delete it, or "
@@ -116,7 +117,7 @@ def _measure(folder: Path, pairs: PairedEmbeddings) -> dict[str, float]:
     """Figures of what training made, even where selection kept the alignment."""
     trained = folder / "trained"
     model = load_translator(str(trained if trained.is_dir() else folder))
-    selection = json.loads((folder / "training.json").read_text())["selection"]
+    selection = read_object(folder / "training.json")["selection"]
     figures = {"alignment score": selection.get("after", selection["before"])}
     source, target = pairs.spaces
     for a, b in ((source, target), (target, source)):

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
+from ..data.json_files import read_object
 from ..data.staging import locked
 from ..data.streaming import EndlessRows, StreamedBatches, StreamedEmbeddings
 from .base_arguments import BaseTrainingArguments
@@ -226,7 +227,7 @@ class BaseTrainer(HubTrainer):
         resume = args[3]
         if resume and self.state.best_model_checkpoint is None:
             # The whole folder has been moved since: the best checkpoint lies beside this one.
-            best = json.loads((Path(resume) / STATE).read_text()).get("best_model_checkpoint")
+            best = read_object(Path(resume) / STATE).get("best_model_checkpoint")
             if best and (beside := Path(resume).parent / Path(best).name).is_dir():
                 self.state.best_model_checkpoint = str(beside)
         return found
@@ -275,7 +276,7 @@ class BaseTrainer(HubTrainer):
         if checkpoint is None or not isinstance(self.train_dataset, StreamedEmbeddings):
             return
         file = self._place_file(checkpoint)
-        place: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"world_size": None}
+        place: dict[str, Any] = read_object(file) if file.exists() else {"world_size": None}
         if place["world_size"] != self.args.world_size:
             found = f"of {place['world_size']}" if place["world_size"] else "without streams, or of another number"
             raise ValueError(

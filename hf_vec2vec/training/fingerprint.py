@@ -14,6 +14,8 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 
+from ..data.json_files import read_object
+
 FILE = "fingerprint.json"
 STREAM_ROWS = 1024  # of a stream: its beginning, for nobody knows how long the rest is
 BLOCK_ROWS = 4096
@@ -46,7 +48,7 @@ class Fingerprint:
         file = checkpoint / FILE
         if not file.exists():
             return
-        if found := self.differences(json.loads(file.read_text())):
+        if found := self.differences(read_object(file)):
             raise ValueError(
                 f"`resume_from_checkpoint` {str(checkpoint)!r} is of a run that differs from this one: {', '.join(found)}. "
                 "Resume with what it was made of, or start anew in another folder."

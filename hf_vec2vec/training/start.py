@@ -10,7 +10,9 @@ from transformers import set_seed
 
 from ..alignment.aligner import align
 from ..alignment.statistics import fit_statistics
+from ..alignment.usable_rows import usable_rows
 from ..alignment.verdict import AlignmentReport
+from ..data.json_files import read_object
 from ..data.spaces import UnpairedEmbeddings
 from ..data.staging import staged_folder
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -39,7 +41,8 @@ def starting_model(
         return model, alignment.report
     model = Vec2VecModel(config)
     for name, values in rows.spaces.items():
-        mean, scale = fit_statistics(values, args.standardizes)
+        usable = usable_rows(values, name, values.device).rows  # none twice, no garbage, as an alignment has them
+        mean, scale = fit_statistics(usable, args.standardizes)
         model.normalizers[name].load_state_dict({"mean": mean, "scale": scale})
     return model, None
 
@@ -65,9 +68,17 @@ def save_start(model: Vec2VecModel, report: AlignmentReport | None, made_of: Fin
 def saved_start(folder: Path) -> tuple[Vec2VecModel, AlignmentReport | None]:
     """The start that an earlier run left, and its report, which starts of earlier versions lack."""
     file = folder / REPORT
-    known = json.loads(file.read_text()) if file.exists() else None
-    report = known and AlignmentReport(**{field.name: known[field.name] for field in fields(AlignmentReport)})
-    return load_translator(str(folder)), report
+    return load_translator(str(folder)), _saved_report(file) if file.exists() else None
+
+
+def _saved_report(file: Path) -> AlignmentReport | None:
+    if file.read_bytes().strip() == b"null":
+        return None
+    known = read_object(file)
+    try:
+        return AlignmentReport(**{field.name: known[field.name] for field in fields(AlignmentReport)})
+    except KeyError as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error} is missing. Start the run anew.") from error
 
 
 def load_translator(folder: str) -> Vec2VecModel:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from helpers.accidents import can_mount, in_a_child, kill_at_random, small_disk
+from helpers.accidents import can_mount, fill, in_a_child, kill_at_random, small_disk
 from helpers.stores import contents, table, vectors_of
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_what_was_there(model, tmp_path, name):
         with small_disk(tmp_path / f"disk{left}", 512) as disk:
             translate_store(model, tmp_path / "old.npy", disk / name, **ARGUMENTS)
             before = contents(disk / name) if name == "out" else (disk / name).read_bytes()
-            _fill(disk, left)
+            fill(disk, left)
             with pytest.raises(OSError, match=r"No space left|make room|Make room"):
                 translate_store(model, tmp_path / "new.npy", disk / name, overwrite=True, **ARGUMENTS)
             refused += 1
@@ -117,19 +117,12 @@ def test_vectors_that_do_not_fit_leave_what_was_there(tmp_path, name):
         with small_disk(tmp_path / f"disk{left}", 400) as disk:
             old = torch.randn(50, 6)
             save_embeddings(to_dataset(old), disk / name)
-            _fill(disk, left)
+            fill(disk, left)
             with pytest.raises(OSError, match=f"{name}' was not written, and is as it was before: .*0.[0-3] MB are free"):
                 save_embeddings(to_dataset(torch.randn(20_000, 6)), disk / name, overwrite=True)
             assert torch.equal(vectors(load_embeddings(disk / name), "x"), old)
             (disk / "filler").unlink()
             assert [path.name for path in disk.iterdir()] == [name]
-
-
-def _fill(disk, left: int) -> None:
-    """Leave so many kilobytes."""
-    usage = os.statvfs(disk)
-    with open(disk / "filler", "wb") as file:
-        file.write(bytes(max(0, usage.f_bavail * usage.f_frsize - left * 1024)))
 
 
 def test_work_in_a_child_that_fails_is_seen():

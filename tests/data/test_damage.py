@@ -8,26 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.damage import DAMAGE, damaged
 from helpers.formats import ROWS, write
 from hf_vec2vec.data import load_embeddings, load_table, load_texts, open_stream, vectors
 
 pytestmark = pytest.mark.slow
 NAMES = ["x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors", "x.csv", "x.tsv", "x.jsonl", "x.json"]
 TABLES = ["x.parquet", "x.arrow", "x.csv", "x.tsv", "x.jsonl", "x.json"]
-SIGNS = [b'"', b"\n", b"\0", b"[", b"]", b",", b"{", b"\xff\xfe", b"1e999", b"-"]
-BYTES = st.one_of(st.binary(max_size=40), st.sampled_from(SIGNS))
-DAMAGE = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 60), BYTES), min_size=1, max_size=4)
 BOUNDED = settings(
     max_examples=60, deadline=5_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def damaged(content: bytes, damage: list) -> bytes:
-    """At each place, given as a share of the file, some bytes are taken out and others put in."""
-    for place, taken, put in damage:
-        at = int(place * len(content))
-        content = content[:at] + put + content[at + taken :]
-    return content
 
 
 def read_quietly(read, path: Path) -> None:

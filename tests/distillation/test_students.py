@@ -15,6 +15,7 @@ from hf_vec2vec.distillation import (
     load_student,
     save_as_sentence_transformer,
 )
+from hf_vec2vec.encoders.pooling import is_decoder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -86,3 +87,23 @@ def test_what_the_format_cannot_say_is_refused(folders, tmp_path):  # noqa: F811
     student = encoder_of(folders["llama"], tmp_path)
     with pytest.raises(ValueError, match="mask_first_token True"):
         save_as_sentence_transformer(student.model, student.tokenizer, student.settings, tmp_path / "st")
+
+
+def test_a_classifier_records_the_names_of_its_classes(folders, tmp_path):  # noqa: F811
+    model, _, _ = load_student(folders["bert"], "classifier", labels=["down", "level", "up"])
+    model.save_pretrained(tmp_path)
+    saved = BertConfig.from_pretrained(tmp_path)
+    assert saved.id2label == {0: "down", 1: "level", 2: "up"}
+    assert saved.label2id == {"down": 0, "level": 1, "up": 2}
+    with pytest.raises(ValueError, match="`num_labels` is 2, but `labels` names 3"):
+        load_student(folders["bert"], "classifier", 2, labels=["down", "level", "up"])
+
+
+@pytest.mark.parametrize("kind", ["marian", "pegasus", "bart", "t5", "blenderbot", "bert", "xlm-roberta"])
+def test_models_with_an_encoder_keep_their_first_token(kind):
+    assert not is_decoder(kind)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "opt", "qwen2"])
+def test_language_models_mask_theirs(kind):
+    assert is_decoder(kind)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,23 +17,30 @@ import torch
 FORK = multiprocessing.get_context("fork")  # a child needs no seconds to import what its parent has
 
 
-def _quiet(work: Callable[[], object]) -> None:
+def _quiet(work: Callable[[], object], said: str) -> None:
     torch.set_num_threads(1)  # threads of the parent are not there
-    with open(os.devnull, "w") as nowhere:
+    with open(said, "w") as file, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115 pytest has its own
     work()
 
 
 def in_a_child(work: Callable[[], object], *, seconds: float | None = None) -> bool:
     """Do the work in a process of its own, which is killed after so many seconds. Says whether it came to its end."""
-    child = FORK.Process(target=_quiet, args=(work,))
-    child.start()
-    child.join(seconds)
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    return child.exitcode == 0
+    return stopped(work, seconds, signal.SIGKILL)[0] == 0
+
+
+def stopped(work: Callable[[], object], seconds: float | None, by: int) -> tuple[int | None, str]:
+    """Do the work in a process of its own, which a signal may stop after so many seconds: exit status, and stderr."""
+    with tempfile.NamedTemporaryFile("r") as said:
+        child = FORK.Process(target=_quiet, args=(work, said.name))
+        child.start()
+        child.join(seconds)
+        if child.is_alive() and child.pid is not None:
+            os.kill(child.pid, by)
+        child.join()
+        return child.exitcode, said.read()
 
 
 def kill_at_random(begin: Callable[[int], Callable[[], object]], check: Callable[[int, bool], None], kills: int) -> int:
@@ -67,6 +75,13 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leave so many kilobytes of a disk."""
+    usage = os.statvfs(disk)
+    with open(disk / "filler", "wb") as file:
+        file.write(bytes(max(0, usage.f_bavail * usage.f_frsize - left * 1024)))
 
 
 def can_mount() -> bool:

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import warnings
 
@@ -287,3 +288,12 @@ def test_a_model_of_an_alignment_starts_like_any_other_where_the_alignment_says_
     hidden = [name for name in random if ".hidden." in name]
     assert hidden
     assert all(torch.equal(aligned[name], random[name]) for name in hidden)
+
+
+@pytest.mark.parametrize("rows", [torch.zeros(40, 6), torch.full((40, 6), 1e-30), torch.full((40, 6), 3e38)])
+def test_rows_without_a_usual_length_are_translated_or_refused_in_words(tiny_model, rows):
+    tiny_model.normalizers["a"].mean.fill_(torch.finfo(torch.float32).max)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ValueError):
+            assert tiny_model.translate(rows, source="a", target="b").isfinite().all()

@@ -1,0 +1,36 @@
+"""JSON files that this package wrote, read again: a disk or a hand may have changed them since."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_object(file: str | Path) -> dict[str, Any]:
+    """Names and values of a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no JSON, or no names and values.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is damaged: it is no JSON ({' '.join(str(error).split())}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(file)!r} is damaged: it must hold names and values, and holds a {type(content).__name__}.")
+    return content
+
+
+def read_part(file: str | Path, name: str, kind: type) -> Any:
+    """One value of such a file, empty where it is missing.
+
+    Raises:
+        ValueError: see [`read_object`]; also for a value of another kind.
+    """
+    value = read_object(file).get(name, kind())
+    if not isinstance(value, kind):
+        raise ValueError(f"{str(file)!r} is damaged: {name!r} must be a {kind.__name__}, and is a {type(value).__name__}.")
+    return value
+
+
+__all__ = ["read_object", "read_part"]
