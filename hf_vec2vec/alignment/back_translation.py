@@ -6,9 +6,9 @@ of which only the margins are seen, with neighbours as the evidence that a Gauss
 anchors are given.
 
 Calibrated estimates lie nearest to the truth, but also nearer to one another. Maps from broad means, in which every row has
-the same share, keep rows apart better. So the linear maps that are returned are made of those (`soft_matching`). The network
-learns from calibrated estimates, both ways: real rows go to their estimated partners, and estimated partners go back to the
-real rows that they were made of.
+the same share (`soft_matching`), keep rows apart better, and so does partial whitening. So the linear maps that are returned
+are made of both kinds of estimates, and whitened a little. The network learns from calibrated estimates, both ways: real
+rows go to their estimated partners, and estimated partners go back to the real rows that they were made of.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,9 @@ from .partners import partner_estimator
 from .refine import draw
 from .soft_matching import SAMPLE, balanced_covariance, neighbour_covariance
 
-BALANCED_PENALTY = 0.2  # of maps made of balanced means, in mean variances: equal shares make weak directions too strong
+# Of the linear maps, measured on film reviews and glosses, docs/measurements/search.md: the share of balanced means beside
+# calibrated estimates, the penalty in mean variances, and the whitening of what comes out.
+BALANCED_SHARE, PENALTY, WHITENING = 0.3, 0.2, 0.25
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ def back_translate(
     rows = min(len(source), len(target), SAMPLE)
     cross = _informed(neighbour_covariance(source, target, rotation, moments, neighbours, generator), moments, anchors, rows)
     balanced = balanced_covariance(source, target, linear_maps(moments, cross), moments, generator)
-    maps = linear_maps(moments, _informed(balanced, moments, anchors, rows), BALANCED_PENALTY)
     agreements = []
     for _ in range(rounds):
         x, y = draw(source, SAMPLE, generator), draw(target, SAMPLE, generator)
@@ -92,6 +93,8 @@ def back_translate(
         cross = _informed(cross + max(agreement, 0.0) * correction, moments, anchors, rows)
         agreements.append(agreement)
         progress()
+    mixed = BALANCED_SHARE * balanced / balanced.norm() + (1 - BALANCED_SHARE) * cross / cross.norm()
+    maps = linear_maps(moments, _informed(mixed * cross.norm(), moments, anchors, rows), PENALTY, WHITENING)
     return estimates.back_translation(maps, agreements[0])
 
 

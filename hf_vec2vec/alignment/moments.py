@@ -53,6 +53,11 @@ class Moments:
         return Moments(self.target, self.source)
 
 
+def _power(covariance: Tensor, exponent: float) -> Tensor:
+    values, axes = torch.linalg.eigh(covariance)
+    return axes * values.clamp_min(values.mean() * LEAST_VARIANCE).pow(exponent) @ axes.T
+
+
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Symmetric root and inverse root."""
     values, axes = torch.linalg.eigh(covariance)
@@ -60,7 +65,9 @@ def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return axes * roots @ axes.T, axes / roots @ axes.T
 
 
-def linear_maps(moments: Moments, cross: Tensor, penalty: float = MAP_PENALTY) -> tuple[Tensor, Tensor]:
+def linear_maps(
+    moments: Moments, cross: Tensor, penalty: float = MAP_PENALTY, whitening: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Ridge regressions of each space on the other, `(d_a, d_b)` and `(d_b, d_a)`, from their covariances.
 
     Predictions are shorter than real rows; the maps are scaled to give rows of real length, since a store ranks by raw
@@ -70,11 +77,15 @@ def linear_maps(moments: Moments, cross: Tensor, penalty: float = MAP_PENALTY) -
         moments: of the two spaces.
         cross: `(d_a, d_b)`, cross-covariance.
         penalty: in mean variances.
+        whitening: outputs are divided by that power of the variances along the principal axes of their space. A regression
+            says little along axes of which it knows little; what tells rows apart stands there, too.
     """
 
     def solve(covariance: Tensor, right: Tensor, other: Tensor) -> Tensor:
         ridge = penalty * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
         weight = torch.linalg.solve(covariance + ridge, right)
+        if whitening:
+            weight = weight @ _power(other, -whitening)
         return (weight * (other.trace() / (weight.T @ covariance @ weight).trace()).sqrt()).float()
 
     return solve(moments.source, cross, moments.target), solve(moments.target, cross.T, moments.source)

@@ -12,7 +12,7 @@ NULLS = 20  # reflections of the source that tell what chance gives: enough for 
 # Between what right and wrong alignments were measured to have; docs/measurements/alignment.md, "Thresholds of the verdict".
 LEAST_EXCESS = 5.0  # of the score over chance, in deviations of chance
 LEAST_FIT = 0.5  # share of the way from chance to the best that two samples of one space reach
-GOOD_CONSENSUS = 0.5  # cosine of translations by independent guesses
+GOOD_CONSENSUS = 0.53  # cosine of translations by two rotations made of other guesses
 LEAST_DEVIATION = 1e-6  # of the null scores, where all of them are equal
 
 
