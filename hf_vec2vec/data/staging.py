@@ -159,12 +159,13 @@ def restore(path: str | Path, *, ours: Collection[str] = ()) -> None:
 
 
 @contextmanager
-def locked(path: str | Path, *, argument: str = "output") -> Iterator[None]:
+def locked(path: str | Path, *, argument: str = "output", wait: bool = False) -> Iterator[None]:
     """Be the only process that writes to `path`; the system lets go of the lock when the process ends, however it ends.
 
     Args:
         path: of the file or folder that is written. The folder around it is made if there is none.
         argument: that named it, for the error.
+        wait: until the other process has ended, where what it makes is what is wanted.
 
     Raises:
         FileExistsError: if another process writes there.
@@ -174,7 +175,7 @@ def locked(path: str | Path, *, argument: str = "output") -> Iterator[None]:
     file = beside(target, LOCK)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise FileExistsError(
             f"`{argument}` {str(path)!r}: another process is writing there (it holds {str(file)!r}). Wait for it, or choose "

@@ -12,6 +12,8 @@ from datasets import Dataset, load_from_disk
 from huggingface_hub import constants
 from torch import Tensor
 
+from ..data.staging import locked
+
 CACHE_VERSION = 2  # raise it when the same settings begin to give other vectors
 
 
@@ -46,9 +48,23 @@ def computed_once(
         cache_dir: defaults to `hf_vec2vec/embeddings` in the Hugging Face cache.
     """
     folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
-    if folder.exists():
-        return load_from_disk(str(folder))
-    partial = folder.with_name(f"{key}.partial")
+    if not folder.exists():
+        with locked(folder, wait=True):  # two processes that want the same vectors make them once
+            if not folder.exists():
+                _compute(folder, count, chunk, encode, finish, settings)
+    return load_from_disk(str(folder))
+
+
+def _compute(
+    folder: Path,
+    count: int,
+    chunk: int,
+    encode: Callable[[int, int], Tensor],
+    finish: Callable[[np.ndarray], Dataset],
+    settings: dict,
+) -> None:
+    """Make the data set, going on where an earlier process stopped; arguments as for `computed_once`."""
+    partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     chunks = []
     for start in range(0, count, chunk):
@@ -64,4 +80,3 @@ def computed_once(
     dataset.save_to_disk(str(partial / "dataset"))
     os.replace(partial / "dataset", folder)
     shutil.rmtree(partial)
-    return load_from_disk(str(folder))

@@ -1,4 +1,7 @@
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from transformers import (
 
 from helpers.encoders import SHAPE, TEXTS, write_modules
 from hf_vec2vec import TextEncoder, embed
+from hf_vec2vec.encoders.cache import computed_once
 from hf_vec2vec.encoders.pooling import first_layers, pool
 
 
@@ -143,3 +147,27 @@ def test_bad_texts(bert, static):
         TextEncoder(bert).encode([])
     with pytest.raises(ValueError, match="one layer"):
         TextEncoder(static, layer=1)
+
+
+def test_two_at_once_make_cached_vectors_once(tmp_path):
+    started, made = threading.Event(), []
+
+    def encode(start, stop):
+        made.append((start, stop))
+        started.set()
+        time.sleep(0.2)
+        return torch.ones(stop - start, 3)
+
+    def finish(rows):
+        return Dataset.from_dict({"embedding": rows.tolist()})
+
+    def compute():
+        return computed_once("key", 4, 2, encode, finish, {"model": "m"}, tmp_path)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(compute)
+        started.wait(5)
+        other = pool.submit(compute)
+        assert one.result()["embedding"] == other.result()["embedding"]
+    assert made == [(0, 2), (2, 4)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
