@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+LEAST_VALUE = 1e-6  # of the largest singular value: below it is rounding
+
 
 def polar_factor(cross_covariance: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrix, the solution of the orthogonal Procrustes problem.
@@ -18,3 +20,14 @@ def polar_factor(cross_covariance: Tensor) -> Tensor:
     # float64: the factor is a small matrix, and an error made here would be carried through every later step.
     left, _, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
     return (left @ right).to(cross_covariance.dtype)
+
+
+def partial_isometry(cross_covariance: Tensor) -> Tensor:
+    """[`polar_factor`] along the directions that the cross-covariance has, 0 along all others: `(d_a, d_b)`.
+
+    Of a matrix of low rank the polar factor would complete the rest out of rounding, which differs from processor to
+    processor.
+    """
+    left, values, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
+    kept = values > LEAST_VALUE * values[0]
+    return (left[:, kept] @ right[kept]).to(cross_covariance.dtype)

@@ -242,7 +242,7 @@ class _Clouds:
         return alignment_score(source @ rotation, target)
 
     def _reduced(self, rotation: Tensor) -> Tensor:
-        return polar_factor(self.frames[0].T @ rotation @ self.frames[1])
+        return self.frames[0].T @ rotation @ self.frames[1]
 
     def _lifted(self, rotation: Tensor) -> Tensor:
         return self.frames[0] @ rotation @ self.frames[1].T

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from .anchors import Anchors
-from .procrustes import polar_factor
+from .procrustes import partial_isometry
 from .quadratic_assignment import quadratic_assignment
 from .refine import draw
 
@@ -121,7 +121,7 @@ def starting_rotations(
         known: pairs. Where clusters lie among them constrains which go together.
 
     Returns:
-        `(num_starts, d_a, d_b)`.
+        `(num_starts, d_a, d_b)`: rotations of the directions that the centres span, 0 elsewhere.
     """
     ours = _clusterings(source, num_starts, num_anchors, generator, None if known is None else known.source)
     theirs = _clusterings(target, num_starts, num_anchors, generator, None if known is None else known.target)
@@ -132,4 +132,4 @@ def starting_rotations(
     shapes = [torch.stack([cut.shape for cut in side]) for side in (ours, theirs)]
     order, _ = quadratic_assignment(shapes[0], shapes[1], linear, generator=generator)
     pairs = zip(ours, theirs, order, strict=True)
-    return torch.stack([polar_factor(a.centres.T @ b.centres[matched]) for a, b, matched in pairs])
+    return torch.stack([partial_isometry(a.centres.T @ b.centres[matched]) for a, b, matched in pairs])
