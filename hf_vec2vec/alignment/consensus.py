@@ -60,4 +60,4 @@ def weighted_mean(rotations: Tensor, weights: Tensor) -> Tensor:
 def _leading(agreement: Tensor) -> Tensor:
     """Leading eigenvector, its larger part positive, without the rest."""
     vector = torch.linalg.eigh(agreement.double().fill_diagonal_(0))[1][:, -1].to(agreement)
-    return (vector * vector.sum().sign()).clamp_min(0)
+    return (vector if vector.sum() >= 0 else -vector).clamp_min(0)

@@ -85,6 +85,13 @@ def test_the_mean_of_a_group_is_nearer_to_the_truth_than_each_of_its_guesses(agr
     assert _cosine(mean, truth) > max(_cosine(guess, truth) for guess in guesses) + 0.03
 
 
+def test_no_group_is_empty_where_guesses_disagree():
+    apart = torch.zeros(5, 5)
+    apart[:3, :3], apart[3, 4], apart[4, 3] = 0.3, -0.1, -0.1
+    for weights in groups(apart.fill_diagonal_(1), best=0):
+        assert weights.sum() > 0
+
+
 def test_a_guess_that_stands_out_is_a_group_of_its_own(agreeing):
     guesses, rows, _ = agreeing
     alone = groups(agreements(guesses, rows), best=8)[1]
