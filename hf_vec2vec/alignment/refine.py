@@ -1,5 +1,7 @@
 """From a rough rotation to a good one, by steps over mutual neighbours."""
 
+from math import ceil
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ FAR, NEAR = 0.9, 0.5
 class Climber:
     """A rotation that climbs, on a fresh sample of rows in every step.
 
-    Fresh rows matter: on one fixed sample the same steps soon reach a fixed point far from the solution.
+    Fresh rows matter: on one fixed sample the same steps soon reach a fixed point far from the solution. Near to it, more rows
+    matter more.
 
     Args:
         source: `(n, d_a)`, norm 1.
@@ -33,9 +36,9 @@ class Climber:
         self.generator, self.anchors = generator, anchors
         self.velocity = torch.zeros_like(rotation)
 
-    def climb(self, steps: int, sample: int, momentum: float = FAR) -> Tensor:
-        """So many steps, each on at most so many rows of each side and at most half of them; the rotation `(d_a, d_b)`."""
-        samples = [min(sample, -(-len(rows) // 2)) for rows in (self.source, self.target)]
+    def climb(self, steps: int, sample: int, momentum: float = FAR, share: float = 0.5) -> Tensor:
+        """So many steps, each on at most so many rows of each side, or that share of them; the rotation `(d_a, d_b)`."""
+        samples = [min(sample, ceil(share * len(rows))) for rows in (self.source, self.target)]
         cosines = self.source.new_empty(*samples)
         for _ in range(steps):
             a, b = (draw(rows, most, self.generator) for rows, most in zip((self.source, self.target), samples, strict=True))

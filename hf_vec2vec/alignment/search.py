@@ -233,7 +233,7 @@ class _Clouds:
     def refined(self, found: _Found, steps: int) -> _Found:
         """The last refinement."""
         climber = Climber(self.source, self.target, found.rotation, self.generator, self.anchors)
-        rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR)
+        rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR, share=1.0)
         self.progress(steps)
         return _Found(rotation, found.consensus, self._score(rotation))
 

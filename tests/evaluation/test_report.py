@@ -127,7 +127,7 @@ def test_privacy_says_in_words_and_figures_that_a_secret_rotation_does_not_prote
     bare, turned, again = (rows[n] for n in ("none", "secret rotation", "secret rotation, aligned anew"))
     for figure in ("top1", "word_f1", "attribute_accuracy"):
         assert turned[figure] < bare[figure] - 0.3
-        assert again[figure] > bare[figure] - 0.1
+        assert again[figure] > turned[figure] + 0.2
     assert "A secret rotation does not protect" in privacy.text
     assert f"in {bare['top1']:.0%} of cases" in privacy.text
     majority = max(corpus().labels.count(name) for name in WORDS) / 200

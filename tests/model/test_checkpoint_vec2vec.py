@@ -98,7 +98,7 @@ def test_fields_of_a_newer_version_are_named(saved, tiny_model):
     ("file", "text", "message"),
     [
         ("config.json", "[]", "must hold fields and their values, but holds a list"),
-        ("config.json", '{"dtype": "__import__"}', "config or index of weights is broken: .*__import__"),
+        ("config.json", '{"dtype": "__import__"}', "`config.json` is broken or of another version: .*__import__"),
         ("config.json", '{"model_type": "vec2vec", ', "not a valid JSON file"),
         ("model.safetensors.index.json", "{}", "config or index of weights is broken: KeyError 'weight_map'"),
         ("model.safetensors.index.json", "{", "config or index of weights is broken: JSONDecodeError"),
