@@ -18,8 +18,8 @@ FAR, NEAR = 0.9, 0.5
 class Climber:
     """A rotation that climbs, on a fresh sample of rows in every step.
 
-    Fresh rows matter: on one fixed sample the same steps soon reach a fixed point far from the solution. Near to it, more rows
-    matter more.
+    Fresh rows matter: on one fixed sample the same steps soon reach a fixed point far from the solution. Near to it,
+    more rows matter more.
 
     Args:
         source: `(n, d_a)`, norm 1.
