@@ -174,12 +174,16 @@ class ShardWriter:
             `rows` and, for each `files` that was made, name, bytes and checksum.
         """
         self.finish()
-        made = [self.file.close_into(self.path)]
-        return {"rows": self.rows, "files": made + self.beside()}
+        others = self.beside()  # written before anything is replaced: there may be no room
+        # A process that ends in between leaves values without scales, which nobody takes for whole, and not with old ones.
+        for path in others:
+            path.unlink(missing_ok=True)
+        made = [self.file.close_into(self.path), *(file.close_into(path) for path, file in others.items())]
+        return {"rows": self.rows, "files": made}
 
-    def beside(self) -> list[dict]:
-        """Other files that belong to the shard."""
-        return []
+    def beside(self) -> dict[Path, HashedFile]:
+        """Other files that belong to the shard, by the places they go to."""
+        return {}
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -214,15 +218,19 @@ class RawWriter(ShardWriter):
         if self.rows != self.expected:  # rows were left out, or their number was not known
             self.file.rewrite_start(self.header(self.rows, self.layout.dtype, self.layout.dim))
 
-    def beside(self) -> list[dict]:
+    def beside(self) -> dict[Path, HashedFile]:
         """The scales of int8, where the format has no place for them."""
         if self.layout.kind == "safetensors" or self.scales is None:
-            return []
+            return {}
         path = self.path.with_name(f"{self.path.stem}.scale.npy")
         file = HashedFile(beside(path, PARTIAL))
-        file.write(_npy_header(self.rows, "float32", None))
-        _copy(self.scales, file)
-        return [file.close_into(path)]
+        try:
+            file.write(_npy_header(self.rows, "float32", None))
+            _copy(self.scales, file)
+        except BaseException:
+            file.abandon()
+            raise
+        return {path: file}
 
     def abandon(self) -> None:
         """See `ShardWriter`."""

@@ -206,3 +206,24 @@ def test_it_runs_where_the_system_lacks_calls_of_linux(model, tmp_path, monkeypa
     monkeypatch.delattr(mmap, "MADV_DONTNEED", raising=False)
     translate_store(model, tmp_path / "saved", tmp_path / "other", **SMALL)
     assert contents(tmp_path / "linux") == contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.i8bin"])
+def test_int8_without_room_for_its_scales_leaves_values_and_scales_as_they_were(tmp_path, monkeypatch, model, name):
+    write_store(tmp_path / "old.npy", vectors_of(40, 1))
+    write_store(tmp_path / "new.npy", vectors_of(60, 2))
+    output = tmp_path / "made" / name
+    arguments = {"source": "a", "target": "b", "dtype": "int8", "progress": False}
+    translate_store(model, tmp_path / "old.npy", output, **arguments)
+    before = contents(output.parent)
+    assert len(before) == 2
+    with monkeypatch.context() as full:
+        full.setattr(
+            "hf_vec2vec.bulk.writers._copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        with pytest.raises(OSError, match="No space left"):
+            translate_store(model, tmp_path / "new.npy", output, overwrite=True, **arguments)
+    assert contents(output.parent) == before
+    translate_store(model, tmp_path / "new.npy", output, overwrite=True, **arguments)
+    assert contents(output.parent).keys() == before.keys()
+    assert contents(output.parent) != before
