@@ -314,11 +314,17 @@ class TextEncoder:
     def _rows(self, batch: list[str]) -> Tensor:
         """Vectors `(n, d)` of one batch."""
         prompt = self.settings.prompt
-        if self.chain is None:
-            return self._contextual([prompt + text for text in batch])
         options: dict[str, Any] = {"task": self.settings.prompt_name} if self.settings.prompt_name in ROUTES else {}
         options |= {"batch_size": len(batch), "show_progress_bar": False, "convert_to_tensor": True}
-        return cast(Tensor, self.chain.encode(batch, prompt=prompt, **options))
+        try:
+            if self.chain is None:
+                return self._contextual([prompt + text for text in batch])
+            return cast(Tensor, self.chain.encode(batch, prompt=prompt, **options))
+        except IndexError as error:
+            raise ValueError(
+                f"`model` {self.settings.model!r}: its tokenizer gives tokens or lengths that the model has no vectors for. "
+                "Its files are damaged, or of two models: get them anew."
+            ) from error
 
     def _contextual(self, batch: list[str]) -> Tensor:
         settings = self.settings

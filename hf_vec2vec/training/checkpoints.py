@@ -33,8 +33,15 @@ def check_checkpoint(checkpoint: Path) -> None:
         raise FileNotFoundError(f"`resume_from_checkpoint` is {str(checkpoint)!r}, where there is no checkpoint.")
     try:
         sizes = json.loads((checkpoint / FILES).read_text())
-    except (OSError, ValueError):  # of a version that did not write it
+    except FileNotFoundError:  # of a version that did not write it
         sizes = {}
+    except (OSError, ValueError):
+        sizes = None
+    if not isinstance(sizes, dict):
+        raise ValueError(
+            f"`resume_from_checkpoint` {str(checkpoint)!r} is damaged: {FILES} cannot be read. Delete it and take an "
+            "earlier one."
+        )
     for name in sorted({*NEEDED, *sizes}):
         file = checkpoint / name
         if not file.exists() or file.stat().st_size != sizes.get(name, file.stat().st_size):

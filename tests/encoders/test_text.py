@@ -171,3 +171,10 @@ def test_two_at_once_make_cached_vectors_once(tmp_path):
         assert one.result()["embedding"] == other.result()["embedding"]
     assert made == [(0, 2), (2, 4)]
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_tokenizer_of_another_model_is_one_message(bert):
+    encoder = TextEncoder(bert, device="cpu")
+    encoder.tokenizer.add_tokens(["zebra"])
+    with pytest.raises(ValueError, match="its tokenizer gives tokens or lengths that the model has no vectors for"):
+        encoder.encode(["a zebra"], progress=False)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,3 +109,11 @@ def test_the_best_checkpoint_is_known_by_its_place(tmp_path):
     state = json.loads((tmp_path / "checkpoint-6" / "trainer_state.json").read_text())
     assert state["best_model_checkpoint"] == trainer.state.best_model_checkpoint
     assert (tmp_path / f"checkpoint-{state['best_global_step']}").samefile(state["best_model_checkpoint"])
+
+
+@pytest.mark.parametrize("content", ["null", "{", "3", "[]", "\xff"])
+def test_a_checkpoint_whose_list_of_files_is_damaged_is_not_taken_for_whole(tmp_path, straight, content):
+    checkpoint = shutil.copytree(Path(folder(straight)) / "checkpoint-6", tmp_path / "checkpoint-6")
+    (checkpoint / "files.json").write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match="checkpoint-6' is damaged: files.json cannot be read"):
+        check_checkpoint(checkpoint)
