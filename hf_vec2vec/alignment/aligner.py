@@ -242,7 +242,7 @@ class _Stages:
         self.bar.close()
 
     def show_agreement(self, agreement: float) -> None:
-        """On the bar: how far the best so far agrees with what another guess led to."""
+        """On the bar: how far the two rotations, made of other guesses, agree."""
         self.bar.set_postfix(agreement=f"{agreement:.2f}")
 
     @contextmanager
