@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ..version import __version__
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT = 1, 2
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}  # Ctrl-C; what schedulers and containers send
+BY_SIGNAL = 128  # exit status of a process that a signal stopped, to which the signal's number is added
 LONGEST = 1000  # characters of the line: some errors of other packages are pages
 # Errors that tell of what was given, if they come from the system.
 ABOUT_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -28,16 +30,17 @@ def reported(command: str, work: Callable[[], None], *, debug: bool, after_inter
         command: its name.
         work: what it does.
         debug: show tracebacks, too.
-        after_interrupt: what to say of the work that Ctrl-C stopped.
+        after_interrupt: what to say of the work that Ctrl-C or SIGTERM stopped.
     """
-    with _interrupts() as interrupts:
+    with _stops() as stops:
         try:
             work()
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
-            if interrupts or isinstance(error, KeyboardInterrupt):  # modules in C make other errors of it
-                status, line = INTERRUPTED, f"interrupted. {after_interrupt()}"
+            if stops or isinstance(error, KeyboardInterrupt):  # modules in C make other errors of it
+                by = stops[0] if stops else signal.SIGINT
+                status, line = BY_SIGNAL + by, f"{STOPS[by]}. {after_interrupt()}"
             else:
                 status, line = explained(error)
             line = " ".join(line.split())  # errors of other packages have many lines
@@ -83,21 +86,25 @@ def _log() -> str:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect the signals of Ctrl-C. The first raises `KeyboardInterrupt`; the second ends the process where it is."""
-    received: list[int] = []
+def _stops() -> Iterator[list[signal.Signals]]:
+    """Collect the signals that ask to stop. The first raises `KeyboardInterrupt`; the second ends the process at once."""
+    received: list[signal.Signals] = []
+    process = os.getpid()
 
-    def stop(signum: int, frame: object) -> None:
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != process:  # a worker that was forked, whose parent has the word
+            os._exit(BY_SIGNAL + number)
         if received:
-            os._exit(INTERRUPTED)
-        received.append(signum)
+            os._exit(BY_SIGNAL + received[0])
+        received.append(signal.Signals(number))
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in STOPS}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

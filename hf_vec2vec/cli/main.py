@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point.
 
     Returns:
-        The exit status: 0 for success, 1 for a failure at work, 2 for bad input, 130 after Ctrl-C. Each but the first has
-        left one line on stderr.
+        The exit status: 0 for success, 1 for a failure at work, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+        Each but the first has left one line on stderr.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nobody asked for, as it is loaded
     words = list(sys.argv[1:] if argv is None else argv)

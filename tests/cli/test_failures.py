@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import run
+from hf_vec2vec.cli import main
 from hf_vec2vec.cli.failures import explained, reported
+from hf_vec2vec.cli.main import COMMANDS
 
 
 def outcome(work, capsys, **more):
@@ -65,20 +68,68 @@ def test_a_log_that_cannot_be_written(capsys, monkeypatch):
     assert "--debug shows where" in outcome(lambda: 1 / 0, capsys)[1]
 
 
-def test_ctrl_c_tells_what_is_kept(capsys):
-    status, line = outcome(lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5), capsys)
-    assert (status, line) == (130, "hf-vec2vec embed: interrupted. All is kept.\n")
+STOPS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 
-def test_an_interrupt_that_came_as_another_error_is_one(capsys):
+@pytest.mark.parametrize("by", STOPS)
+def test_an_interrupt_that_came_as_another_error_is_one(by, capsys):
     def work():
         try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+            signal.raise_signal(by)
         except KeyboardInterrupt as stop:
             raise ImportError("initialization failed") from stop
 
-    assert outcome(work, capsys)[0] == 130
+    before = signal.getsignal(by)
+    assert outcome(work, capsys) == (STOPS[by][0], f"hf-vec2vec embed: {STOPS[by][1]}. All is kept.\n")
+    assert signal.getsignal(by) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("by", STOPS)
+def test_a_worker_that_was_forked_stops_without_a_word(by, capfd):
+    def work():
+        if (worker := os.fork()) == 0:
+            signal.raise_signal(by)
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == STOPS[by][0]
+
+    assert reported("embed", work, debug=False, after_interrupt=str) == 0
+    assert capfd.readouterr().err == ""
+
+
+WORDS = {
+    "embed": ["--texts", "x.txt", "--model", "x", "--output", "x.npy"],
+    "train": ["--source", "a=x", "--target", "b=x", "--output_dir", "out"],
+    "evaluate": ["x"],
+    "ablate": ["--source", "a=x", "--target", "b=x", "--held_out_source", "a=x", "--held_out_target", "b=x"]
+    + ["--variants", "x.yaml", "--output_dir", "out"],
+    "report": ["x", "--source", "a=x", "--target", "b=x", "--output_dir", "out"],
+    "translate": ["x", "--source", "a", "--target", "b", "--input", "x.npy", "--output", "out"],
+    "export": ["x", "--source", "a", "--target", "b", "--output", "x.npz"],
+    "finetune": ["--model", "x", "--task", "x", "--output_dir", "out"],
+    "distill": ["--translator", "x", "--student", "x", "--texts", "x", "--output_dir", "out"],
+    "distill-check": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
+    "distill-compare": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
+    "distill-task": ["--teacher", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
+    "push": ["x", "--repo_id", "org/name"],
+}
+
+
+@pytest.mark.parametrize("by", STOPS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_is_stopped_tells_what_is_kept(command, by, capsys, monkeypatch):
+    def run(flags):
+        signal.raise_signal(by)
+
+    module = import_module(f"hf_vec2vec.cli.{command.replace('-', '_')}")
+    run.__annotations__ = module.run.__annotations__
+    monkeypatch.setattr(module, "run", run)
+    status, word = STOPS[by]
+    assert main([command, *WORDS[command]]) == status
+    line = capsys.readouterr().err
+    assert line.startswith(f"hf-vec2vec {command}: {word}. ")
+    assert line.endswith(".\n")
+    assert any(kept in line for kept in ("kept", "Nothing was written", "are in out/report.html", "either org/name has it"))
+    assert line.count("\n") == 1
 
 
 def test_errors_of_many_lines_and_pages_are_short():
