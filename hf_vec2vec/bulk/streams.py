@@ -1,12 +1,14 @@
 """Data sets that are streamed: the rows come one after the other, and how many there are is not known."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
-from datasets import IterableDataset, load_dataset_builder
+from datasets import Dataset, IterableDataset, load_dataset_builder
 
-from ..data.blocks import Block
+from ..data.blocks import Block, VectorFile
 from ..data.columns import HEAD, first_dimension, vector_column, vector_dimension
 from ..data.table_files import column_rows
 from ..data.vector_files import naming
@@ -122,3 +124,27 @@ def open_streams(data: IterableDataset, name: str, column: str | None = None) ->
             )
     shards = (data.shard(num_shards=data.num_shards, index=k) for k in range(data.num_shards))
     return [VectorStream(f"{name}, shard {k}", shard, dim, schema, column) for k, shard in enumerate(shards)]
+
+
+def files_read(data: IterableDataset) -> list[str]:
+    """Files on this machine that a stream comes from, whatever was done to it since: those that its parts name."""
+    found: list[str] = []
+    parts: list[Any] = [data._ex_iterable]  # no public attribute leads to them
+    for part in parts:
+        held = vars(part)
+        parts += [*held.get("ex_iterables", []), *([held["ex_iterable"]] if "ex_iterable" in held else [])]
+        found += _files_named(held.get("kwargs", {}).values())
+    return found
+
+
+def _files_named(values: Iterable) -> Iterator[str]:
+    """Paths of files among the arguments of a stream's generator."""
+    for value in values:
+        if isinstance(value, str) and os.path.isfile(value):
+            yield value
+        elif isinstance(value, VectorFile):
+            yield str(value.path)
+        elif isinstance(value, Dataset):
+            yield from (file["filename"] for file in value.cache_files)
+        elif isinstance(value, list | tuple):
+            yield from _files_named(value)

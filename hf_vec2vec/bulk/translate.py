@@ -2,6 +2,7 @@
 
 import errno
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .manifest import fingerprint
 from .outputs import Summary
 from .processes import Processes
 from .run import Run
-from .streams import VectorStream, open_streams
+from .streams import VectorStream, files_read, open_streams
 from .writers import SUFFIXES, TABULAR, Layout, suffix_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -100,8 +101,7 @@ def translate_store(
         raise ValueError(f"`batch_size` and `shard_rows` must be at least 1, got {batch_size} and {shard_rows}.")
     check_choice(invalid_rows, ("stop", "drop", "mark"))
     opened = _Source.open(data, column, facts)
-    if isinstance(opened.pieces, Store):
-        check_apart(output, [opened.pieces.path, *(file.path for file in opened.pieces.files)])
+    check_apart(output, opened.reads)
     dims = dict(model.config.embedding_dims or {})  # which a model has filled in
     if opened.dim != (dim := dims[source]):
         raise ValueError(
@@ -157,10 +157,12 @@ class _Source:
     Args:
         pieces: files, or the shards of a streamed data set.
         facts: what tells it from another one; JSON.
+        reads: files and folders on this machine that it comes from.
     """
 
     pieces: Store | list[VectorStream]
     facts: dict
+    reads: Sequence[str | Path]
 
     @classmethod
     def open(cls, data: str | Path | IterableDataset, column: str | None, facts: dict | None) -> "_Source":
@@ -168,10 +170,11 @@ class _Source:
         if isinstance(data, IterableDataset):
             facts = facts or {"dataset": str(data.info.builder_name)}
             streams = open_streams(data, facts["dataset"], column)
-            return cls(streams, facts | {"shards": len(streams), "column": streams[0].column})
+            return cls(streams, facts | {"shards": len(streams), "column": streams[0].column}, files_read(data))
         store = open_files(data, column, argument="input")
         known = [{"name": f.path.name, "rows": f.rows, "checksum_of_ends": fingerprint(f.path)} for f in store.files]
-        return cls(store, {"files": known, "column": store.files[0].column})
+        reads = [store.path, *(file.path for file in store.files)]
+        return cls(store, {"files": known, "column": store.files[0].column}, reads)
 
     @property
     def first(self) -> VectorFile | VectorStream:

@@ -1,0 +1,80 @@
+"""A stream that comes out of local files: these are the input, which is never written to."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import Dataset, concatenate_datasets, load_dataset, load_from_disk
+
+from helpers.stores import vectors_of
+from hf_vec2vec import Vec2VecConfig, Vec2VecModel
+from hf_vec2vec.bulk import translate_store
+from hf_vec2vec.bulk.streams import open_dataset
+from hf_vec2vec.data import open_stream
+
+SMALL = {"source": "a", "target": "a", "shard_rows": 32, "batch_size": 16, "progress": False, "overwrite": True}
+
+
+@pytest.fixture(scope="module")
+def model() -> Vec2VecModel:
+    torch.manual_seed(0)
+    return Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 5}, hidden_dim=16)).eval()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Files of several formats in a folder each, and another name for one."""
+    rows = vectors_of(40).tolist()
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+    pq.write_table(pa.table({"embedding": rows}), tmp_path / "one" / "x.parquet")
+    for k in (1, 2):
+        pq.write_table(pa.table({"embedding": rows}), tmp_path / "many" / f"part-{k}.parquet")
+    Dataset.from_dict({"embedding": rows}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "one" / "x.jsonl").write_text("\n".join(json.dumps({"embedding": row}) for row in rows))
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "one" / "x.parquet")
+    return tmp_path
+
+
+def streamed(kind, files, store):
+    files = [str(store / name) for name in files]
+    return load_dataset(kind, data_files=files, split="train", streaming=True)
+
+
+CASES = {
+    "a file": (lambda s: streamed("parquet", ["one/x.parquet"], s), "one/x.parquet"),
+    "a link to it": (lambda s: streamed("parquet", ["one/x.parquet"], s), "link.parquet"),
+    "its folder": (lambda s: streamed("json", ["one/x.jsonl"], s), "one"),
+    "the second of a pattern": (lambda s: streamed("parquet", ["many/part-*.parquet"], s), "many/part-2.parquet"),
+    "mapped and filtered": (
+        lambda s: streamed("parquet", ["one/x.parquet"], s).map(lambda row: row).filter(lambda row: True),
+        "one/x.parquet",
+    ),
+    "several together": (
+        lambda s: concatenate_datasets([streamed("parquet", [f"many/part-{k}.parquet"], s) for k in (1, 2)]),
+        "many/part-2.parquet",
+    ),
+    "opened by name": (lambda s: open_dataset("parquet", None, "train", str(s / "many" / "*.parquet"))[0], "many"),
+    "a saved data set": (lambda s: load_from_disk(str(s / "saved")).to_iterable_dataset(), "saved"),
+    "a store of ours": (lambda s: open_stream(s / "one" / "x.parquet"), "one/x.parquet"),
+    "a folder as a data set": (lambda s: open_dataset(str(s / "many"), None, "train", None)[0], "many/part-1.parquet"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_output_that_is_what_a_stream_reads_is_refused(model, store, case):
+    opened, output = CASES[case]
+    before = {path: path.read_bytes() for path in store.rglob("*.*") if path.is_file()}
+    with pytest.raises(
+        ValueError, match="`output` .* (is what is read|holds .* which is read|lies inside .* which is read)"
+    ):
+        translate_store(model, opened(store), store / output, **SMALL)
+    assert {path: path.read_bytes() for path in store.rglob("*.*") if path.is_file()} == before
+
+
+def test_a_place_beside_what_a_stream_reads_is_fine(model, store):
+    translate_store(model, streamed("parquet", ["one/x.parquet"], store), store / "one" / "y.npy", **SMALL)
+    assert np.load(store / "one" / "y.npy").shape == (40, 6)
