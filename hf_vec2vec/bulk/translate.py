@@ -173,7 +173,7 @@ class _Source:
             return cls(streams, facts | {"shards": len(streams), "column": streams[0].column}, files_read(data))
         store = open_files(data, column, argument="input")
         known = [{"name": f.path.name, "rows": f.rows, "checksum_of_ends": fingerprint(f.path)} for f in store.files]
-        reads = [store.path, *(file.path for file in store.files)]
+        reads: list[str | Path] = [store.path, *(file.path for file in store.files)]
         return cls(store, {"files": known, "column": store.files[0].column}, reads)
 
     @property

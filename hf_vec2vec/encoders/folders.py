@@ -8,13 +8,16 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from ..data.json_files import read_object
 from .bundled import find_encoder
 from .pooling import POOLINGS
 
+UNLIMITED = 10**6  # tokens; what is recorded where nothing is cut. Tokenizers that know no limit claim 10^30
+PLAIN_LENGTH = 512  # tokens, of a plain model whose makers say nothing: attention costs the square
 MODULES = "modules.json"  # the file that makes a folder a SentenceTransformer
 # What a pooling module calls its modes, today and in the flags `pooling_mode_*` of older files.
 POOLING_NAMES = {"lasttoken": "last", "weightedmean": "weighted_mean"}
@@ -114,6 +117,20 @@ def folder_settings(folder: Path) -> dict[str, Any]:
                 "trained here."
             )
     return found
+
+
+def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens that a model reads at most, by its positions and its tokenizer, whichever are less; `None` if neither says."""
+    said = [length for length in (_positions(model), tokenizer.model_max_length) if length and length < UNLIMITED]
+    return min(said) if said else None
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """How many tokens there are positions for. RoBERTa and its kin count them from behind the padding on."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)  # those without have no limit
 
 
 def _modules(file: Path) -> list[tuple[str, str]]:

@@ -21,7 +21,17 @@ from ..data.progress import progress_bar
 from ..data.texts import load_texts
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
-from .folders import POOLING_NAMES, is_sentence_transformer, model_class, model_folder, opening, refuse_pickles
+from .folders import (
+    PLAIN_LENGTH,
+    POOLING_NAMES,
+    UNLIMITED,
+    is_sentence_transformer,
+    model_class,
+    model_folder,
+    opening,
+    own_length,
+    refuse_pickles,
+)
 from .memory import in_batches
 from .pooling import POOLINGS, PROJECTION, first_layers, is_decoder, is_dual, pool
 
@@ -30,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 CHUNK = 16_384  # texts that are encoded between two saves of the cache
-PLAIN_LENGTH = 512  # tokens, where no maker says: tokenizers may claim 10^30, and attention costs the square
-UNLIMITED = 10**6  # tokens; what is recorded where nothing is cut
 ROUTES = ("query", "document")  # names of prompts that also choose the route through a model with two
 
 
@@ -75,7 +83,8 @@ class TextEncoder:
             mean pooling of the last layer, in decoders without the first token.
         prompt: text put before each text; default: the folder's default prompt, which most have not.
         prompt_name: one of the prompts that the folder names instead, such as `"query"` or `"document"`.
-        max_length: tokens; default: the folder's own, of a plain model its tokenizer's limit or 512, whichever is less.
+        max_length: tokens; default: the folder's own, of a plain model as many as it has positions and its tokenizer allows,
+            or 512 where neither says.
         device: where it runs; a GPU if there is one.
         dtype: of the weights. Vectors are returned in float32.
         trust_remote_code: run the code that the model's repository brings along.
@@ -171,7 +180,7 @@ class TextEncoder:
                 self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
             )
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
-            length = min(self.tokenizer.model_max_length, PLAIN_LENGTH)
+            length = own_length(self.model, self.tokenizer) or PLAIN_LENGTH
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         self.model.to(self.device).eval()
@@ -344,10 +353,10 @@ class TextEncoder:
         return pool(states, inputs["attention_mask"], settings.pooling, settings.mask_first_token)
 
     def _say_if_cut(self, length: int) -> None:
-        """The makers of a plain model do not say how long its texts are: a cut at our own limit is not silent."""
-        if length == PLAIN_LENGTH == self.settings.max_length < self.tokenizer.model_max_length:
+        """A plain model's folder does not say how its texts are cut, as that of a SentenceTransformer does."""
+        if length == self.settings.max_length and not self.is_dual:
             logger.warning_once(
-                f"Texts of more than {PLAIN_LENGTH} tokens are cut. {self.settings.model!r} may read more: see `max_length`."
+                f"Texts of more than {length:,} tokens are cut for {self.settings.model!r}: see `max_length`."
             )
 
     def fingerprint(self) -> str:
