@@ -12,9 +12,9 @@ trained on. Every arm has the same start of its adapter, the same texts in the s
 Where several learning rates are given, each arm tries all of them with the first seed, and the one that does best in folds
 of the tasks' training rows is used for the other seeds.
 
-`--regime task` is the other case: for each task, single texts or pairs with classes, the teacher learns it first, and the
-student learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There
-all is compared with labels alone.
+`--regime task` is the other case: for each task of classes, scores or choices the teacher learns it first, and the student
+learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There all is
+compared with labels alone, and rates are chosen by training rows that nobody was trained on.
 
 A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. Results go to `runs.jsonl` one by one: a run
 that is there is not done again. At the end there are a table, `table.md`, and two pictures, `by_task.png` and
@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,7 +37,7 @@ import numpy as np
 import tasks_report
 import torch
 from peft import LoraConfig
-from tasks_aware import TaskWorkshop, task_cells
+from tasks_aware import TaskWorkshop, task_arms, task_cells
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -95,8 +95,6 @@ class TasksArguments:
         for name in ("batch_size", "rows", "at_once", "train_rows", "judge_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.regime == "task" and len(self.learning_rates) > 1:
-            raise ValueError(f"`learning_rates` must be one for `regime` task, got {self.learning_rates}.")
         if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
             raise ValueError("`teacher_vectors` is for one pair, whose teacher is not run: set `with_teacher` to false.")
         if min(self.updates) < 1:
@@ -203,7 +201,7 @@ class Workshop:
         if cell["arm"] not in arms:
             raise ValueError(f"`arms` has {cell['arm']!r}; there are {list(arms)}.")
         count = {"max_steps": cell["updates"], "learning_rate": cell["learning_rate"]}
-        lesson = Lesson(**{**vars(self.lesson), "arguments": self.lesson.arguments | count})
+        lesson = replace(self.lesson, arguments=self.lesson.arguments | count)
         with tempfile.TemporaryDirectory() as folder:
             trainer = arm_trainer(lesson, arms[cell["arm"]], cell["seed"], folder)
             trainer.train()
@@ -250,18 +248,20 @@ def run_all(args: TasksArguments) -> int:
     failed = 0
     for pair in args.pairs:
         if args.regime == "task":
-            failed += _run(args, task_cells(args, pair))
-            continue
-        workshop = WORKSHOPS[pair] = Workshop(args, pair)
-        arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
+            arms, cells_of = task_arms(args), task_cells
+        else:
+            workshop = WORKSHOPS[pair] = Workshop(args, pair)
+            arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
+            cells_of = cells
         if unknown := sorted(set(args.arms or []) - set(arms)):
             raise ValueError(f"`arms` has {unknown[0]!r}; there are {arms}.")
         rates = {arm: args.learning_rates for arm in arms if args.arms is None or arm in args.arms}
-        failed += _run(args, cells(args, pair, rates, args.seeds[:1] if len(args.learning_rates) > 1 else args.seeds))
-        if len(args.learning_rates) > 1:
+        several = len(args.learning_rates) > 1
+        failed += _run(args, cells_of(args, pair, rates, args.seeds[:1] if several else args.seeds))
+        if several:
             runs = tasks_report.read(Path(args.output) / "runs.jsonl")
             best = {arm: [tasks_report.best_rate(runs, pair, arm, args.seeds[0])] for arm in rates}
-            failed += _run(args, cells(args, pair, best, args.seeds[1:]))
+            failed += _run(args, cells_of(args, pair, best, args.seeds[1:]))
     return failed
 
 

@@ -9,16 +9,20 @@ import tasks_report
 from datasets import DatasetDict
 from peft import LoraConfig
 
-from hf_vec2vec.distillation.arms import LABELS_OURS, LABELS_RIDGE, TASK
+from hf_vec2vec.distillation.arms import LABELS_FROM_OURS, LABELS_OURS, LABELS_RIDGE, TASK
 from hf_vec2vec.distillation.students import load_student
 from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
-from hf_vec2vec.tasks import load_task
+from hf_vec2vec.tasks import MultipleChoiceTask, load_task
+from hf_vec2vec.tasks.choice_pairs import as_pairs
 from hf_vec2vec.tasks.fine_tuning import fine_tune
 from hf_vec2vec.tasks.judging import judge_head
 from hf_vec2vec.tasks.parts import part_of
 from hf_vec2vec.tasks.trained import load_trained_model
 
-ARMS = [TASK, LABELS_OURS, LABELS_RIDGE, "labels + logits", "labels + logits + ours + Gram loss"]
+ARMS = [
+    *(TASK, LABELS_OURS, LABELS_RIDGE, LABELS_FROM_OURS),
+    *("labels + Gram loss", "labels + logits", "labels + logits + ours + Gram loss"),
+]
 ADAPTER = {"r": 32, "lora_alpha": 64, "target_modules": "all-linear"}
 
 
@@ -32,12 +36,14 @@ class TaskWorkshop:
         self.opened = cache(self._opened)
 
     def teacher_of(self, name: str) -> str:
-        """Folder of the teacher that has learned the task; made once."""
+        """Folder of the teacher that has learned the task; made once. Choices are pairs to it."""
         folder = self.folder / f"teacher-{name}-{self.args.teacher_updates}-{self.args.train_rows or 'all'}"
         if not (folder / "config.json").exists():
             count = {"max_steps": self.args.teacher_updates, "learning_rate": self.args.learning_rates[0]}
             rows = {"per_device_train_batch_size": self.args.batch_size}
-            model, tokenizer = fine_tune(self.teacher, self._task(name)[0], LoraConfig(**ADAPTER), **count, **rows)
+            task = self._task(name)[0]
+            learned = as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
+            model, tokenizer = fine_tune(self.teacher, learned, LoraConfig(**ADAPTER), **count, **rows)
             tokenizer.save_pretrained(folder)
             model.save_pretrained(folder)
         return str(folder)
@@ -77,19 +83,23 @@ class TaskWorkshop:
         return {"cell": cell, "judgements": {cell["task"]: asdict(judged)}, "verdict": opened.verdict}
 
 
-def task_cells(args, pair: str) -> Iterator[dict]:
-    """All runs of a pair; seed by seed."""
+def task_arms(args) -> list[str]:
+    """Names of all arms."""
+    if args.arms and TASK not in args.arms:
+        raise ValueError(f"`arms` must hold {TASK!r}, which the others are compared with, got {args.arms}.")
+    return ARMS
+
+
+def task_cells(args, pair: str, rates: dict[str, list[float]], seeds: list[int]) -> Iterator[dict]:
+    """All runs of a pair with these seeds; seed by seed."""
     names = sorted(entry.partition("=")[0] for entry in args.tasks)
     shared = {"regime": "task", "pair": pair, "tasks": names, "teacher_updates": args.teacher_updates}
     shared |= {name: getattr(args, name) for name in ("batch_size", "train_rows", "judge_rows")}
     for name in names if args.with_teacher else []:
         yield shared | {"task": name, "arm": tasks_report.TEACHER, "updates": 0, "seed": 0, "learning_rate": 0.0}
-    arms = args.arms or ARMS
-    if TASK not in arms:
-        raise ValueError(f"`arms` must hold {TASK!r}, which the others are compared with, got {arms}.")
-    for seed in args.seeds:
+    for seed in seeds:
         for name in names:
             for updates in args.updates:
-                for arm in arms:
-                    rate = args.learning_rates[0]
-                    yield shared | {"task": name, "arm": arm, "updates": updates, "seed": seed, "learning_rate": rate}
+                for arm, tried in rates.items():
+                    for rate in tried:
+                        yield shared | {"task": name, "arm": arm, "updates": updates, "seed": seed, "learning_rate": rate}

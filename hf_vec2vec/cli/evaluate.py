@@ -133,6 +133,7 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
     from datasets import DatasetDict
 
     from ..tasks import evaluate_task, load_task, load_trained_model
+    from ..tasks.choice_pairs import suited_to
 
     label_map = dict(named_path("label_map", pair, exists=False) for pair in flags.label_map) if flags.label_map else None
     task = load_task(name, flags.task_source, language_model=flags.language_model, label_map=label_map)
@@ -142,7 +143,7 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
     rows = task.rows(flags.split)
     if flags.max_rows:
         rows = rows.shuffle(seed=0).select(range(min(flags.max_rows, len(rows))))
-    task = replace(task, splits=DatasetDict({flags.split: rows}))
+    task = suited_to(replace(task, splits=DatasetDict({flags.split: rows})), flags.folder)
     model: Any
     model, tokenizer = load_trained_model(flags.folder, task)
     found = evaluate_task(

@@ -19,7 +19,7 @@ class TaskRunFlags(AdapterFlags):
 
     title: ClassVar[str] = "task and training"
 
-    task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, or a file of labelled texts.")
+    task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, commonsense_qa, or a file of labelled texts.")
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
     output_dir: str = flag("Folder for the model and its figures.")
     overwrite: bool = flag("Replace the model in `output_dir` if there is one.", False)
@@ -78,11 +78,14 @@ def run(flags: FineTuneFlags) -> None:
     """Train a model on a task by an adapter, merge that, and say how good it is: a teacher for `distill-task`."""
     check_model("model", flags.model)
     flags.check_task()
-    from ..tasks import evaluate_task
+    from ..tasks import MultipleChoiceTask, evaluate_task
+    from ..tasks.choice_pairs import as_pairs
     from ..tasks.fine_tuning import fine_tune
     from .teaching import adapter, save_classifier
 
     task = flags.load()
+    if isinstance(task, MultipleChoiceTask):
+        task = as_pairs(task)  # so that a student of any family can learn from it
     model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())
     found = evaluate_task(model, tokenizer, task, progress=flags.progress)
     facts = {"model": flags.model, "task": task.name, "train_rows": len(task.rows("train")), "figures": found}

@@ -4,6 +4,7 @@ import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from .trainer import DistillationTrainer
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
 LABELS_OURS, LABELS_RIDGE = "labels + ours", "labels + learned projection from ridge"
+LABELS_FROM_OURS = "labels + learned projection from ours"
 START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
 ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
 FOLDS = 5  # in which the teacher's logits are made: a probe is too sure of the rows that it was fitted on
@@ -48,7 +50,7 @@ class Lesson:
         teacher: `(n, d_t)`, the teacher's vectors of them.
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
-        labels: `(n,)`, classes, for the arms that look at them.
+        labels: `(n,)`, classes, or scores if they are fractions, for the arms that look at them.
         pairs: n second texts, of a task with two.
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
@@ -71,6 +73,24 @@ class Lesson:
     def translator(self) -> Vec2VecModel:
         """The one that others are compared with."""
         return next(iter(self.translators.values()))
+
+    @property
+    def outputs(self) -> int:
+        """Of a head that learns the labels: one for scores."""
+        if self.labels is None:
+            return 0
+        return 1 if _are_scores(self.labels) else int(self.labels.max()) + 1
+
+    @cached_property
+    def soft_labels(self) -> np.ndarray | None:
+        """`(n, classes)`, log-probabilities by probes on the teacher's vectors, each row by one that has not seen it."""
+        if self.labels is None or _are_scores(self.labels):
+            return None
+        folds = min(FOLDS, int(np.bincount(self.labels).min()))
+        if folds < 2:
+            return None
+        rows = _centred(self.teacher).numpy()
+        return cross_val_predict(linear_probe_pipeline(), rows, self.labels, cv=folds, method="predict_log_proba")
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,8 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
         fitted on the training texts themselves; a projection that is learned with the student, from random weights, from
         ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs
         no translation, alone and beside the first translator; with labels the task loss alone, beside the first translator,
-        beside the projection from ridge, beside the logits of a probe on the teacher's vectors, and all of them together;
+        beside the projections with a start, beside the Gram loss, beside the logits of a probe on the teacher's vectors (of
+        classes), and most of them together;
         universal logit distillation with the language-modelling loss, as published, between language models.
     """
     space, teacher = lesson.teacher_space, lesson.teacher
@@ -131,7 +152,7 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
             "Gram loss": Arm(teacher, space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
             "ours + Gram loss": Arm(teacher, space, {"gram_weight": 1.0}),
         }
-        | (_with_labels(lesson, ours, own, starts[FROM_RIDGE], lesson.labels) if lesson.labels is not None else {})
+        | (_with_labels(lesson, ours, own, starts) if lesson.labels is not None else {})
         | ({ULD: Arm(None, space, logits)} if lesson.teacher_lm else {})
     )
 
@@ -165,29 +186,29 @@ def _controls(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _with_labels(lesson: Lesson, ours: Tensor, own: Tensor, ridge: Tensor, labels: np.ndarray) -> dict[str, Arm]:
+def _with_labels(lesson: Lesson, ours: Tensor, own: Tensor, starts: dict[str, Tensor]) -> dict[str, Arm]:
     task: dict[str, Any] = {"task_weight": 1.0}
-    rows = _centred(lesson.teacher).numpy()
-    folds = min(FOLDS, int(np.bincount(labels).min()))
-    soft = None
-    if folds > 1:
-        soft = cross_val_predict(linear_probe_pipeline(), rows, labels, cv=folds, method="predict_log_proba")
+    alone = task | {"cosine_weight": 0.0}
+    learn = task | {"learn_projection": True, "projection_rate": START_RATE}
+    teacher, space = lesson.teacher, lesson.teacher_space
     arms = {
-        TASK: Arm(None, lesson.teacher_space, task | {"cosine_weight": 0.0}),
+        TASK: Arm(None, space, alone),
         LABELS_OURS: Arm(ours, lesson.student_space, task),
-        LABELS_RIDGE: Arm(
-            own, lesson.teacher_space, task | {"learn_projection": True, "projection_rate": START_RATE}, ridge
-        ),
+        LABELS_RIDGE: Arm(own, space, learn, starts[FROM_RIDGE]),
+        LABELS_FROM_OURS: Arm(own, space, learn, starts[FROM_OURS]),
+        "labels + Gram loss": Arm(teacher, space, alone | {"gram_weight": 1.0}),
     }
+    soft = lesson.soft_labels
     if soft is not None:
-        both = task | {"soft_label_weight": 1.0}
-        arms |= {
-            "labels + logits": Arm(None, lesson.teacher_space, both | {"cosine_weight": 0.0}, soft_labels=soft),
-            "labels + logits + ours + Gram loss": Arm(
-                lesson.teacher, lesson.teacher_space, both | {"gram_weight": 1.0}, soft_labels=soft
-            ),
-        }
+        both = {"soft_label_weight": 1.0}
+        arms["labels + logits"] = Arm(None, space, alone | both, soft_labels=soft)
+        both |= task | {"gram_weight": 1.0}
+        arms["labels + logits + ours + Gram loss"] = Arm(teacher, space, both, soft_labels=soft)
     return arms
+
+
+def _are_scores(labels: np.ndarray) -> bool:
+    return labels.dtype.kind == "f"
 
 
 def _matrix(affine: Callable[[Tensor], Tensor], dim: int) -> Tensor:
@@ -226,17 +247,16 @@ def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> Distillatio
     """
     supervised, logits = bool(arm.arguments.get("task_weight")), bool(arm.arguments.get("logit_weight"))
     set_seed(seed)  # a new head depends on nothing else
-    labels = np.empty(0, int) if lesson.labels is None else lesson.labels
     model, tokenizer, known = load_student(
         lesson.student,
         "classifier" if supervised else "causal_lm" if logits else "encoder",
-        num_labels=int(labels.max()) + 1 if supervised else None,
+        num_labels=lesson.outputs if supervised else None,
     )
     data = Dataset.from_dict({TEXT: lesson.texts} | ({PAIR: lesson.pairs} if lesson.pairs else {}))
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
-    if supervised:
-        data = data.add_column(LABELS, labels.tolist())
+    if supervised and lesson.labels is not None:
+        data = data.add_column(LABELS, lesson.labels.tolist())
     if arm.soft_labels is not None:
         data = data.add_column(SOFT_LABELS, arm.soft_labels.tolist())
     given = {

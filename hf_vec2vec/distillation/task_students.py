@@ -14,8 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..alignment.aligner import align
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks.base import Task, evaluate_task
+from ..tasks.choice_pairs import as_pairs
 from ..tasks.classification import ClassificationTask
 from ..tasks.fine_tuning import input_vectors
+from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
 from ..tasks.trained import load_trained_model
 from .adapters import PROJECTION
 from .arms import LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
@@ -64,8 +66,8 @@ def distill_task(
     wrong translator costs points.
 
     Args:
-        task: classes of single texts or pairs.
-        teacher: folder of a model that was fine-tuned on the task (see `fine_tune`).
+        task: classes or scores of single texts or pairs; or questions with choices, each of which is a pair (`as_pairs`).
+        teacher: folder of a model that was fine-tuned on the task, of choices as pairs (see `fine_tune`).
         student: short name of a bundled model, local folder or Hub id.
         peft_config: the student's adapter.
         seed: of everything random.
@@ -73,7 +75,7 @@ def distill_task(
         arguments: of [`DistillationTrainingArguments`], the same for all.
 
     Raises:
-        ValueError: for a task without classes or training rows, a teacher without a head for it, or a student that is the
+        ValueError: for spans, a task without training rows, a teacher without a head for it, or a student that is the
             teacher.
     """
     opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **arguments)
@@ -120,8 +122,6 @@ def open_lesson(
     **arguments: Any,
 ) -> TaskLesson:
     """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
-    if not isinstance(task, ClassificationTask) or not task.labels:
-        raise ValueError(f"`task` must be one whose rows have a class, got {task.name!r}.")
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
     task = _with_held_out(task, seed)
@@ -158,11 +158,11 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
     Raises:
         ValueError: for an arm that there is not, or one that trains no head.
     """
-    lesson = replace(opened.lesson, arguments=opened.lesson.arguments | arguments)
-    arms = make_arms(lesson, opened.student_vectors, seed)
+    arms = make_arms(opened.lesson, opened.student_vectors, seed)
     if not arms.get(name) or not arms[name].arguments.get("task_weight"):
         with_head = [arm for arm, made in arms.items() if made.arguments.get("task_weight")]
         raise ValueError(f"`name` must be one of {with_head}, which train a head, got {name!r}.")
+    lesson = replace(opened.lesson, arguments=opened.lesson.arguments | arguments)
     with tempfile.TemporaryDirectory() as folder:
         trainer = arm_trainer(lesson, arms[name], seed, folder)
         trainer.train()
@@ -170,16 +170,26 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
     model = adapted.merge_and_unload()
     if hasattr(model, PROJECTION):
         delattr(model, PROJECTION)
-    model.config.id2label = dict(enumerate(opened.task.labels))
-    model.config.label2id = {label: i for i, label in enumerate(opened.task.labels)}
+    if opened.task.labels:
+        model.config.id2label = dict(enumerate(opened.task.labels))
+        model.config.label2id = {label: i for i, label in enumerate(opened.task.labels)}
     return model
 
 
-def _with_held_out(task: ClassificationTask, seed: int) -> ClassificationTask:
+def _with_held_out(task: Task, seed: int) -> ClassificationTask:
+    """The task as classes or scores, a tenth of its training rows apart; of choices whole questions."""
     rows = task.rows("train")
-    task.known("train", np.asarray(rows["label"][:]) >= 0)
+    if isinstance(task, MultipleChoiceTask):
+        task.known("train", np.array(right_choices(rows[:])) >= 0)
+    elif isinstance(task, ClassificationTask):
+        task.known("train", np.asarray(rows["label"][:]) >= 0)
+    else:
+        raise ValueError(
+            f"`task` {task.name!r} is answered from states of tokens. Take a task of classes, scores or choices."
+        )
     parts = rows.train_test_split(HELD_OUT, seed=seed)
-    return replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+    task = replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+    return as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
 
 
 def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: ClassificationTask, progress: bool) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from helpers.encoders import WORDS
-from helpers.tasks import glue, write_rows
+from helpers.tasks import MILL, glue, squad, write_rows
 from hf_vec2vec.cli import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -60,6 +60,41 @@ def test_teacher_student_and_figures_in_three_commands(folders, mrpc, tmp_path, 
     assert "holds a model already" in said
 
 
+def rows_of(name, count, seed):
+    """Choices of which the one with a dog is right; scores that count dogs."""
+    generator = np.random.default_rng(seed)
+    others = [word for word in WORDS[3:] if word != "dog"]
+    if name == "stsb":
+        texts = [[" ".join(generator.choice(WORDS[3:], 5)) for _ in range(2)] for _ in range(count)]
+        return glue(("sentence1", "sentence2"), [(a, b, float((a + b).count("dog"))) for a, b in texts])
+    rows = []
+    for i in range(count):
+        right, texts = generator.integers(3), list(generator.choice(others, 3))
+        texts[right] = "dog"
+        rows.append({"id": str(i), "question": " ".join(generator.choice(others, 4)), "question_concept": "thing"})
+        rows[-1] |= {"choices": {"label": list("ABC"), "text": texts}, "answerKey": "ABC"[right]}
+    return rows
+
+
+@pytest.mark.parametrize(("name", "figures"), [("commonsense_qa", {"accuracy"}), ("stsb", {"pearson", "spearmanr"})])
+def test_choices_and_scores_are_taught_as_classes_are(folders, tmp_path, name, figures):
+    for split, count, seed in (("train", 250, 0), ("validation", 40, 1)):
+        write_rows(rows_of(name, count, seed), tmp_path / "task" / f"{split}.jsonl")
+    task = ["--task", name, "--task_source", tmp_path / "task", "--learning_rate", "1e-2", "--lora_r", 4]
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    assert run("finetune", "--model", folders["llama"], *task, "--output_dir", teacher, "--max_steps", 2) == 0
+    words = ["--teacher", teacher, "--student", folders["bert"], *task, "--max_steps", 2]
+    assert run("distill-task", *words, "--output_dir", student) == 0
+    rows = json.loads((student / "distill_task.json").read_text())["rows"]
+    assert set(rows[1]) == {"arm", "held_out"} | figures
+    best = max(rows[1:], key=lambda row: row["held_out"])
+    asked = ["--task", name, "--task_source", tmp_path / "task", "--json", tmp_path / "figures.json"]
+    assert run("evaluate", student, *asked) == 0
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["rows"] == 40
+    assert found["figures"] == pytest.approx({figure: best[figure] for figure in figures})
+
+
 def test_an_encoder_without_a_head_is_asked_by_a_probe(folders, mrpc, tmp_path, capsys):
     words = ["evaluate", folders["bert"], "--task", "mrpc", "--task_source", mrpc]
     assert run(*words, "--probe", "--json", tmp_path / "figures.json") == 0
@@ -78,7 +113,7 @@ def test_an_encoder_without_a_head_is_asked_by_a_probe(folders, mrpc, tmp_path, 
         (["--teacher", "llama", "--student", "bert"], "has no trained head for 'mrpc'"),
         (["--teacher", "no/such/folder", "--student", "bert"], "`teacher` is"),
         (["--teacher", "llama", "--student", "bert", "--task_source", "nowhere"], "`task_source` is 'nowhere'"),
-        (["--teacher", "llama", "--student", "bert", "--task", "stsb"], "must be one whose rows have a class"),
+        (["--teacher", "llama", "--student", "bert", "--task", "squad"], "is answered from states of tokens"),
         (["--teacher", "llama", "--student", "bert", "--max_steps", "0"], "`max_steps` must be at least 1"),
     ],
 )
@@ -87,10 +122,9 @@ def test_bad_words(folders, mrpc, tmp_path, words, message, capsys, monkeypatch)
     named = [folders.get(word, word) for word in words]
     defaults = {"--task": "mrpc", "--task_source": mrpc, "--output_dir": tmp_path / "out"}
     given = [part for name, value in defaults.items() if name not in words for part in (name, value)]
-    if "stsb" in words:
-        rows = [("a dog", "the dog", float(i % 5)) for i in range(20)]
-        write_rows(glue(("sentence1", "sentence2"), rows), mrpc / "train.jsonl")
-        write_rows(glue(("sentence1", "sentence2"), rows), mrpc / "validation.jsonl")
+    if "squad" in words:
+        for split in ("train", "validation"):
+            write_rows(squad((MILL, "Who opened the mill?", ["Marla Venn"])), mrpc / f"{split}.jsonl")
     assert run("distill-task", *named, *given) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "config.json").exists()

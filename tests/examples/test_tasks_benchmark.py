@@ -177,7 +177,7 @@ def test_processes_side_by_side_from_the_command_line(folders, given, project):
         ({"updates": [0]}, "`updates` must be at least 1"),
         ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
         ({"teacher_vectors": "vectors.npy"}, "set `with_teacher` to false"),
-        ({"regime": "task", "learning_rates": [1e-3, 1e-2]}, "must be one for `regime` task"),
+        ({"regime": "task", "arms": ["task loss only", "hers"]}, "`arms` has 'hers'; there are"),
         ({"report": True}, "has no finished run"),
     ],
 )

@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from datasets import DatasetDict
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
@@ -11,6 +13,7 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
+    EvalPrediction,
     GPT2Config,
     GPT2ForSequenceClassification,
     LlamaConfig,
@@ -25,6 +28,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from helpers.tasks import MISMATCHED, SHAPE, decoder_tokenizer, encoder_tokenizer, write_task
 from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, set_padding
 from hf_vec2vec.tasks.base import map_batches
+from hf_vec2vec.tasks.choice_pairs import as_pairs
 
 ENCODER, DECODER = encoder_tokenizer(), decoder_tokenizer()
 
@@ -263,3 +267,26 @@ def test_choices_must_be_as_many_for_a_head(load):
     task = replace(task, splits={"train": task.splits["train"].from_list(rows[:1])})
     with pytest.raises(ValueError, match=r"`answerKey` must be one of \['A', 'B'\], got 'E'"):
         task.prepare(ENCODER, "train")
+
+
+def test_choices_as_pairs_are_scored_by_question(load):
+    task = load("commonsense_qa")
+    pairs = as_pairs(task)
+    rows, asked = pairs.rows("validation"), task.rows("validation")
+    assert len(rows) == 5 * len(asked)
+    assert rows["choice"][:5] == asked["choices"][0]["text"]
+    right = np.array(rows["label"][:])
+    assert right.reshape(-1, 5).sum(1).tolist() == [1] * len(asked)
+    score = pairs.metrics_for(pairs.prepare(ENCODER, "validation"), "validation")
+    # Who finds every pair wrong, but the right one less so, is right; the class alone would have accuracy .8.
+    said = np.stack([np.full(len(right), 3.0), right - 1.0], 1)
+    assert score(EvalPrediction(said, None)) == {"accuracy": 1.0}
+    assert score(EvalPrediction(-said, None)) == {"accuracy": 0.0}
+    hidden = asked.map(lambda row: {"answerKey": ""})
+    unknown = as_pairs(replace(task, splits=DatasetDict({"validation": hidden})))
+    features = unknown.prepare(ENCODER, "validation")
+    with pytest.raises(ValueError, match="has no labels"):
+        unknown.metrics_for(features, "validation")
+    fewer = asked.map(lambda row: {"choices": {"label": list("AB"), "text": ["rye", "ice"]}, "answerKey": "A"})
+    with pytest.raises(ValueError, match=r"`choices` of 'commonsense_qa' are .*one number is needed in all splits"):
+        as_pairs(replace(task, splits=DatasetDict({"train": asked, "validation": fewer})))
