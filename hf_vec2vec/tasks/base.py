@@ -143,6 +143,7 @@ class Task:
     ) -> dict[str, float]:
         """Figures of a model that is in evaluation mode. `evaluate_task` is what calls it."""
         features = self.prepare(tokenizer, split, max_length)
+        check_lengths(model, features)
         score = cast(Callable, self.metrics_for(features, split))  # tasks without one have an `evaluate` of their own
 
         def step(batch: dict[str, Tensor]) -> Iterable[tuple[np.ndarray, ...]]:
@@ -215,6 +216,22 @@ def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
+def check_lengths(model: PreTrainedModel, features: Dataset) -> None:
+    """Raise a ValueError if rows have more tokens than a model has places for."""
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have no limit
+    found = max(_tokens(ids) for ids in features["input_ids"])
+    if places is not None and found > places:
+        raise ValueError(
+            f"`model` reads {places} tokens at most, and the longest row has {found}: give a smaller `max_length`, or take a "
+            "model of longer texts."
+        )
+
+
+def _tokens(ids: list) -> int:
+    """How long a row is, or the longest choice of it."""
+    return max(map(len, ids)) if isinstance(ids[0], list) else len(ids)
+
+
 def map_batches(
     step: Callable[[dict[str, Tensor]], Iterable],
     features: Dataset,
@@ -228,7 +245,7 @@ def map_batches(
     Batches that do not fit into memory are halved.
     """
     features = features.select_columns([name for name in INPUTS + TARGETS if name in features.column_names])
-    lengths = [max(map(len, ids)) if isinstance(ids[0], list) else len(ids) for ids in features["input_ids"]]
+    lengths = [_tokens(ids) for ids in features["input_ids"]]
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     results: list = [None] * len(order)
 

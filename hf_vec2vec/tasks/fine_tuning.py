@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool
-from .base import INPUTS, Task, TaskCollator, map_batches, set_padding
+from .base import INPUTS, Task, TaskCollator, check_lengths, map_batches, set_padding
 
 
 def fine_tune(
@@ -33,13 +33,14 @@ def fine_tune(
         The model and its tokenizer.
 
     Raises:
-        ValueError: for a split that there is not, or hidden labels.
+        ValueError: for a split that there is not, hidden labels, or rows of more tokens than the model has places for.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
     set_seed(seed)
     loaded = task.load_model(model)
     set_padding(loaded, tokenizer)
     features = task.prepare(tokenizer, train)
+    check_lengths(loaded, features)
     task.metrics_for(features, train)  # raises where labels are hidden
     peft_config.task_type = "QUESTION_ANS" if "start_positions" in features.column_names else "SEQ_CLS"
     adapted: Any = get_peft_model(loaded, peft_config)
@@ -72,7 +73,11 @@ def input_vectors(
         features: of `task.prepare`, one row an input.
         batch_size: rows at a time.
         progress: show a bar.
+
+    Raises:
+        ValueError: for rows of more tokens than the model has places for.
     """
+    check_lengths(model, features)
 
     def step(batch: dict[str, Tensor]) -> Iterable[np.ndarray]:
         inputs = {name: values for name, values in batch.items() if name in INPUTS}

@@ -29,6 +29,7 @@ from helpers.tasks import MISMATCHED, SHAPE, decoder_tokenizer, encoder_tokenize
 from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, set_padding
 from hf_vec2vec.tasks.base import map_batches
 from hf_vec2vec.tasks.choice_pairs import as_pairs
+from hf_vec2vec.tasks.fine_tuning import fine_tune, input_vectors
 
 ENCODER, DECODER = encoder_tokenizer(), decoder_tokenizer()
 
@@ -290,3 +291,22 @@ def test_choices_as_pairs_are_scored_by_question(load):
     fewer = asked.map(lambda row: {"choices": {"label": list("AB"), "text": ["rye", "ice"]}, "answerKey": "A"})
     with pytest.raises(ValueError, match=r"`choices` of 'commonsense_qa' are .*one number is needed in all splits"):
         as_pairs(replace(task, splits=DatasetDict({"train": asked, "validation": fewer})))
+
+
+@pytest.mark.parametrize("name", ["mrpc", "commonsense_qa"])
+def test_rows_that_are_longer_than_a_model_reads_are_told(load, tmp_path, name):
+    task, short = load(name), BertConfig(**SHAPE, max_position_embeddings=8)
+    model = {"mrpc": BertForSequenceClassification, "commonsense_qa": BertForMultipleChoice}[name](short)
+    if name == "mrpc":
+        model.config.id2label = dict(enumerate(task.labels))
+    message = r"`model` reads 8 tokens at most, and the longest row has \d\d: give a smaller `max_length`"
+    with pytest.raises(ValueError, match=message):
+        evaluate_task(model, ENCODER, task, progress=False)
+    assert evaluate_task(model, ENCODER, task, max_length=8, progress=False)
+    BertModel(short).save_pretrained(tmp_path / "short")
+    ENCODER.save_pretrained(tmp_path / "short")
+    with pytest.raises(ValueError, match=message):
+        fine_tune(str(tmp_path / "short"), task, LoraConfig(r=2, target_modules="all-linear"), max_steps=1)
+    features = as_pairs(task).prepare(ENCODER, "train") if name == "commonsense_qa" else task.prepare(ENCODER, "train")
+    with pytest.raises(ValueError, match=message):
+        input_vectors(model, ENCODER, features, progress=False)
