@@ -8,7 +8,7 @@ The general case: a student follows vectors of unlabelled text, and is then judg
 frozen vectors (`hf_vec2vec.tasks.judging`). A task is a name that `load_task` knows and a folder with a file a split;
 without the folder it comes from the Hub. No text that a task judges on is trained on. The texts are shuffled: the first
 `--rows` are the teacher's side of the alignment, the next as many the student's, and what is left is what students are
-trained on. Every arm has the same start of its adapter, the same texts in the same order and the same number of updates.
+trained on. With `--translators FOLDER`, one that was made before with the spaces `teacher` and `student`, that is all texts. Every arm has the same start of its adapter, the same texts in the same order and the same number of updates.
 Where several learning rates are given, each arm tries all of them with the first seed, and the one that does best in folds
 of the tasks' training rows is used for the other seeds.
 
@@ -74,7 +74,7 @@ class TasksArguments:
     rows: int = field(default=10_000, metadata={"help": "Texts a side of the alignment."})
     translators: list[str] = field(
         default_factory=lambda: ["linear"],
-        metadata={"help": "rotation, linear, full, or with known pairs linear+50; the first is `ours`."},
+        metadata={"help": "rotation, linear, full, with pairs linear+50; or a translator's folder. The first is `ours`."},
     )
     train_rows: int | None = field(default=None, metadata={"help": "Of a task that a probe is fitted on, at most."})
     judge_rows: int | None = field(default=None, metadata={"help": "Of a task that are judged, at most."})
@@ -90,9 +90,14 @@ class TasksArguments:
                 raise ValueError(f"`{name}` must be given.")
         if wrong := [pair for pair in self.pairs if len(list(filter(None, pair.split("=")))) != 2]:
             raise ValueError(f"`pairs` must be TEACHER=STUDENT, got {wrong[0]!r}.")
-        if wrong := [kind for kind in self.translators if kind.partition("+")[0] not in TRANSLATORS]:
-            raise ValueError(f"`translators` must be of {', '.join(TRANSLATORS)}, or linear+50, got {wrong[0]!r}.")
-        for name in ("batch_size", "rows", "at_once", "train_rows", "judge_rows"):
+        made = [kind for kind in self.translators if not Path(kind).is_dir()]
+        if wrong := [kind for kind in made if kind.partition("+")[0] not in TRANSLATORS]:
+            raise ValueError(f"`translators` must be of {', '.join(TRANSLATORS)}, linear+50, or a folder, got {wrong[0]!r}.")
+        if not made:
+            self.rows = 0  # no text is needed to align
+        if made and self.rows < 1:
+            raise ValueError(f"`rows` must be at least 1, got {self.rows}.")
+        for name in ("batch_size", "at_once", "train_rows", "judge_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
@@ -157,7 +162,7 @@ class Workshop:
         return {("ours" if i == 0 else kind): self._translator(kind) for i, kind in enumerate(self.args.translators)}
 
     def _translator(self, kind: str) -> Vec2VecModel:
-        folder = self.folder / f"{kind}-{self.args.rows}"
+        folder = Path(kind) if Path(kind).is_dir() else self.folder / f"{kind}-{self.args.rows}"
         if not (folder / "model.safetensors").exists():
             options, _, anchors = kind.partition("+")
             teacher, pairs = self.by_teacher("teacher"), None

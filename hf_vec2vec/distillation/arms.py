@@ -127,7 +127,8 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
         control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
         fitted on the training texts themselves; a projection that is learned with the student, from random weights, from
         ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs
-        no translation, alone and beside the first translator; with labels the task loss alone, beside the first translator,
+        no translation, alone and beside the first translator; the contrast of each translation with those of other texts; with
+        labels the task loss alone, beside the first translator,
         beside the projections with a start, beside the Gram loss, beside the logits of a probe on the teacher's vectors (of
         classes), and most of them together;
         universal logit distillation with the language-modelling loss, as published, between language models.
@@ -151,6 +152,7 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
         | {
             "Gram loss": Arm(teacher, space, {"cosine_weight": 0.0, "gram_weight": 1.0}),
             "ours + Gram loss": Arm(teacher, space, {"gram_weight": 1.0}),
+            "ours, contrast": Arm(ours, lesson.student_space, {"cosine_weight": 0.0, "contrastive_weight": 1.0}),
         }
         | (_with_labels(lesson, ours, own, starts) if lesson.labels is not None else {})
         | ({ULD: Arm(None, space, logits)} if lesson.teacher_lm else {})

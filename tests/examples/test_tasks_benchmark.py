@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from helpers.distillation import linear_translator
 from helpers.encoders import WORDS
 from helpers.tasks import glue, write_rows
 
@@ -95,6 +97,18 @@ def test_a_teacher_that_has_read_the_texts_before_is_not_run(benchmark, given, p
     np.save(project / "teacher.npy", rows[1:])
     with pytest.raises(ValueError, match="599 rows for 600 `texts`"):
         benchmark.Workshop(benchmark.TasksArguments(**given | known), "gone=student").by_teacher("lesson")
+
+
+def test_a_translator_that_is_there_leaves_all_texts_to_learn_from(benchmark, given, project):
+    pair = given["pairs"][0]
+    generator = torch.Generator().manual_seed(0)
+    dims = {"teacher": 24, "student": 16}
+    rows = [torch.randn(100, dim, generator=generator) for dim in dims.values()]
+    linear_translator(*rows, names=tuple(dims)).save_pretrained(project / "known")
+    args = benchmark.TasksArguments(**given | {"translators": [str(project / "known")]})
+    workshop = benchmark.Workshop(args, pair)
+    assert workshop.translators["ours"].config.embedding_dims == dims
+    assert [len(workshop.texts[side]) for side in ("teacher", "student", "lesson")] == [0, 0, 8]
 
 
 def test_gains_are_paired_and_their_intervals_hold_the_mean(benchmark):

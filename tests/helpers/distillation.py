@@ -15,11 +15,11 @@ TEXTS = [" ".join(WORDS[3 + (i * k) % 8] for k in range(1, 2 + i % 5)) for i in 
 LORA = LoraConfig(r=4, target_modules="all-linear")
 
 
-def linear_translator(teacher, student):
+def linear_translator(teacher, student, names=("bert", "llama")):
     """Some faithful map between the two spaces, with their statistics."""
     rotation = random_rotation(teacher.shape[1], student.shape[1])
     statistics = fit_statistics(teacher), fit_statistics(student)
-    return Vec2VecModel.from_alignment(Alignment("bert", "llama", rotation, rotation.T, *statistics))
+    return Vec2VecModel.from_alignment(Alignment(*names, rotation, rotation.T, *statistics))
 
 
 def make_trainer(
