@@ -8,9 +8,10 @@ The general case: a student follows vectors of unlabelled text, and is then judg
 frozen vectors (`hf_vec2vec.tasks.judging`). A task is a name that `load_task` knows and a folder with a file a split;
 without the folder it comes from the Hub. No text that a task judges on is trained on. The texts are shuffled: the first
 `--rows` are the teacher's side of the alignment, the next as many the student's, and what is left is what students are
-trained on. With `--translators FOLDER`, one that was made before with the spaces `teacher` and `student`, that is all texts. Every arm has the same start of its adapter, the same texts in the same order and the same number of updates.
-Where several learning rates are given, each arm tries all of them with the first seed, and the one that does best in folds
-of the tasks' training rows is used for the other seeds.
+trained on. With `--translators FOLDER`, made before with the spaces `teacher` and `student`, all texts are for that.
+Every arm has the same start of its adapter, the same texts in the same order and the same number of updates. Where
+several learning rates are given, each arm tries all of them with the first seed, and the one that does best in folds of
+the tasks' training rows is used for the other seeds.
 
 `--regime task` is the other case: for each task of classes, scores or choices the teacher learns it first, and the student
 learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There all is

@@ -126,11 +126,10 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
         leading principal axes, where the student has fewer dimensions: what a random subspace loses would weaken the
         control); the *student with noise*, as far from itself as the translation is; *itself*; paired Procrustes and ridge,
         fitted on the training texts themselves; a projection that is learned with the student, from random weights, from
-        ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs
-        no translation, alone and beside the first translator; the contrast of each translation with those of other texts; with
-        labels the task loss alone, beside the first translator,
-        beside the projections with a start, beside the Gram loss, beside the logits of a probe on the teacher's vectors (of
-        classes), and most of them together;
+        ridge on the training texts, and from the first translator, which has seen no pair; the Gram loss, which needs no
+        translation, alone and beside the first translator; the contrast of each translation with those of other texts;
+        with labels the task loss alone, beside the first translator, beside the projections with a start, beside the Gram
+        loss, beside the logits of a probe on the teacher's vectors (of classes), and most of them together;
         universal logit distillation with the language-modelling loss, as published, between language models.
     """
     space, teacher = lesson.teacher_space, lesson.teacher

@@ -222,8 +222,8 @@ def check_lengths(model: PreTrainedModel, features: Dataset) -> None:
     found = max(_tokens(ids) for ids in features["input_ids"])
     if places is not None and found > places:
         raise ValueError(
-            f"`model` reads {places} tokens at most, and the longest row has {found}: give a smaller `max_length`, or take a "
-            "model of longer texts."
+            f"`model` reads {places} tokens at most, and the longest row has {found}: give a smaller `max_length`, or take "
+            "a model of longer texts."
         )
 
 
