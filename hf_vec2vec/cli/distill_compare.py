@@ -13,6 +13,7 @@ from .trainer_flags import training_arguments
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..distillation.experiment import Judged
     from ..encoders.text import TextEncoder
     from .teaching import Teaching
 
@@ -55,37 +56,67 @@ def run(flags: CompareFlags) -> None:
     named = [named_path("other_translators", value, exists=False) for value in flags.other_translators or []]
     for _, folder in named:
         check_model("other_translators", folder, ())
-    from ..data.columns import vectors
     from ..distillation import DistillationTrainingArguments
-    from ..distillation.experiment import Experiment, arms_table, run_arms
-    from ..encoders.text import embed
+    from ..distillation.experiment import Judged, arms_table, run_arms
+    from ..tasks import load_task
     from ..training.start import load_translator
-    from .teaching import Teaching, adapter, labelled, single_text_task
+    from .teaching import Teaching, adapter, classes_single_texts
 
     teaching = Teaching.open(flags)
     defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
     args = training_arguments(DistillationTrainingArguments, flags, defaults)
-    task = single_text_task(flags.task, flags.task_source)
-    parts = {split: labelled(task, split, flags.max_texts) for split in ("train", "validation")}
+    task = load_task(flags.task, flags.task_source)
     teacher = teaching.teacher(flags)
+    shared: dict[str, Any] = {
+        "student": flags.student,
+        "translators": {"ours": teaching.translator} | {name: load_translator(folder) for name, folder in named},
+        "teacher_space": teaching.teacher_space,
+        "student_space": teaching.student_space,
+        "peft_config": adapter(flags),
+        "arguments": teaching.contract | {name: getattr(args, name) for name in SHARED},
+        "teacher_lm": teacher.settings.model if _are_language_models(teacher, flags.student) else None,
+    }
+    make = _on_single_texts if classes_single_texts(task) else _on_task
+    experiment: Judged = make(flags, teaching, task, teacher, shared)
+    arms = None if flags.arms in (None, ["all"]) else flags.arms
+    found = run_arms(experiment, flags.seeds, Path(flags.output_dir), arms=arms)
+    print(f"\n{arms_table(found)}\n\n{flags.output_dir}/arms.md, arms.json")
+
+
+def _on_single_texts(flags: CompareFlags, teaching: "Teaching", task: Any, teacher: "TextEncoder", shared: dict) -> "Judged":
+    """Classes of single texts: some arms see the labels."""
+    from ..data.columns import vectors
+    from ..distillation.experiment import Experiment
+    from ..encoders.text import embed
+    from .teaching import labelled
+
+    parts = {split: labelled(task, split, flags.max_texts) for split in ("train", "validation")}
     rows = {split: vectors(embed(part.texts, teacher, progress=flags.progress), "teacher") for split, part in parts.items()}
-    experiment = Experiment(
-        student=flags.student,
-        translators={"ours": teaching.translator} | {name: load_translator(folder) for name, folder in named},
-        teacher_space=teaching.teacher_space,
-        student_space=teaching.student_space,
+    return Experiment(
         train=parts["train"],
         test=parts["validation"],
         teacher_train=rows["train"],
         teacher_test=rows["validation"],
-        peft_config=adapter(flags),
-        arguments=teaching.contract | {name: getattr(args, name) for name in SHARED},
         store=_store(flags.vectors, teaching, set(parts["train"].texts)) if flags.vectors else None,
-        teacher_lm=teacher.settings.model if _are_language_models(teacher, flags.student) else None,
+        **shared,
     )
-    arms = None if flags.arms in (None, ["all"]) else flags.arms
-    found = run_arms(experiment, flags.seeds, Path(flags.output_dir), arms=arms)
-    print(f"\n{arms_table(found)}\n\n{flags.output_dir}/arms.md, arms.json")
+
+
+def _on_task(flags: CompareFlags, teaching: "Teaching", task: Any, teacher: "TextEncoder", shared: dict) -> "Judged":
+    """Pairs and choices: each text is followed by itself, and a probe that fits the task judges."""
+    from ..data.columns import vectors
+    from ..distillation.arms import Lesson
+    from ..distillation.task_experiment import TaskExperiment, training_texts
+    from ..encoders.text import embed
+
+    texts = training_texts(task, flags.max_texts)
+    lesson = Lesson(
+        texts=texts,
+        teacher=vectors(embed(texts, teacher, progress=flags.progress), "teacher"),
+        store=_store(flags.vectors, teaching, set(texts)) if flags.vectors else None,
+        **shared,
+    )
+    return TaskExperiment(task, lesson, teacher, flags.max_texts)
 
 
 def _store(path: str, teaching: "Teaching", seen: set[str]) -> "Tensor":

@@ -24,7 +24,8 @@ class StudentFlags(EncoderFlags, DeviceFlags):
     normalize: bool | None = flag("Scale the student's vectors to norm 1.", None)
     mask_first_token: bool | None = flag("Leave the first token out of the pooling, as language models need.", None)
     task: str | None = flag(
-        "A task: sst2, cola, bbc, rotten_tomatoes, a file of labelled texts; for distill-check pairs and choices, too.", None
+        "A task: sst2, cola, bbc, rotten_tomatoes, a file of labelled texts; to check and compare pairs and choices, too.",
+        None,
     )
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
     max_texts: int | None = flag("At most so many texts, drawn at random.", None, minimum=1)

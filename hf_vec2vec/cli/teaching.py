@@ -12,7 +12,7 @@ from ..distillation import DistillationTrainingArguments
 from ..encoders.recorded import recorded_encoder
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
-from ..tasks import ClassificationTask, Task, load_task
+from ..tasks import ClassificationTask, Task
 from ..training.start import load_translator
 from .checks import check_device
 from .students import AdapterFlags, StudentFlags
@@ -68,19 +68,6 @@ class Teaching:
     def settings(self, student: str) -> EncoderSettings:
         """How vectors of the student are made."""
         return EncoderSettings(model=student, **self.contract)
-
-
-def single_text_task(name: str | None, source: str | None) -> ClassificationTask:
-    """A task that classes single texts.
-
-    Raises:
-        ValueError: for no task, or another.
-    """
-    task = load_task(name, source) if name else None
-    if not classes_single_texts(task):
-        raise ValueError(f"`task` must be one that classes single texts, got {name!r}.")
-    assert isinstance(task, ClassificationTask)
-    return task
 
 
 def classes_single_texts(task: Task | None) -> bool:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -64,7 +66,7 @@ class Experiment:
     store: Tensor | None = None
     teacher_lm: str | None = None
 
-    @property
+    @cached_property
     def lesson(self) -> Lesson:
         """What students are trained with."""
         return Lesson(
@@ -81,8 +83,65 @@ class Experiment:
             teacher_lm=self.teacher_lm,
         )
 
+    @cached_property
+    def untrained(self) -> tuple[Tensor, Tensor]:
+        """Training and test vectors of the student as it is."""
+        return _encode(self, untrained(self.student, self.arguments))
 
-def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
+    @property
+    def student_vectors(self) -> Tensor:
+        """`(n, d_s)`, the training texts by the student as it is."""
+        return self.untrained[0]
+
+    @property
+    def references(self) -> np.ndarray:
+        """`(m,)`, the true classes of the test texts."""
+        return self.test.numbers()
+
+    def baselines(self) -> dict[str, dict]:
+        """What a probe predicts on the student as it is, and on the teacher."""
+        labels = self.train.numbers()
+        rows = {FROZEN: self.untrained, TEACHER: (self.teacher_train, self.teacher_test)}
+        return {name: _judge(self, *pair, labels) for name, pair in rows.items()}
+
+    def judged(self, trainer: DistillationTrainer) -> dict:
+        """The same of a student that was trained, by its own head, too, if it has one."""
+        rows = _encode(self, trainer.encoder())
+        own = {"head_accuracy": _head_accuracy(trainer, self.test)} if trainer.args.task_weight else {}
+        return _judge(self, *rows, self.train.numbers()) | own
+
+    def made_of(self) -> Fingerprint:
+        """What all runs are made of."""
+        parts = {"training texts": self.train, "test texts": self.test}
+        return fingerprint(self, {name: repr((part.texts, part.labels)) for name, part in parts.items()})
+
+
+class Judged(Protocol):
+    """What `run_arms` asks of an experiment."""
+
+    @property
+    def lesson(self) -> Lesson:
+        """What students are trained with."""
+
+    @property
+    def student_vectors(self) -> Tensor:
+        """`(n, d_s)`, the lesson's texts by the student as it is."""
+
+    @property
+    def references(self) -> np.ndarray:
+        """`(m,)`, right answers."""
+
+    def baselines(self) -> dict[str, dict]:
+        """By name, `predicted`: answers for students that nothing was done to, and for the teacher."""
+
+    def judged(self, trainer: DistillationTrainer) -> dict:
+        """`predicted` of a student that was trained."""
+
+    def made_of(self) -> Fingerprint:
+        """What all runs are made of."""
+
+
+def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | None = None) -> list[dict]:
     """Train every arm with every seed, fit a linear probe on each, and compare.
 
     Every run leaves one JSON file under `runs/`; what was interrupted goes on where it stopped.
@@ -102,23 +161,18 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
     """
     if seeds < 1:
         raise ValueError(f"`seeds` must be at least 1, got {seeds}.")
-    student_train, student_test = _vectors(experiment)
-    labels = experiment.train.numbers()
-    found = {
-        FROZEN: [_judge(experiment, student_train, student_test, labels)],
-        TEACHER: [_judge(experiment, experiment.teacher_train, experiment.teacher_test, labels)],
-    }
-    known = list(make_arms(experiment.lesson, student_train, 0))
+    found = {name: [run] for name, run in experiment.baselines().items()}
+    known = list(make_arms(experiment.lesson, experiment.student_vectors, 0))
     if unknown := sorted(set(arms or []) - set(known)):
         raise ValueError(f"`arms` has {unknown[0]!r}; there are {known}.")
     names = [name for name in known if arms is None or name in arms]
-    made_of = _fingerprint(experiment, student_train)
+    made_of = experiment.made_of()
     with locked(output, argument="output_dir"):
         for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
             file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
             if not file.exists():
-                arm = make_arms(experiment.lesson, student_train, seed)[name]
-                _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, labels, seed))
+                arm = make_arms(experiment.lesson, experiment.student_vectors, seed)[name]
+                _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
             made = read_object(file)
             if differing := made_of.differences(made):
                 raise ValueError(
@@ -126,34 +180,29 @@ def run_arms(experiment: Experiment, seeds: int, output: Path, *, arms: list[str
                     "it, or take another folder."
                 )
             found.setdefault(name, []).append(made)
-        rows = compare(found, experiment.test.numbers())
+        rows = compare(found, experiment.references)
         _write(output / "arms.json", rows)
         with staged_file(output / "arms.md") as partial:
             partial.write_text(arms_table(rows) + "\n")
     return rows
 
 
-def _fingerprint(experiment: Experiment, student_train: Tensor) -> Fingerprint:
-    """What all runs of an experiment are made of."""
-    tensors = {"teacher's vectors of the training texts": experiment.teacher_train, "store": experiment.store}
-    hashes = {name: tensors_digest([(name, rows)]) for name, rows in tensors.items() if rows is not None}
-    hashes |= {f"translator {name!r}": weights_digest(model) for name, model in experiment.translators.items()}
-    for name, part in (("training texts", experiment.train), ("test texts", experiment.test)):
-        hashes[name] = hashlib.blake2b(repr((part.texts, part.labels)).encode(), digest_size=16).hexdigest()
-    settings = {"student": experiment.student, "arguments": experiment.arguments, "teacher_lm": experiment.teacher_lm}
-    adapter = {name: sorted(v) if isinstance(v, set) else v for name, v in experiment.peft_config.to_dict().items()}
+def fingerprint(experiment: Judged, rows: dict[str, str]) -> Fingerprint:
+    """What all runs of an experiment are made of; `rows`: texts and labels, in words, by what they are."""
+    lesson = experiment.lesson
+    tensors = {"teacher's vectors of the training texts": lesson.teacher, "store": lesson.store}
+    hashes = {name: tensors_digest([(name, values)]) for name, values in tensors.items() if values is not None}
+    hashes |= {f"translator {name!r}": weights_digest(model) for name, model in lesson.translators.items()}
+    hashes |= {name: hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for name, text in rows.items()}
+    settings = {"student": lesson.student, "arguments": lesson.arguments, "teacher_lm": lesson.teacher_lm}
+    adapter = {name: sorted(v) if isinstance(v, set) else v for name, v in lesson.peft_config.to_dict().items()}
     settings["adapter"] = json.loads(json.dumps(adapter, default=str))
-    return Fingerprint(hashes, settings, {"student": student_train[0, :16].tolist()})
+    return Fingerprint(hashes, settings, {"student": experiment.student_vectors[0, :16].tolist()})
 
 
 def _write(file: Path, content: object) -> None:
     with staged_file(file) as partial:
         partial.write_text(json.dumps(content, indent=2, default=str))
-
-
-def _vectors(experiment: Experiment) -> tuple[Tensor, Tensor]:
-    """Training and test vectors of the student as it is."""
-    return _encode(experiment, untrained(experiment.student, experiment.arguments))
 
 
 def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
@@ -162,16 +211,12 @@ def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Te
         return encoder.encode(experiment.train.texts), encoder.encode(experiment.test.texts)
 
 
-def _run(experiment: Experiment, arm: Arm, labels: np.ndarray, seed: int) -> dict:
+def _run(experiment: Judged, arm: Arm, seed: int) -> dict:
     """Train one arm and judge it."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = arm_trainer(experiment.lesson, arm, seed, folder)
         trainer.train()
-        rows = _encode(experiment, trainer.encoder())
-        moved = trainer.movement()
-        # Where a head was trained, its own answers are a second judge.
-        own = {"head_accuracy": _head_accuracy(trainer, experiment.test)} if trainer.args.task_weight else {}
-    return _judge(experiment, *rows, labels) | moved | own
+        return experiment.judged(trainer) | trainer.movement()
 
 
 @torch.no_grad()
@@ -277,4 +322,4 @@ def _points(difference: dict) -> str:
     return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] p {difference['p']:.3f}"
 
 
-__all__ = ["Experiment", "arms_table", "compare", "run_arms"]
+__all__ = ["FROZEN", "TEACHER", "Experiment", "Judged", "arms_table", "compare", "fingerprint", "run_arms"]

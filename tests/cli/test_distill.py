@@ -92,6 +92,12 @@ def test_check_and_arms(project, folders, capsys):
     assert run(project, folders, *words, command="distill-check") == 0
     assert "rte: points" in capsys.readouterr().out
     assert set(json.loads((project / "check" / "check.json").read_text())["figures"]["student"]) == {"accuracy"}
+    arms = ["--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "pairs"]
+    assert run(project, folders, *words[:-2], *arms, command="distill-compare") == 0
+    table = capsys.readouterr().out
+    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
+        *("| frozen student", "| teacher", "| ours", "| self"),
+    ]
     words = ["--task", project / "task.jsonl", "--arms", "ours", "self", "--seeds", 1, "--output_dir", project / "arms"]
     assert run(project, folders, *words, command="distill-compare") == 0
     assert "| frozen student |" in capsys.readouterr().out
