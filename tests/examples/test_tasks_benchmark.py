@@ -102,7 +102,7 @@ def test_a_teacher_that_has_read_the_texts_before_is_not_run(benchmark, given, p
 def test_a_translator_that_is_there_leaves_all_texts_to_learn_from(benchmark, given, project):
     pair = given["pairs"][0]
     generator = torch.Generator().manual_seed(0)
-    dims = {"teacher": 24, "student": 16}
+    dims = {"teacher": 16, "student": 24}
     rows = [torch.randn(100, dim, generator=generator) for dim in dims.values()]
     linear_translator(*rows, names=tuple(dims)).save_pretrained(project / "known")
     args = benchmark.TasksArguments(**given | {"translators": [str(project / "known")]})
