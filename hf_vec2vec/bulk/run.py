@@ -11,6 +11,8 @@ import torch
 from tqdm import tqdm
 
 from ..data.blocks import Block, BufferPool, VectorFile
+from ..data.columns import EMBEDDING
+from ..data.raw_files import check_no_weights
 from ..data.staging import locked
 from ..data.vector_files import Store
 from .block_translation import BlockTranslator
@@ -59,6 +61,7 @@ class Run:
         if output.exists() and (output.is_dir() or not overwrite):
             raise FileExistsError(f"`output` {str(output)!r} exists already. Choose another, or ask to overwrite it.")
         output = Path(os.path.realpath(output))
+        check_no_weights("output", output, [EMBEDDING])
         with locked(output):
             rows = self.source.rows if isinstance(self.source, Store) else None
             self._go(self._parts({}), SingleFile(self.layout, output, rows, self.summary), output)

@@ -70,7 +70,7 @@ class EvaluateFlags(TaskFlags):
 def run(flags: EvaluateFlags) -> None:
     """A table, pictures and a renewed card; with --task, official figures of a model, or an adapter, on a benchmark."""
     if flags.json:
-        check_file("json", flags.json)
+        _check_figures("json", check_file("json", flags.json))
     if flags.task:
         _evaluate_task(flags, flags.task)
     else:
@@ -83,6 +83,7 @@ def _evaluate_translator(flags: EvaluateFlags) -> None:
     folder = Path(flags.folder)
     output = Path(flags.output_dir or (folder / "evaluation" if folder.is_dir() else "evaluation"))
     check_folder("output_dir", str(output))
+    _check_figures("output_dir", output / "results.json")
     from ..data.spaces import PairedEmbeddings
     from ..data.staging import locked, staged_entries
     from ..evaluation.translation import evaluate_translation
@@ -176,6 +177,20 @@ def _tell(flags: EvaluateFlags, facts: dict[str, Any]) -> None:
         _write(Path(flags.json), facts)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in facts["figures"].items())
     print(f"\n{facts['task']}, {facts['split']}, {facts['rows']:,} rows: {figures}")
+
+
+def _check_figures(argument: str, file: Path) -> None:
+    """Raise if a file holds something else than figures of an earlier run, which may be replaced."""
+    if not file.exists() or file.stat().st_size == 0:
+        return
+    try:
+        known = "rows" in json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise FileExistsError(
+            f"`{argument}`: {str(file)!r} holds no figures of an earlier evaluation; it stays. Choose another."
+        )
 
 
 def _write(file: Path, facts: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ def run(flags: ReportFlags) -> None:
     from ..data.spaces import PairedEmbeddings
     from ..training.start import load_translator
 
+    report.check_page(Path(flags.output_dir))
     model = load_translator(flags.folder)
     source, target = paths
     loaded = load_pairs(model, paths, flags)

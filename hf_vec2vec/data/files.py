@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from .columns import EMBEDDING, ID, to_table, vectors
+from .raw_files import check_no_weights
 from .staging import check_apart, locked, staged_file, staged_folder
 from .table_files import MADE_BY
 from .validity import InvalidRows, check_choice, keep_valid
@@ -84,7 +85,8 @@ def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[s
         reads: files and folders that they are made of, which must not be replaced.
 
     Raises:
-        FileExistsError: if `path` exists and `overwrite` is not set, or is a folder that holds no data set.
+        FileExistsError: if `path` exists and `overwrite` is not set, is a folder that holds no data set, or a file of other
+            tensors.
         ValueError: for an unknown suffix, or if `path` is what is read.
     """
     path = Path(path)
@@ -95,6 +97,7 @@ def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[s
         raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
     if path.exists() and path.is_dir() != (path.suffix == "" and (path / "dataset_info.json").exists()):
         raise FileExistsError(f"`path` {str(path)!r} is in the way and no data set; it is not overwritten. Choose another.")
+    check_no_weights("path", path, [EMBEDDING])
     return path
 
 

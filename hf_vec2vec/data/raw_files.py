@@ -1,7 +1,7 @@
 """`.npy`, `.fbin`, `.f16bin` and safetensors: a header, then the values, which can be read from any row on."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -149,6 +149,26 @@ def open_safetensors(path: Path, column: str | None) -> RawFile:
     return RawFile(path, found["shape"], Layout(SAFETENSORS_FLOATS[found["dtype"]], 8 + length + found["data_offsets"][0]))
 
 
+def check_no_weights(argument: str, path: Path, tensors: Collection[str]) -> None:
+    """Raise if a safetensors file that is about to be replaced holds none of these tensors: most hold a model's weights.
+
+    Raises:
+        FileExistsError: then.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = sorted(file.keys())
+    except Exception:  # SafetensorError is no ValueError; what cannot be read is of no use to anybody
+        return
+    if found and not set(found) & set(tensors):
+        raise FileExistsError(
+            f"`{argument}` {str(path)!r} holds other tensors than are to be written ({found[0]!r}), as of a model; "
+            "it is not overwritten. Choose another."
+        )
+
+
 OPENERS = {".npy": open_npy, ".fbin": open_fbin, ".f16bin": open_fbin, ".safetensors": open_safetensors}
 
-__all__ = ["OPENERS", "Layout", "RawFile"]
+__all__ = ["OPENERS", "Layout", "RawFile", "check_no_weights"]

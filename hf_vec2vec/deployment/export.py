@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..data.raw_files import check_no_weights
 from ..data.staging import staged_file
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Map, Vec2VecModel
@@ -21,6 +22,7 @@ from ..version import __version__
 from .merging import MergedTranslation, merge
 
 SUFFIXES = {"onnx": (".onnx",), "int8": (".onnx",), "torch": (".pt2",), "merged": (".safetensors", ".npz")}
+MERGED = ("weight", "bias")  # tensors of a merged file
 INPUT, OUTPUT = "embeddings", "translations"
 TOLERANCE = 1e-5
 CHECKED_ROWS = 256
@@ -114,6 +116,7 @@ def check_export(path: str | Path, format: str, *, overwrite: bool = False) -> P
         )
     if path.is_dir() or (path.exists() and not overwrite):
         raise FileExistsError(f"`path` {str(path)!r} exists already. Choose another, or ask to overwrite it.")
+    check_no_weights("path", path, MERGED)
     return path
 
 
@@ -152,7 +155,8 @@ def _write_torch(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, 
 
 
 def _write_merged(network: MergedTranslation, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
-    tensors = {"weight": network.output.weights[0].data.T.contiguous(), "bias": network.output.bias.data}
+    values = network.output.weights[0].data.T.contiguous(), network.output.bias.data
+    tensors = dict(zip(MERGED, values, strict=True))
     if path.suffix == ".npz":
         with open(path, "wb") as file:
             np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})

@@ -31,6 +31,7 @@ from .translation import Methods, fit_methods
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 EXPECTED = OSError, ValueError, TypeError, ImportError  # whose messages are written for users
+MADE_BY = "<footer><p>hf_vec2vec "  # in the template of every page
 logger = logging.getLogger(__name__)
 
 
@@ -63,8 +64,9 @@ def write_report(
         The sections, as written.
 
     Raises:
-        FileExistsError: if another process writes there.
+        FileExistsError: see `check_page`; also if another process writes there.
     """
+    check_page(output)
 
     @cache
     def methods() -> Methods:
@@ -83,6 +85,15 @@ def write_report(
     if interruption is not None:
         raise interruption
     return [replace(s, pictures=[(caption, output / path.name) for caption, path in s.pictures]) for s in sections]
+
+
+def check_page(output: Path) -> None:
+    """Raise FileExistsError if a folder holds a `report.html` that is no report of this package."""
+    page = output / "report.html"
+    if page.exists() and MADE_BY not in page.read_text(encoding="utf-8", errors="replace"):
+        raise FileExistsError(
+            f"`output_dir`: {str(page)!r} is of another hand; it is not overwritten. Choose another folder."
+        )
 
 
 def _made(makers: Makers) -> tuple[list[Section], KeyboardInterrupt | None]:
@@ -171,6 +182,7 @@ def texts_of(data: Dataset) -> list[str] | None:
 __all__ = [
     "Section",
     "Subject",
+    "check_page",
     "load_corpus",
     "load_foreign",
     "recorded_encoders",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from datasets import load_from_disk
 
-from helpers.stores import contents, read_output, table, vectors_of, write_store
+from helpers.stores import contents, read_output, table, tree, vectors_of, write_store
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.data.files import check_output
@@ -23,10 +23,6 @@ SMALL = {"source": "a", "target": "a", "shard_rows": 32, "batch_size": 16, "prog
 def model() -> Vec2VecModel:
     torch.manual_seed(0)
     return Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 5}, hidden_dim=16)).eval()
-
-
-def tree(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture

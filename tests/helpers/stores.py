@@ -1,11 +1,18 @@
 """Stores of vectors in every format."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, and what it holds."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def vectors_of(rows: int, seed: int = 0) -> np.ndarray:
