@@ -35,7 +35,7 @@ def run(flags: CheckFlags) -> None:
     check_folder("output_dir", flags.output_dir)
     if flags.task is None:
         raise ValueError("`task` must be given: labelled texts, which the probes are fitted on.")
-    from ..data.staging import staged_file
+    from ..data.staging import locked, staged_file
     from ..distillation import load_student
     from ..distillation.students import StudentEncoder
     from ..tasks import load_task
@@ -48,7 +48,7 @@ def run(flags: CheckFlags) -> None:
     student = StudentEncoder(model, tokenizer, teaching.settings(flags.student))
     check = _check_texts if classes_single_texts(task) else _check_task
     report = check(flags, teaching, task, teacher, student)
-    with staged_file(Path(flags.output_dir) / "check.json") as beside:
+    with locked(flags.output_dir, argument="output_dir"), staged_file(Path(flags.output_dir) / "check.json") as beside:
         beside.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
     print(f"\n{report}")
 

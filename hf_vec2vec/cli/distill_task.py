@@ -15,6 +15,7 @@ class DistillTaskFlags(TaskRunFlags):
     """Who teaches whom."""
 
     title: ClassVar[str] = "teacher and student"
+    record: ClassVar[str] = "distill_task.json"
 
     teacher: str = flag("Folder or Hub id of a model with a head for the task; `finetune` makes one.")
     student: str = flag("The model that learns: short name, local folder or Hub id.")
@@ -26,21 +27,23 @@ def run(flags: DistillTaskFlags) -> None:
     check_model("student", flags.student)
     flags.check_task()
     check_folder("output_dir", flags.output_dir)
+    from ..data.staging import locked
     from ..distillation.task_students import distill_task, students_table
     from .teaching import adapter, save_classifier
 
-    found = distill_task(
-        flags.load(),
-        flags.teacher,
-        flags.student,
-        adapter(flags),
-        seed=flags.seed,
-        progress=flags.progress,
-        **flags.training(),
-    )
-    facts: dict[str, Any] = {"teacher": flags.teacher, "student": flags.student, "task": flags.task, "kept": found.arm}
-    facts |= {"verdict": found.verdict, "rows": found.rows}
-    save_classifier(found.model, found.tokenizer, flags.output_dir, {"distill_task.json": facts})
+    with locked(flags.output_dir, argument="output_dir"):
+        found = distill_task(
+            flags.load(),
+            flags.teacher,
+            flags.student,
+            adapter(flags),
+            seed=flags.seed,
+            progress=flags.progress,
+            **flags.training(),
+        )
+        facts: dict[str, Any] = {"teacher": flags.teacher, "student": flags.student, "task": flags.task, "kept": found.arm}
+        facts |= {"verdict": found.verdict, "rows": found.rows}
+        save_classifier(found.model, found.tokenizer, flags.output_dir, {flags.record: facts})
     print(
         f"\n{students_table(found)}\n\nFigures of the validation split; held_out: their mean on a tenth of the training "
         f"rows, by which the student was chosen. Translator without pairs: {found.verdict}.\nStudent: {flags.output_dir}"

@@ -195,9 +195,9 @@ def _check_figures(argument: str, file: Path) -> None:
 
 def _write(file: Path, facts: dict[str, Any]) -> None:
     """JSON to a file, which is whole or not there."""
-    from ..data.staging import staged_file
+    from ..data.staging import locked, staged_file
 
-    with staged_file(file) as beside:
+    with locked(file, argument="json"), staged_file(file) as beside:
         beside.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ class TaskRunFlags(AdapterFlags):
     """The task, and how long and how fast it is learned."""
 
     title: ClassVar[str] = "task and training"
+    record: ClassVar[str] = "finetune.json"  # figures beside the model, by which such a run knows its own
 
     task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, commonsense_qa, or a file of labelled texts.")
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
@@ -55,7 +56,7 @@ class TaskRunFlags(AdapterFlags):
         from ..distillation.students import check_export_dir
         from ..tasks import load_task
 
-        check_export_dir(self.output_dir, overwrite=self.overwrite, argument="output_dir")
+        check_export_dir(self.output_dir, overwrite=self.overwrite, argument="output_dir", record=self.record)
         task = load_task(self.task, self.task_source)
         if self.max_rows is None:
             return task
@@ -78,17 +79,19 @@ def run(flags: FineTuneFlags) -> None:
     """Train a model on a task by an adapter, merge that, and say how good it is: a teacher for `distill-task`."""
     check_model("model", flags.model)
     flags.check_task()
+    from ..data.staging import locked
     from ..tasks import MultipleChoiceTask, evaluate_task
     from ..tasks.choice_pairs import as_pairs
     from ..tasks.fine_tuning import fine_tune
     from .teaching import adapter, save_classifier
 
-    task = flags.load()
-    if isinstance(task, MultipleChoiceTask):
-        task = as_pairs(task)  # so that a student of any family can learn from it
-    model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())
-    found = evaluate_task(model, tokenizer, task, progress=flags.progress)
-    facts = {"model": flags.model, "task": task.name, "train_rows": len(task.rows("train")), "figures": found}
-    save_classifier(model, tokenizer, flags.output_dir, {"finetune.json": facts})
+    with locked(flags.output_dir, argument="output_dir"):
+        task = flags.load()
+        if isinstance(task, MultipleChoiceTask):
+            task = as_pairs(task)  # so that a student of any family can learn from it
+        model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())
+        found = evaluate_task(model, tokenizer, task, progress=flags.progress)
+        facts = {"model": flags.model, "task": task.name, "train_rows": len(task.rows("train")), "figures": found}
+        save_classifier(model, tokenizer, flags.output_dir, {flags.record: facts})
     figures = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
     print(f"\n{task.name}, validation, {len(task.rows('validation')):,} rows: {figures}\nModel: {flags.output_dir}")

@@ -1,5 +1,6 @@
 """`translate`: a store of vectors, of any size, into the other space."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -91,8 +92,11 @@ def run(flags: TranslateFlags) -> None:
     from ..bulk.processes import Processes
     from ..data.columns import vectors
     from ..data.files import load_embeddings
+    from ..data.staging import check_apart
     from ..training.start import load_translator
 
+    files = [file for pattern in flags.data_files or [] for file in glob.glob(pattern, recursive=True)]
+    check_apart(output, [*files, *(path for path in (flags.texts, flags.correct_hubs) if path is not None)])
     check_device(flags.device)
     processes = Processes()
     if flags.texts and processes.count > 1:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..data.raw_files import check_no_weights
-from ..data.staging import staged_file
+from ..data.staging import locked, staged_file
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Map, Vec2VecModel
 from ..version import __version__
@@ -89,7 +89,7 @@ def export(
     random = torch.randn(CHECKED_ROWS, len(normalizer.mean), generator=torch.Generator().manual_seed(0))
     rows = normalizer.inverse(random)
     expected = model.translate(rows, source=source, target=target, map=map)
-    with staged_file(path) as partial:
+    with locked(path, argument="path"), staged_file(path) as partial:
         outputs = torch.as_tensor(WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__}))
         if not outputs.isfinite().all():
             raise ValueError(

@@ -23,17 +23,19 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import ModelOutput
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from ..data.staging import staged_entries
+from ..data.staging import locked, staged_entries
 from ..encoders.bundled import BUNDLED
 from ..encoders.folders import PLAIN_LENGTH, UNLIMITED, folder_settings, model_class, model_folder, opening, own_length
 from ..encoders.pooling import first_layers, is_decoder, pool
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..training.run_folder import MODELS
+from ..version import __version__
 from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
 HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}
+EXPORT_RECORD = "hf_vec2vec.json"  # in a folder that a student was exported to, which may be replaced
 
 
 def load_student(
@@ -203,9 +205,23 @@ def perplexity(
     return math.exp(total / count)
 
 
-def check_export_dir(folder: str | Path, *, overwrite: bool = False, argument: str = "export_dir") -> None:
-    """Raise FileExistsError if a folder that a student would be exported to holds a model already."""
+def check_export_dir(
+    folder: str | Path, *, overwrite: bool = False, argument: str = "export_dir", record: str = EXPORT_RECORD
+) -> None:
+    """Raise FileExistsError if a folder that a student would be exported to holds a model already.
+
+    Args:
+        folder: to write into.
+        overwrite: a model that an earlier export made may be replaced; never another one.
+        argument: that named the folder, for the error.
+        record: file that such an export leaves.
+    """
     found = [name for name in (*MODELS, "modules.json") if (Path(folder) / name).exists()]
+    if found and overwrite and not (Path(folder) / record).exists():
+        raise FileExistsError(
+            f"`{argument}` {str(folder)!r} holds a model that no run of this kind made ({found[0]}; there is no {record}). "
+            "Choose another folder."
+        )
     if found and not overwrite:
         raise FileExistsError(
             f"`{argument}` {str(folder)!r} holds a model already ({found[0]}). Choose another folder, or replace it "
@@ -230,10 +246,10 @@ def save_as_sentence_transformer(
         tokenizer: its own.
         settings: of its vectors. The folder's format knows the last layer and all tokens only.
         folder: to write into.
-        overwrite: replace a model that is there.
+        overwrite: replace what an earlier call made.
 
     Raises:
-        FileExistsError: if the folder holds a model already.
+        FileExistsError: if the folder holds a model already, or another process writes there.
         ValueError: for settings that the format cannot express, or weights that are not finite.
     """
     check_export_dir(folder, overwrite=overwrite)
@@ -249,7 +265,7 @@ def save_as_sentence_transformer(
         )
     if broken := not_finite(model.state_dict()):
         raise ValueError(f"`model` has weights that are not finite ({broken[0]}): it was not saved.")
-    with staged_entries(folder) as partial:
+    with locked(folder, argument="export_dir"), staged_entries(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.padding_side = "right"
         tokenizer.save_pretrained(partial)
@@ -269,6 +285,7 @@ def _write_modules(folder: Path, settings: EncoderSettings, width: int) -> None:
     _write(folder / "1_Pooling" / "config.json", {"embedding_dimension": width, "pooling_mode": modes[settings.pooling]})
     if settings.normalize:
         (folder / "2_Normalize").mkdir(exist_ok=True)
+    _write(folder / EXPORT_RECORD, {"made_by": "hf_vec2vec", "version": __version__})
 
 
 def _write(file: Path, content) -> None:

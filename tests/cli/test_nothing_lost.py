@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from helpers.commands import run
-from helpers.stores import tree
+from helpers.stores import tree, write_store
+from hf_vec2vec.data import save_embeddings, to_dataset
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 PAIRS = ["--source", "a=held_a.npy", "--target", "b=held_b.npy"]
@@ -16,6 +17,9 @@ DIRECTION = ["--source", "a", "--target", "b", "--overwrite"]
 TRANSLATE = ["translate", "model", *DIRECTION, "--input", "held_a.npy", "--output"]
 EMBED = ["embed", "--model", "bert", "--texts", "texts.txt", "--overwrite", "--output"]
 EXPORT = ["export", "model", *DIRECTION, "--map", "linear", "--format", "merged", "--output"]
+STUDENT = ["--translator", "model", "--student", "bert", "--student_space", "a", "--texts", "texts.txt", "--max_steps", "1"]
+EXPORTED = ["distill", *STUDENT, "--output_dir", "student", "--overwrite", "--export_dir"]
+TUNED = ["--task", "task.jsonl", "--overwrite", "--max_steps", "1", "--output_dir"]
 EVALUATE = ["evaluate", "model", *PAIRS]
 
 
@@ -27,10 +31,15 @@ def place(trained, bert, tmp_path, monkeypatch) -> Path:
     for name in ("held_a.npy", "held_b.npy"):
         shutil.copy(trained / name, name)
     Path("texts.txt").write_text("the dog\nthe cat\n")
+    rows = [{"text": f"the {word} {i}", "label": word} for i in range(20) for word in ("dog", "cat")]
+    Path("task.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    write_store(Path("held_a.parquet"), np.load("held_a.npy"))
     Path("figures").mkdir()
     Path("figures/results.json").write_text('{"accuracy": 0.9}')
     Path("report").mkdir()
     Path("report/report.html").write_text("<h1>Sales of March</h1>")
+    save_embeddings(to_dataset(np.load("held_a.npy"), [f"text {i}" for i in range(120)]), "texts.parquet")
+    Path("soft").symlink_to("bert")
     Path("soft.safetensors").symlink_to("bert/model.safetensors")
     return tmp_path
 
@@ -43,6 +52,19 @@ def place(trained, bert, tmp_path, monkeypatch) -> Path:
         [*TRANSLATE, "soft.safetensors"],
         [*TRANSLATE, "model"],
         [*TRANSLATE, "held_a.npy"],
+        [*TRANSLATE, "held_b.npy", "--correct_hubs", "held_b.npy"],
+        ["translate", "model", *DIRECTION, "--texts", "texts.parquet", "--output", "texts.parquet"],
+        [
+            "translate",
+            "model",
+            *DIRECTION,
+            "--dataset",
+            "parquet",
+            "--data_files",
+            "held_*.parquet",
+            "--output",
+            "held_a.parquet",
+        ],
         [*EMBED, "bert/model.safetensors"],
         [*EMBED, "soft.safetensors"],
         [*EMBED, "model/alignment"],
@@ -54,7 +76,12 @@ def place(trained, bert, tmp_path, monkeypatch) -> Path:
         [*EVALUATE, "--output_dir", "figures"],
         ["report", "model", *PAIRS, "--output_dir", "report"],
         ["train", "--source", "a=held_a.npy", "--target", "b=held_b.npy", "--output_dir", "bert", "--overwrite"],
-        ["finetune", "--model", "bert", "--task", "texts.txt", "--output_dir", "model", "--overwrite"],
+        [*EXPORTED, "bert"],
+        [*EXPORTED, "model"],
+        [*EXPORTED, "soft"],
+        ["finetune", "--model", "bert", *TUNED, "bert"],
+        ["finetune", "--model", "bert", *TUNED, "model"],
+        ["distill-task", "--teacher", "bert", "--student", "bert", *TUNED, "bert"],
     ],
     ids=" ".join,
 )
