@@ -74,7 +74,8 @@ def run(flags: CompareFlags) -> None:
         "student_space": teaching.student_space,
         "peft_config": adapter(flags),
         "arguments": teaching.contract | {name: getattr(args, name) for name in SHARED},
-        "teacher_lm": teacher.settings.model if _are_language_models(teacher, flags.student) else None,
+        "teacher_lm": teacher.settings.model if _are_language_models(teacher, flags) else None,
+        "trust_remote_code": flags.trust_remote_code,
     }
     make = _on_single_texts if classes_single_texts(task) else _on_task
     experiment: Judged = make(flags, teaching, task, teacher, shared)
@@ -130,12 +131,13 @@ def _store(path: str, teaching: "Teaching", seen: set[str]) -> "Tensor":
     return vectors(stored, "vectors", (teaching.translator.config.embedding_dims or {})[teaching.teacher_space])
 
 
-def _are_language_models(teacher: "TextEncoder", student: str) -> bool:
+def _are_language_models(teacher: "TextEncoder", flags: CompareFlags) -> bool:
     """Whether both predict tokens."""
     from transformers import AutoConfig
 
     from ..encoders.folders import model_folder
     from ..encoders.pooling import is_decoder
 
-    decoder = is_decoder(AutoConfig.from_pretrained(model_folder(student), trust_remote_code=False).model_type)
-    return decoder and teacher.is_decoder
+    trusted = {"trust_remote_code": flags.trust_remote_code}
+    config = AutoConfig.from_pretrained(model_folder(flags.student, **trusted), **trusted)
+    return is_decoder(config.model_type) and teacher.is_decoder

@@ -43,6 +43,7 @@ class TaskFlags(PairFlags):
     )
     batch_size: int = flag("Rows at a time.", 32, minimum=1)
     max_length: int | None = flag("Tokens of a row; default: the task's.", None, minimum=1)
+    trust_remote_code: bool = flag("Run the code that the model's repository brings along.", False)
 
 
 @dataclass(kw_only=True)
@@ -146,7 +147,7 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
         rows = rows.shuffle(seed=0).select(range(min(flags.max_rows, len(rows))))
     task = suited_to(replace(task, splits=DatasetDict({flags.split: rows})), flags.folder)
     model: Any
-    model, tokenizer = load_trained_model(flags.folder, task)
+    model, tokenizer = load_trained_model(flags.folder, task, trust_remote_code=flags.trust_remote_code)
     found = evaluate_task(
         model,
         tokenizer,
@@ -163,7 +164,7 @@ def _probe(flags: EvaluateFlags, task: "Task") -> None:
     from ..encoders.text import TextEncoder
     from ..tasks import TaskVectors, judge
 
-    encoder = TextEncoder(flags.folder)
+    encoder = TextEncoder(flags.folder, trust_remote_code=flags.trust_remote_code)
     found = judge(TaskVectors(encoder), task, split=flags.split, max_train_rows=flags.max_rows, max_rows=flags.max_rows)
     facts = {"model": flags.folder, "task": task.name, "split": flags.split, "rows": len(found.predictions)}
     _tell(flags, facts | {"figures": found.figures, "probe": True, "train_rows": found.train_rows, "part": found.part})

@@ -31,6 +31,7 @@ class TaskRunFlags(AdapterFlags):
     per_device_train_batch_size: int = flag("Rows in a batch.", 32, minimum=1)
     bf16: bool = flag("Train in bfloat16.", False)
     seed: int = flag("Of everything random.", 42, minimum=0, maximum=2**32 - 1)
+    trust_remote_code: bool = flag("Run the code that a model's repository brings along.", False)
 
     def __post_init__(self) -> None:
         if self.max_steps == 0:
@@ -43,9 +44,10 @@ class TaskRunFlags(AdapterFlags):
             check_input("task_source", self.task_source)
 
     def training(self) -> dict[str, Any]:
-        """Arguments of a trainer."""
+        """Arguments of a trainer, and whether a model's own code may run."""
         names = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "bf16")
-        return {name: getattr(self, name) for name in names} | {"disable_tqdm": not self.progress}
+        given = {name: getattr(self, name) for name in names} | {"disable_tqdm": not self.progress}
+        return given | {"trust_remote_code": self.trust_remote_code}
 
     def load(self) -> "Task":
         """The task, with the rows that are asked for."""

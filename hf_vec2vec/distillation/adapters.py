@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from .arguments import DistillationTrainingArguments
+from .bases import check_base
 from .students import is_encoder_decoder
 
 PROJECTION = "distillation_projection"
@@ -28,14 +30,15 @@ def check_student(
     """Raise, before anything is computed, for a student that these arguments cannot train.
 
     Raises:
-        ValueError: for a tokenizer that lacks something, an adapter on an adapter, a head without a use, a layer that the
-            student does not have, or its own folder as `output_dir`.
+        ValueError: for a tokenizer that lacks something, an adapter on an adapter or on weights that lie nowhere, a head
+            without a use, a layer that the student does not have, or its own folder as `output_dir`.
     """
     if tokenizer.pad_token is None:
         raise ValueError("`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`.")
     if args.span_words and not tokenizer.is_fast:
         raise ValueError("`span_words` needs character offsets, which this tokenizer does not give: use a fast one.")
-    if peft_config is not None and any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+    is_adapted = any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    if peft_config is not None and is_adapted:
         raise ValueError(
             "`model` has an adapter already, and `peft_config` asks for a second, which nothing could load. Merge "
             "the first (`model = model.merge_and_unload()`), save the result and give its folder to `load_student`; or "
@@ -60,6 +63,8 @@ def check_student(
         raise ValueError(f"`lora_dropout` must be at least 0 and below 1, got {dropout}.")
     if (own := Path(model.config._name_or_path)).is_dir() and own.resolve() == Path(str(args.output_dir)).resolve():
         raise ValueError(f"`output_dir` {args.output_dir!r} is the student's own folder. Choose another one.")
+    if peft_config is not None or is_adapted:
+        check_base(cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model)
     layers = model.config.get_text_config().num_hidden_layers
     if not -layers - 1 <= args.layer <= layers:
         raise ValueError(f"`layer` must be between {-layers - 1} and {layers} for this student, got {args.layer}.")

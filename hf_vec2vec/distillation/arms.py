@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ from .arguments import DistillationTrainingArguments
 from .data import LABEL, LABELS, PAIR, SOFT_LABELS
 from .store_targets import targets_from_store
 from .students import StudentEncoder, load_student
-from .trainer import DistillationTrainer
+from .trainer import DistillationTrainer, LogitTeacher
 
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
@@ -51,9 +51,11 @@ class Lesson:
         peft_config: adapter of the student.
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
         labels: `(n,)`, classes, or scores if they are fractions, for the arms that look at them.
+        classes: names of the classes, in the order of their numbers, which the student's head records.
         pairs: n second texts, of a task with two.
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
+        trust_remote_code: run the code that models bring along.
     """
 
     student: str
@@ -65,9 +67,11 @@ class Lesson:
     peft_config: PeftConfig
     arguments: dict = field(default_factory=dict)
     labels: np.ndarray | None = None
+    classes: Sequence[str] = ()
     pairs: list[str] | None = None
     store: Tensor | None = None
     teacher_lm: str | None = None
+    trust_remote_code: bool = False
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -79,7 +83,7 @@ class Lesson:
         """Of a head that learns the labels: one for scores."""
         if self.labels is None:
             return 0
-        return 1 if _are_scores(self.labels) else int(self.labels.max()) + 1
+        return 1 if _are_scores(self.labels) else len(self.classes) or int(self.labels.max()) + 1
 
     @cached_property
     def soft_labels(self) -> np.ndarray | None:
@@ -229,9 +233,9 @@ def principal_axes(rows: Tensor, count: int) -> Tensor:
     return centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
 
 
-def untrained(student: str, arguments: dict) -> StudentEncoder:
+def untrained(student: str, arguments: dict, *, trust_remote_code: bool = False) -> StudentEncoder:
     """The student as it is, with the settings that `arguments` of a [`Lesson`] give it."""
-    model, tokenizer, known = load_student(student)
+    model, tokenizer, known = load_student(student, trust_remote_code=trust_remote_code)
     with tempfile.TemporaryDirectory() as folder:
         made = DistillationTrainingArguments(folder, **(known | arguments)).encoder_settings(student)
     return StudentEncoder(model, tokenizer, made)
@@ -252,6 +256,8 @@ def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> Distillatio
         lesson.student,
         "classifier" if supervised else "causal_lm" if logits else "encoder",
         num_labels=lesson.outputs if supervised else None,
+        labels=lesson.classes or None if supervised else None,
+        trust_remote_code=lesson.trust_remote_code,
     )
     data = Dataset.from_dict({TEXT: lesson.texts} | ({PAIR: lesson.pairs} if lesson.pairs else {}))
     if arm.targets is not None:
@@ -277,11 +283,17 @@ def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> Distillatio
         arguments,
         translator=None if arguments.learn_projection else lesson.translator,
         projection=arm.projection,
-        logit_teacher=load_student(lesson.teacher_lm, "causal_lm")[:2] if logits and lesson.teacher_lm else None,
+        logit_teacher=_logit_teacher(lesson) if logits else None,
         peft_config=adapter,
         train_dataset=data,
         processing_class=tokenizer,
     )
+
+
+def _logit_teacher(lesson: Lesson) -> LogitTeacher | None:
+    if lesson.teacher_lm is None:
+        return None
+    return load_student(lesson.teacher_lm, "causal_lm", trust_remote_code=lesson.trust_remote_code)[:2]
 
 
 __all__ = ["Arm", "Lesson", "arm_trainer", "make_arms", "principal_axes", "untrained"]

@@ -51,6 +51,7 @@ class Experiment:
         arguments: of `DistillationTrainingArguments`, but for `output_dir`, `seed` and the losses.
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
+        trust_remote_code: run the code that models bring along.
     """
 
     student: str
@@ -65,6 +66,7 @@ class Experiment:
     arguments: dict = field(default_factory=dict)
     store: Tensor | None = None
     teacher_lm: str | None = None
+    trust_remote_code: bool = False
 
     @cached_property
     def lesson(self) -> Lesson:
@@ -79,14 +81,17 @@ class Experiment:
             peft_config=self.peft_config,
             arguments=self.arguments,
             labels=self.train.numbers(),
+            classes=list(self.train.descriptions),
             store=self.store,
             teacher_lm=self.teacher_lm,
+            trust_remote_code=self.trust_remote_code,
         )
 
     @cached_property
     def untrained(self) -> tuple[Tensor, Tensor]:
         """Training and test vectors of the student as it is."""
-        return _encode(self, untrained(self.student, self.arguments))
+        trusted = {"trust_remote_code": self.trust_remote_code}
+        return _encode(self, untrained(self.student, self.arguments, **trusted))
 
     @property
     def student_vectors(self) -> Tensor:

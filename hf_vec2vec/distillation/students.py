@@ -52,7 +52,7 @@ def load_student(
     Args:
         model: short name of a bundled model, local folder or Hub id; a sentence-transformers folder is read as one.
         kind: without a head, with that of a language model, or with a new one for classes.
-        num_labels: of a classifier.
+        num_labels: of a classifier; default: those that it has.
         labels: names of its classes, in order, in place of their number; the config records them.
         quantization_config: for instance `BitsAndBytesConfig(load_in_4bit=True)`; such a student needs an adapter.
         trust_remote_code: run the code that a model brings along.
@@ -75,7 +75,7 @@ def load_student(
             f"`kind` is {kind!r}, but `model` {model!r} is an encoder-decoder, of which the encoder alone can be a student: "
             "use 'encoder'."
         )
-    extra: dict[str, Any] = {"num_labels": num_labels} if kind == "classifier" else {}
+    extra: dict[str, Any] = {"num_labels": num_labels} if kind == "classifier" and num_labels is not None else {}
     if kind == "classifier" and labels is not None:
         if num_labels not in (None, len(labels)):
             raise ValueError(f"`num_labels` is {num_labels}, but `labels` names {len(labels)}: leave out the number.")

@@ -39,7 +39,8 @@ class TaskExperiment:
     @cached_property
     def student(self) -> TextEncoder:
         """The student as it is."""
-        return untrained(self.lesson.student, self.lesson.arguments)
+        trusted = {"trust_remote_code": self.lesson.trust_remote_code}
+        return untrained(self.lesson.student, self.lesson.arguments, **trusted)
 
     @cached_property
     def student_vectors(self) -> Tensor:

@@ -56,6 +56,7 @@ def distill_task(
     *,
     seed: int = 0,
     progress: bool = True,
+    trust_remote_code: bool = False,
     **arguments: Any,
 ) -> TaskStudent:
     """Train a student by labels alone, and by labels beside the teacher; keep the one that does best on held-out rows.
@@ -72,19 +73,21 @@ def distill_task(
         peft_config: the student's adapter.
         seed: of everything random.
         progress: show bars.
+        trust_remote_code: run the code that teacher and student bring along.
         arguments: of [`DistillationTrainingArguments`], the same for all.
 
     Raises:
         ValueError: for spans, a task without training rows, a teacher without a head for it, or a student that is the
             teacher.
     """
-    opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **arguments)
-    loaded, tokenizer = load_trained_model(teacher, opened.task)
+    trusted = {"trust_remote_code": trust_remote_code}
+    opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **trusted, **arguments)
+    loaded, tokenizer = load_trained_model(teacher, opened.task, **trusted)
     rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened.task, progress)]
     if opened.verdict != "aligned":
         logger.warning("The translator is %s: the teacher is followed over a projection alone.", opened.verdict)
     best: tuple[float, Any, str] = (-np.inf, None, "")
-    tokenizer = load_student(student)[1]
+    tokenizer = load_student(student, **trusted)[1]
     for name in [TASK, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
         logger.info("%s", name)
         model = train_in_arm(opened, name, seed)
@@ -119,6 +122,7 @@ def open_lesson(
     *,
     seed: int = 0,
     progress: bool = True,
+    trust_remote_code: bool = False,
     **arguments: Any,
 ) -> TaskLesson:
     """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
@@ -126,9 +130,9 @@ def open_lesson(
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
     task = _with_held_out(task, seed)
     train = task.rows("train")
-    loaded, tokenizer = load_trained_model(teacher, task)
+    loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
     known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
-    own = _own_vectors(student, task, progress)
+    own = _own_vectors(student, task, progress, trust_remote_code)
     translator, verdict = _translator(known, own, seed, progress)
     first, *second = (train[column][:] for column in task.columns)
     lesson = Lesson(
@@ -142,6 +146,8 @@ def open_lesson(
         peft_config=peft_config,
         arguments={"logging_steps": 1_000_000} | arguments,
         labels=np.asarray(train["label"][:]),
+        classes=task.labels,
+        trust_remote_code=trust_remote_code,
     )
     return TaskLesson(task, lesson, own, verdict)
 
@@ -170,9 +176,6 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
     model = adapted.merge_and_unload()
     if hasattr(model, PROJECTION):
         delattr(model, PROJECTION)
-    if opened.task.labels:
-        model.config.id2label = dict(enumerate(opened.task.labels))
-        model.config.label2id = {label: i for i, label in enumerate(opened.task.labels)}
     return model
 
 
@@ -199,8 +202,8 @@ def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: Classificatio
     return found | {"held_out": float(np.mean(list(held_out.values())))}
 
 
-def _own_vectors(student: str, task: ClassificationTask, progress: bool) -> Tensor:
-    model, tokenizer, _ = load_student(student)
+def _own_vectors(student: str, task: ClassificationTask, progress: bool, trust_remote_code: bool) -> Tensor:
+    model, tokenizer, _ = load_student(student, trust_remote_code=trust_remote_code)
     return input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
 
 

@@ -77,7 +77,7 @@ class Task:
         Raises:
             ValueError: if the checkpoint has a head for other classes than the task's.
         """
-        folder = model_folder(model)
+        folder = model_folder(model, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         return self.head.from_pretrained(
             folder,

@@ -17,7 +17,14 @@ from .base import INPUTS, Task, TaskCollator, check_lengths, map_batches, set_pa
 
 
 def fine_tune(
-    model: str, task: Task, peft_config: LoraConfig, *, train: str = "train", seed: int = 0, **arguments: Any
+    model: str,
+    task: Task,
+    peft_config: LoraConfig,
+    *,
+    train: str = "train",
+    seed: int = 0,
+    trust_remote_code: bool = False,
+    **arguments: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model with the task's head, trained on its labels; the adapter is merged, so that anything can load the result.
 
@@ -27,6 +34,7 @@ def fine_tune(
         peft_config: the adapter. Its `task_type` is set here: the new head is trained, too.
         train: split to train on.
         seed: of head, adapter and order.
+        trust_remote_code: run the code that the model brings along.
         arguments: of `transformers.TrainingArguments`, but for `output_dir`.
 
     Returns:
@@ -35,9 +43,10 @@ def fine_tune(
     Raises:
         ValueError: for a split that there is not, hidden labels, or rows of more tokens than the model has places for.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     set_seed(seed)
-    loaded = task.load_model(model)
+    loaded = task.load_model(model, trust_remote_code=trust_remote_code)
     set_padding(loaded, tokenizer)
     features = task.prepare(tokenizer, train)
     check_lengths(loaded, features)

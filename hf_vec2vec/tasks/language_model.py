@@ -46,7 +46,7 @@ class LanguageModelTask(Task):
             ValueError: if the checkpoint has no language-modelling head: a new one would know no word.
         """
         loaded, report = self.head.from_pretrained(
-            model_folder(model),
+            model_folder(model, trust_remote_code=trust_remote_code),
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,

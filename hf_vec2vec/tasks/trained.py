@@ -32,7 +32,7 @@ def load_trained_model(
         if not isinstance(base, str):
             raise ValueError(f"adapter_config.json names no base model: `base_model_name_or_path` is {base!r}.")
     bundled = {encoder.hub_id: name for name, encoder in BUNDLED.items()}
-    folder = model_folder(bundled.get(base, base))
+    folder = model_folder(bundled.get(base, base), trust_remote_code=trust_remote_code)
     with opening(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loaded, report = task.head.from_pretrained(

@@ -23,6 +23,7 @@ from hf_vec2vec.distillation import (
     load_student,
     train_student,
 )
+from hf_vec2vec.distillation.bases import check_base
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -126,3 +127,61 @@ def test_dropout_of_an_adapter_is_a_probability(folders, tmp_path, dropout):
 def test_a_layer_that_the_student_does_not_have(folders, tmp_path, layer):
     with pytest.raises(ValueError, match=f"`layer` must be between -3 and 2 for this student, got {layer}"):
         make_trainer(folders, tmp_path, layer=layer)
+
+
+def merged(model):
+    return get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).merge_and_unload()
+
+
+def trained(model):
+    with torch.no_grad():
+        list(model.parameters())[-1][0] += 0.1
+    return model
+
+
+def one_row(model):
+    with torch.no_grad():
+        model.get_input_embeddings().weight[3] *= 1.5
+    return model
+
+
+def adapted_after_a_merge(model):
+    return adapted_by_peft(merged(model))
+
+
+def adapted_by_transformers_after_a_merge(model):
+    return adapted_by_transformers(merged(model))
+
+
+CHANGES = [merged, trained, one_row, adapted_after_a_merge, adapted_by_transformers_after_a_merge]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_an_adapter_on_weights_that_were_never_saved_is_refused(folders, tmp_path, stored, name, change):
+    if (name, change) == ("bert", adapted_by_transformers_after_a_merge):
+        pytest.skip("its layers have other names")
+    model, tokenizer, known = load_student(folders[name])
+    model = change(model)
+    lora = None if change in CHANGES[3:] else LORA
+    with pytest.raises(ValueError, match="weights are no longer those .* Save the model and its tokenizer"):
+        DistillationTrainer(
+            model, arguments(tmp_path, known), peft_config=lora, train_dataset=stored, processing_class=tokenizer
+        )
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal_lm", "classifier"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_of_the_folder_in_any_type_and_under_any_head_are_those(folders, kind, dtype):
+    model = load_student(folders["llama"], kind, 2 if kind == "classifier" else None)[0]
+    check_base(model.to(dtype))
+    check_base(adapted_by_peft(model).get_base_model())
+    with pytest.raises(ValueError, match="are no longer those"):
+        check_base(trained(model) if kind == "encoder" else merged(load_student(folders["llama"], kind)[0]))
+
+
+def test_a_model_of_no_folder_has_nothing_to_differ_from(folders):
+    model = merged(load_student(folders["llama"])[0])
+    for name in ("", "nowhere/at-all", "a name: of no kind"):
+        model.name_or_path = name
+        check_base(model)
