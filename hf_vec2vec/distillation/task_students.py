@@ -80,7 +80,7 @@ def distill_task(
         ValueError: for spans, a task without training rows, a teacher without a head for it, or a student that is the
             teacher.
     """
-    trusted = {"trust_remote_code": trust_remote_code}
+    trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **trusted, **arguments)
     loaded, tokenizer = load_trained_model(teacher, opened.task, **trusted)
     rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened.task, progress)]

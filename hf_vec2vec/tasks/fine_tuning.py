@@ -43,8 +43,8 @@ def fine_tune(
     Raises:
         ValueError: for a split that there is not, hidden labels, or rows of more tokens than the model has places for.
     """
-    folder = model_folder(model, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    own = model_folder(model, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=trust_remote_code)
     set_seed(seed)
     loaded = task.load_model(model, trust_remote_code=trust_remote_code)
     set_padding(loaded, tokenizer)

@@ -141,3 +141,18 @@ def test_differences_of_arms_by_hand():
     assert (ours["agreement"], ours["shared_errors"], own["shared_errors"]) == (0.5, 0.0, 1.0)
     assert ours["student_drift"] == pytest.approx(0.3)
     assert "+50.0 [" in arms_table([frozen, ours, own])
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [(["no", "yes"], [0, 1]), (["up", "level", "down"], [2, 0, 1]), (["a", "b", "c", "never seen"], [0, 2, 1])],
+    ids=str,
+)
+def test_the_head_of_an_arm_has_the_names_of_all_classes(experiment, tmp_path, classes, labels):
+    lesson = replace(experiment.lesson, classes=classes, labels=np.resize(labels, 60))
+    arm = make_arms(lesson, TextEncoder(lesson.student).encode(lesson.texts, progress=False), 0)["task loss only"]
+    trainer = arm_trainer(lesson, arm, 0, str(tmp_path))
+    config = trainer.student.config
+    assert config.id2label == dict(enumerate(classes))
+    assert config.label2id == {name: i for i, name in enumerate(classes)}
+    assert config.num_labels == len(classes)
