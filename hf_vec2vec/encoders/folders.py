@@ -119,10 +119,13 @@ def folder_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens that a model reads at most, by its positions and its tokenizer, whichever are less; `None` if neither says."""
-    said = [length for length in (_positions(model), tokenizer.model_max_length) if length and length < UNLIMITED]
-    return min(said) if said else None
+def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, said: int | None = None) -> int:
+    """Tokens that a model reads at most, by its positions, its tokenizer and what its folder `said`, the least of them.
+
+    512 where nobody says.
+    """
+    limits = (_positions(model), tokenizer.model_max_length, said)
+    return min((length for length in limits if length and length < UNLIMITED), default=PLAIN_LENGTH)
 
 
 def _positions(model: PreTrainedModel) -> int | None:

@@ -22,7 +22,6 @@ from ..data.texts import load_texts
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
 from .folders import (
-    PLAIN_LENGTH,
     POOLING_NAMES,
     UNLIMITED,
     is_sentence_transformer,
@@ -180,7 +179,7 @@ class TextEncoder:
                 self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
             )
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
-            length = own_length(self.model, self.tokenizer) or PLAIN_LENGTH
+            length = own_length(self.model, self.tokenizer)
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         self.model.to(self.device).eval()
@@ -355,9 +354,7 @@ class TextEncoder:
     def _say_if_cut(self, length: int) -> None:
         """A plain model's folder does not say how its texts are cut, as that of a SentenceTransformer does."""
         if length == self.settings.max_length and not self.is_dual:
-            logger.warning_once(
-                f"Texts of more than {length:,} tokens are cut for {self.settings.model!r}: see `max_length`."
-            )
+            logger.warning_once(f"{self.settings.model!r}: texts of more than {length:,} tokens are cut: see `max_length`.")
 
     def fingerprint(self) -> str:
         """Hash of the model's files and of all settings: what the vectors depend on."""
