@@ -1,14 +1,22 @@
 """Which spaces a student and its teachers live in, and whether a translator knows them."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
+import torch
 from peft import PeftModel
+from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import DistillationTrainingArguments
 from .losses import TRANSLATED_WEIGHTS
+
+logger = logging.getLogger(__name__)
+FEWEST_RANKED = 64  # texts: of fewer the mean rank of a wrong translation is often below a quarter
+WRONG_FROM = 0.25  # mean share of texts that are nearer: 0 where a translation is right, .5 where it is wrong
 
 
 def student_and_teachers(
@@ -82,6 +90,41 @@ def check_teachers(
         raise ValueError("`learn_projection` takes the place of a `translator` and knows one teacher: leave out the others.")
 
 
+def warn_of_wrong_translations(
+    sides: Mapping[str, Sequence[Tensor]], args: DistillationTrainingArguments
+) -> dict[str, float]:
+    """Warn where translations of a text's vectors lie nowhere near the student's own vector of the same text.
+
+    Teacher and student have read the same texts here, so that a wrong translator can be told, whatever its verdict was. A
+    right one need not help for that: see `transfer_report`.
+
+    Args:
+        sides: by teacher's space the student's rows `(n, d)` and their translated targets, in one space.
+        args: of the trainer; where no loss looks at translations nothing is said.
+
+    Returns:
+        By space the mean share of texts whose own vector by the student is nearer to a translation than the right one.
+    """
+    found = {}
+    for space, (ours, target, *_) in sides.items():
+        if len(ours) < FEWEST_RANKED or not any(getattr(args, name) for name in TRANSLATED_WEIGHTS):
+            continue
+        rows, wanted = (F.normalize(side - side.mean(0), dim=1) for side in (ours, target))
+        cosines = wanted @ rows.T
+        nearer = (cosines > cosines.diagonal()[:, None]).float().sum(1) / (len(rows) - 1)
+        found[space] = torch.mean(nearer).item()
+        if found[space] >= WRONG_FROM:
+            logger.warning(
+                "The translator from %r seems wrong for these texts: %.0f %% of the other texts are nearer to a text's "
+                "translation than the text itself is to the student (0 %% of a right one, 50 %% by chance). Training will cost "
+                "points. Follow the teacher without a translator: by `gram_weight` 1 and `cosine_weight` 0, or by "
+                "`learn_projection`.",
+                space,
+                100 * found[space],
+            )
+    return found
+
+
 def _check_tokenizer(
     student: PreTrainedModel | PeftModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -95,4 +138,4 @@ def _check_tokenizer(
         )
 
 
-__all__ = ["check_teachers", "student_and_teachers", "teacher_dims"]
+__all__ = ["check_teachers", "student_and_teachers", "teacher_dims", "warn_of_wrong_translations"]

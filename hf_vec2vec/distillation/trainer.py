@@ -36,7 +36,7 @@ from .losses import (
     soft_label_loss,
     universal_logit_loss,
 )
-from .spaces import check_teachers, student_and_teachers, teacher_dims
+from .spaces import check_teachers, student_and_teachers, teacher_dims, warn_of_wrong_translations
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
 from .students import StudentEncoder, pooled, token_states, with_decoder_start
@@ -267,14 +267,15 @@ class DistillationTrainer(BaseTrainer):
             for space, sides in self._sides(states, inputs).items():
                 found.setdefault(space, []).append(sides)
         model.train(was_training)
-        centres = {
-            space: tuple(torch.cat(side).mean(0) for side in zip(*parts, strict=True)) for space, parts in found.items()
-        }
+        all_rows = {space: tuple(torch.cat(side) for side in zip(*parts, strict=True)) for space, parts in found.items()}
+        centres = {space: tuple(side.mean(0) for side in sides) for space, sides in all_rows.items()}
         if not all(mean.isfinite().all() for means in centres.values() for mean in means):
             raise ValueError(
                 "`train_dataset`: vectors of the teacher or the student are too large, for their mean is not finite. Look "
                 "for rows that are damaged."
             )
+        if self.translator is not None:
+            warn_of_wrong_translations({s: sides for s, sides in all_rows.items() if s != self.student_space}, self.args)
         return centres
 
     def _gradient_ratio(self, distillation: Tensor, task: Tensor) -> Tensor:

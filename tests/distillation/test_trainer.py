@@ -349,3 +349,25 @@ def test_tokenizers_that_will_not_do(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(type(tokenizer), "is_fast", False)
     with pytest.raises(ValueError, match="needs character offsets"):
         DistillationTrainer(model, arguments, processing_class=tokenizer, train_dataset=bad())
+
+
+@pytest.mark.parametrize(("turn", "weights", "warned"), [("right", {}, 0), ("wrong", {}, 1), ("wrong", "gram", 0)])
+def test_a_wrong_translator_is_told_before_training(folders, tmp_path, caplog, turn, weights, warned):
+    """Both sides have read the same texts, so that this needs no verdict."""
+    words = sorted({word for text in TEXTS for word in text.split()})
+    texts = [f"{a} {b} {c}" for a in words for b in words for c in words if len({a, b, c}) == 3][:90]
+    start = TextEncoder(folders["llama"]).encode(texts, progress=False)
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(5)))[0]
+    turned = start @ rotation
+    back = rotation.T if turn == "right" else rotation.T.flip(0).roll(3, 1)
+    statistics = fit_statistics(turned), fit_statistics(start)
+    translator = Vec2VecModel.from_alignment(Alignment("t", "s", back, back.T, *statistics))
+    data = to_dataset(turned, texts).rename_column("embedding", "label")
+    options = {"gram_weight": 1.0, "cosine_weight": 0.0} if weights == "gram" else {}
+    with caplog.at_level(logging.WARNING):
+        make_trainer(folders, tmp_path, translator=translator, teacher=None, data=data, student_space="s", **options)
+    told = [record.getMessage() for record in caplog.records if "seems wrong for these texts" in record.getMessage()]
+    assert len(told) == warned
+    if told:
+        assert "translator from 't'" in told[0]
+        assert "`gram_weight` 1" in told[0]
