@@ -116,8 +116,8 @@ def warn_of_wrong_translations(
         if found[space] >= WRONG_FROM:
             logger.warning(
                 "The translator from %r seems wrong for these texts: %.0f %% of the other texts are nearer to a text's "
-                "translation than the text itself is to the student (0 %% of a right one, 50 %% by chance). Training will cost "
-                "points. Follow the teacher without a translator: by `gram_weight` 1 and `cosine_weight` 0, or by "
+                "translation than the text itself is to the student (right: 0 %%, by chance: 50 %%). Training would "
+                "cost points. Follow the teacher without a translator: by `gram_weight` 1 and `cosine_weight` 0, or by "
                 "`learn_projection`.",
                 space,
                 100 * found[space],
