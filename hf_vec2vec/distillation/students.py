@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BatchEncoding,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -159,15 +160,22 @@ class StudentEncoder(TextEncoder):
             self.model.train(was_training)
 
     def _contextual(self, batch: list[str]) -> Tensor:
-        inputs = self.tokenizer(
-            batch,
+        return self.vectors_of(self.tokens(batch).to(self.device))
+
+    def tokens(self, texts: list[str]) -> BatchEncoding:
+        """A padded batch of texts that have their prompt."""
+        return self.tokenizer(
+            texts,
             padding=True,
             truncation=True,
             max_length=self.settings.max_length,
             padding_side="right",
             return_token_type_ids=False,
             return_tensors="pt",
-        ).to(self.device)
+        )
+
+    def vectors_of(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Vectors `(n, d)` of a batch of tokens, differentiably."""
         with first_layers(self.model, self.settings.layer):
             states = token_states(self.model(**with_decoder_start(self.model, inputs), output_hidden_states=True))
         return pooled(states, inputs["attention_mask"], self.settings)
