@@ -17,7 +17,7 @@ from .anchors import Anchors
 from .consensus import agreements, groups, halves, weighted_mean
 from .options import AlignmentOptions
 from .procrustes import polar_factor
-from .refine import NEAR, Climber
+from .refine import MANY_NEIGHBOURS, NEAR, Climber
 from .score import alignment_score
 from .start import starting_rotations
 from .third_moments import moment_rotations
@@ -39,6 +39,7 @@ MIDDLE_SAMPLE = 4000  # rows a step after that
 MOST_LOOKS = 18
 STILL = 3  # looks without a rise that end the climb
 LEAST_RISE = 0.03  # of the agreement in so many looks, to go on
+TOGETHER_STEPS = 120  # of the best group as a whole, where its halves did not meet
 ENOUGH = 0.6  # agreement from which the last refinement does the rest
 LAST_SAMPLE = 8000  # rows a step of it: denser samples have nearer neighbours
 
@@ -67,7 +68,8 @@ def search_steps(options: AlignmentOptions) -> int:
     starts = _starts(options)
     waves = -(-starts // WAVE)
     of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
-    return of_guesses + waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK) + options.steps
+    of_waves = waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK)
+    return of_guesses + of_waves + GROUPS * GROUP_STEPS + TOGETHER_STEPS + options.steps
 
 
 def find_rotation(
@@ -139,12 +141,12 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
             clouds.add(given)
         clouds.add(clouds.cluster_guesses(min(WAVE, starts - begin), options.num_anchors))
         for found in clouds.climbed_halves():
-            if best is None or found.score >= best.score:
-                best = found
-                yield best
-        if best and clouds.believed(best):
+            yield best if best and best.score > found.score else found
+        best = best if best and best.score > found.score else found
+        if clouds.believed(best):
             break
-    assert best is not None  # every wave finds something
+    else:
+        best = max(best, clouds.climbed_together(best.consensus), key=lambda found: found.score)
     yield clouds.refined(best, options.steps)
 
 
@@ -213,6 +215,15 @@ class _Clouds:
             yield _Found(mean, looks[-1], self._score(mean))
             if looks[-1] >= ENOUGH or (len(looks) > STILL and looks[-1] < looks[-1 - STILL] + LEAST_RISE):
                 break
+
+    def climbed_together(self, consensus: float) -> _Found:
+        """What the best group says as a whole, climbed for long: nearer than its halves, where these do not meet."""
+        guesses = torch.stack(self.guesses)
+        start = self._lifted(weighted_mean(guesses, self._best_group(guesses)))
+        climber = Climber(self.source, self.target, start, self.generator, self.anchors)
+        rotation = climber.climb(TOGETHER_STEPS, SAMPLE, neighbours=MANY_NEIGHBOURS)
+        self.progress(TOGETHER_STEPS)
+        return _Found(rotation, consensus, self._score(rotation))
 
     def _best_group(self, guesses: Tensor) -> Tensor:
         """Weights of the guesses whose mean climbs to the highest score."""
