@@ -28,12 +28,16 @@ def run(flags: DistillTaskFlags) -> None:
     flags.check_task()
     check_folder("output_dir", flags.output_dir)
     from ..data.staging import locked
+    from ..distillation.span_students import distill_spans
     from ..distillation.task_students import distill_task, students_table
+    from ..tasks import QuestionAnsweringTask
     from .teaching import adapter, save_classifier
 
     with locked(flags.output_dir, argument="output_dir"):
-        found = distill_task(
-            flags.load(),
+        task = flags.load()
+        teach: Any = distill_spans if isinstance(task, QuestionAnsweringTask) else distill_task
+        found = teach(
+            task,
             flags.teacher,
             flags.student,
             adapter(flags),

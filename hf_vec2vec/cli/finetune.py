@@ -20,7 +20,7 @@ class TaskRunFlags(AdapterFlags):
     title: ClassVar[str] = "task and training"
     record: ClassVar[str] = "finetune.json"  # figures beside the model, by which such a run knows its own
 
-    task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, commonsense_qa, or a file of labelled texts.")
+    task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, squad, commonsense_qa, or a file of labelled texts.")
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
     output_dir: str = flag("Folder for the model and its figures.")
     overwrite: bool = flag("Replace the model in `output_dir` if there is one.", False)

@@ -143,7 +143,7 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
     ours = next(iter(targets.values()))
     back = lesson.translator.translate(student, source=lesson.student_space, target=space)
     starts = {
-        FROM_RIDGE: _matrix(paired_ridge(student, own), student.shape[1]),
+        FROM_RIDGE: matrix_of(paired_ridge(student, own), student.shape[1]),
         FROM_OURS: ridge(_centred(student), _centred(lesson.translator.normalizers[space](back)), ALMOST_EXACT).T,
     }
     learn = {"learn_projection": True}
@@ -216,7 +216,7 @@ def _are_scores(labels: np.ndarray) -> bool:
     return labels.dtype.kind == "f"
 
 
-def _matrix(affine: Callable[[Tensor], Tensor], dim: int) -> Tensor:
+def matrix_of(affine: Callable[[Tensor], Tensor], dim: int) -> Tensor:
     """The matrix `(d_out, dim)` of an affine map of rows."""
     return (affine(torch.eye(dim)) - affine(torch.zeros(1, dim))).T
 
@@ -296,4 +296,4 @@ def _logit_teacher(lesson: Lesson) -> LogitTeacher | None:
     return load_student(lesson.teacher_lm, "causal_lm", trust_remote_code=lesson.trust_remote_code)[:2]
 
 
-__all__ = ["Arm", "Lesson", "arm_trainer", "make_arms", "principal_axes", "untrained"]
+__all__ = ["Arm", "Lesson", "arm_trainer", "make_arms", "matrix_of", "principal_axes", "untrained"]

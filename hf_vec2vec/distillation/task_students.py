@@ -133,7 +133,7 @@ def open_lesson(
     loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
     known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
     own = _own_vectors(student, task, progress, trust_remote_code)
-    translator, verdict = _translator(known, own, seed, progress)
+    translator, verdict = unpaired_translator(known, own, seed, progress)
     first, *second = (train[column][:] for column in task.columns)
     lesson = Lesson(
         student=student,
@@ -187,9 +187,7 @@ def _with_held_out(task: Task, seed: int) -> ClassificationTask:
     elif isinstance(task, ClassificationTask):
         task.known("train", np.asarray(rows["label"][:]) >= 0)
     else:
-        raise ValueError(
-            f"`task` {task.name!r} is answered from states of tokens. Take a task of classes, scores or choices."
-        )
+        raise ValueError(f"`task` {task.name!r} must have classes, scores or choices. For spans there is `distill_spans`.")
     parts = rows.train_test_split(HELD_OUT, seed=seed)
     task = replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
     return as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
@@ -207,7 +205,7 @@ def _own_vectors(student: str, task: ClassificationTask, progress: bool, trust_r
     return input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
 
 
-def _translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:
+def unpaired_translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:
     """A translator that has seen no input by both, and its verdict."""
     found = align(
         teacher[::2],
@@ -232,4 +230,12 @@ def students_table(found: TaskStudent) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["TaskLesson", "TaskStudent", "distill_task", "open_lesson", "students_table", "train_in_arm"]
+__all__ = [
+    "TaskLesson",
+    "TaskStudent",
+    "distill_task",
+    "open_lesson",
+    "students_table",
+    "train_in_arm",
+    "unpaired_translator",
+]

@@ -1,5 +1,6 @@
 """A model learns a task from its labels, by an adapter under the head that fits; and its vectors of the task's inputs."""
 
+import copy
 import tempfile
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool
 from .base import INPUTS, Task, TaskCollator, check_lengths, map_batches, set_padding
+from .question_answering import QuestionAnsweringTask
+
+SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
 
 
 def fine_tune(
@@ -31,7 +35,7 @@ def fine_tune(
     Args:
         model: short name of a bundled model, local folder or Hub id.
         task: of `load_task`.
-        peft_config: the adapter. Its `task_type` is set here: the new head is trained, too.
+        peft_config: the adapter. The new head is trained, too, see `adapter_for`.
         train: split to train on.
         seed: of head, adapter and order.
         trust_remote_code: run the code that the model brings along.
@@ -51,8 +55,7 @@ def fine_tune(
     features = task.prepare(tokenizer, train)
     check_lengths(loaded, features)
     task.metrics_for(features, train)  # raises where labels are hidden
-    peft_config.task_type = "QUESTION_ANS" if "start_positions" in features.column_names else "SEQ_CLS"
-    adapted: Any = get_peft_model(loaded, peft_config)
+    adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
         given |= {"label_names": ["labels"], "dataloader_pin_memory": torch.cuda.is_available()}
@@ -64,6 +67,16 @@ def fine_tune(
         )
         trainer.train()
     return adapted.merge_and_unload(), tokenizer
+
+
+def adapter_for(task: Task, peft_config: LoraConfig) -> LoraConfig:
+    """A copy of an adapter's config, under which the new head of a task is trained as a whole."""
+    copied = copy.deepcopy(peft_config)
+    spans = isinstance(task, QuestionAnsweringTask)
+    copied.task_type = "QUESTION_ANS" if spans else "SEQ_CLS"
+    if spans and copied.exclude_modules is None:
+        copied.exclude_modules = [SPAN_HEAD]  # which peft, unlike other heads, would count among all linear layers
+    return copied
 
 
 def input_vectors(
@@ -103,4 +116,4 @@ def input_vectors(
     return torch.from_numpy(np.stack(rows))
 
 
-__all__ = ["fine_tune", "input_vectors"]
+__all__ = ["adapter_for", "fine_tune", "input_vectors"]

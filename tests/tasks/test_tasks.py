@@ -310,3 +310,18 @@ def test_rows_that_are_longer_than_a_model_reads_are_told(load, tmp_path, name):
     features = as_pairs(task).prepare(ENCODER, "train") if name == "commonsense_qa" else task.prepare(ENCODER, "train")
     with pytest.raises(ValueError, match=message):
         input_vectors(model, ENCODER, features, progress=False)
+
+
+@pytest.mark.parametrize(("made", "head"), [(BertModel, "qa_outputs"), (LlamaForCausalLM, "qa_outputs")])
+def test_a_span_head_is_trained_whole_under_an_adapter_of_all_layers(load, tmp_path, made, head):
+    config = BertConfig(**SHAPE) if made is BertModel else LlamaConfig(**SHAPE, num_key_value_heads=2)
+    made(config).save_pretrained(tmp_path / "model")
+    (ENCODER if made is BertModel else DECODER).save_pretrained(tmp_path / "model")
+    task, adapter = load("squad"), LoraConfig(r=2, target_modules="all-linear")
+    few = {"max_steps": 1, "learning_rate": 1e-2, "disable_tqdm": True}
+    found = [fine_tune(str(tmp_path / "model"), task, adapter, **few, seed=seed)[0] for seed in (0, 0)]
+    weights = [dict(model.named_parameters())[f"{head}.weight"] for model in found]
+    assert torch.equal(*weights)
+    again = fine_tune(str(tmp_path / "model"), task, adapter, **few | {"learning_rate": 0.0})[0]
+    assert not torch.equal(dict(again.named_parameters())[f"{head}.weight"], weights[0])
+    assert adapter.task_type is None
