@@ -194,9 +194,13 @@ class BaseTrainer(HubTrainer):
             self.accelerator.wait_for_everyone()  # each process adds files of its own
             if self.args.should_save:
                 self._publish_checkpoint(staging / name, output / name)
-        except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full, and not why
+            free = shutil.disk_usage(output if output.exists() else Path()).free
             shutil.rmtree(staging, ignore_errors=True)
-            raise OSError(f"{name!r} was not written to {str(output)!r}; earlier ones are as they were: {error}") from error
+            raise OSError(
+                f"{name!r} was not written to {str(output)!r}; earlier ones are as they were: {error} ({free / 1e6:,.1f} MB "
+                "were free there)."
+            ) from error
         finally:
             self._staging = False
         if self.args.should_save:
