@@ -1,5 +1,7 @@
 """`push`: a translator to the Hub."""
 
+import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,17 +38,21 @@ def run(flags: PushFlags) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    from ..data.staging import locked
     from ..sharing.hub import publish, retry_while_busy
     from ..sharing.translator_card import model_card, read_facts
     from ..training.start import load_translator
 
-    model = load_translator(flags.folder)
+    folder = Path(flags.folder)
+    ours = folder.is_dir() and os.access(folder.absolute().parent, os.W_OK)  # else no run works there either
+    with locked(folder, argument="DIR") if ours else nullcontext():  # weights and facts of one run
+        model = load_translator(flags.folder)
+        facts, known = read_facts(folder), folder / "README.md"
+        # A card that was not written here is left alone.
+        written = known.read_text(encoding="utf-8") if not facts and known.exists() else None
 
     def card(saved: Path) -> str:
-        facts, known = read_facts(Path(flags.folder)), Path(flags.folder) / "README.md"
-        if not facts and known.exists():  # a card that was not written here is left alone
-            return known.read_text(encoding="utf-8")
-        return str(model_card(saved, facts, name=flags.repo_id))
+        return str(model_card(saved, facts, name=flags.repo_id)) if written is None else written
 
     done = publish(
         model.save_pretrained,

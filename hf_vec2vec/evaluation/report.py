@@ -75,7 +75,7 @@ def write_report(
         return fit_methods(translators, subject.others, source=ends[0], target=ends[1], full=True, seed=subject.seed)
 
     corpora = {name: cache(load) for name, load in corpora.items()}
-    with locked(output), staged_entries(output) as beside:
+    with locked(output, argument="output_dir"), staged_entries(output) as beside:
         contents = Contents(beside, methods, corpora, foreign_texts, inverter, with_privacy, show_texts)
         makers: Makers = {}
         for file in FILES:
