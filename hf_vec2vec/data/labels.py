@@ -5,12 +5,16 @@ import re
 from collections.abc import Iterable, Sequence
 
 MISSING = -1  # what published data sets write where a row has no label
+IGNORED = (MISSING, -100)  # and what losses of PyTorch pass over
+NONE = ("nan", "null", "none", "na", "n/a", "<na>")  # words for a gap that tables have among numbers
+WHOLE = re.compile(r"(-?\d+)(?:\.0+)?")
 
 
 def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[str | None]:
     """The name of each row's class, without spaces at its ends.
 
-    No label are: null, NaN, an empty text, and -1, unless the column has other negative numbers, too.
+    No label are: null, NaN, an empty text; in a column of numbers also words such as "NaN" or "null", and -1 and -100,
+    unless it has other negative numbers.
 
     Args:
         values: n labels: texts, whole numbers (also as `1.0`, as tables with gaps hold them) or truth values.
@@ -22,11 +26,7 @@ def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[st
     Raises:
         ValueError: for fractions, which are scores and no classes, or a place that is not among `names`.
     """
-    found = [_label(value) for value in values]
-    numbers = [int(label) for label in found if label is not None and re.fullmatch(r"-?\d+", label)]
-    present = sum(label is not None for label in found)
-    if len(numbers) == present and min(numbers, default=0) >= MISSING:
-        found = [None if label is None or int(label) == MISSING else label for label in found]
+    found = _numbers([_label(value) for value in values])
     if names is None:
         return found
     wrong = sorted({label for label in found if label is not None and not label.isdecimal()})
@@ -34,6 +34,17 @@ def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[st
     if wrong:
         raise ValueError(f"`label` must be a place among {list(names)}, from 0 on; got {wrong[:5]}.")
     return [None if label is None else names[int(label)] for label in found]
+
+
+def _numbers(labels: list[str | None]) -> list[str | None]:
+    """Labels that are whole numbers without those that stand for none; others as they are."""
+    read = [None if label is None or label.casefold() in NONE else WHOLE.fullmatch(label) or label for label in labels]
+    if any(isinstance(number, str) for number in read):
+        return labels
+    whole = [None if number is None else number[1] for number in read]
+    if any(int(label) < 0 and int(label) not in IGNORED for label in whole if label is not None):
+        return whole
+    return [None if label is None or int(label) in IGNORED else label for label in whole]
 
 
 def _label(value: object) -> str | None:

@@ -17,6 +17,7 @@ NOT_CHECKED = "not checked"
 ON_A_SAMPLE = " on a sample"
 CHECKS = (TEXTS_COMPARED, VECTORS_COMPARED, NOTHING_TO_COMPARE, NOT_CHECKED)
 
+FORMAT = "Cf"  # Unicode's category of signs that are not seen: soft hyphens, byte-order marks, joiners
 SHARED = 0.001  # of the smaller space: more vectors than this on both sides are no accident, such as two empty texts
 COMPARED = 4_096  # rows of a space whose neighbours are looked up, which takes memory and time by its square
 BLOCK = 1_024  # rows whose distances are held at a time
@@ -31,9 +32,11 @@ LEAST = 10  # rows that must be alike in rotated spaces: fewer say nothing
 
 
 def normal_text(text: str) -> str:
-    """A text without what readers do not see, or hardly: Unicode forms, upper case, white space."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", folded)).strip()
+    """A text without what readers do not see, or hardly: Unicode forms, upper case, white space, signs without width."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    if not folded.isascii():
+        folded = "".join(letter for letter in folded if unicodedata.category(letter) != FORMAT)
+    return re.sub(r"\s+", " ", folded).strip()
 
 
 def shared_texts(first: Iterable[str], second: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -211,11 +211,19 @@ def _unquoted(value: str) -> str:
 
 def _parsed(text: str, what: str):
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError(f"{what} is nested too deeply.") from error
     except ValueError as error:
         raise ValueError(f"{what} is no JSON: {error}.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of values by one name none is silently the last."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    return dict(zip(_distinct([name for name, _ in pairs]), (value for _, value in pairs), strict=True))
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Files of texts, and tables with a column of them."""
 
 import logging
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ TEXT_FORMATS = (
     f".txt (one text a line), or {', '.join(TABLES)}, .parquet, .arrow or a saved data set with a column of texts, `text`"
 )
 SHOWN = 10  # numbers of rows in an error
+# Also what has no width: a byte-order mark stands before a line where files were joined.
+WHITE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b\u2060"
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +118,9 @@ def _as_text(value: object) -> str:
     """Without white space around it; blank for what is no text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    text = str(value).strip()
+    if isinstance(value, float) and not math.isfinite(value):  # a gap of a table, or a number that was too large for it
+        return ""
+    text = str(value).strip(WHITE)
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a character, as JSON can hold

@@ -14,6 +14,14 @@ from hf_vec2vec.data.labels import natural_order, read_labels
         (["3", "-1", "1"], ["3", None, "1"]),
         ([-2, -1, 0, 1], ["-2", "-1", "0", "1"]),  # a scale around 0, whose -1 is a class
         (["a", "-1"], ["a", "-1"]),
+        (["1", "0", "NaN", "nan", "null", "None", "<NA>", "n/a"], ["1", "0", *[None] * 6]),
+        (["1.0", "0.0", "", "-1.0", "12.00"], ["1", "0", None, None, "12"]),
+        (["NA", "US", "nan"], ["NA", "US", "nan"]),  # Namibia, and whatever else is a name among names
+        ([-100, 2, 0, -1], [None, "2", "0", None]),
+        ([-100, -50, 0], ["-100", "-50", "0"]),
+        (["007", "010"], ["007", "010"]),
+        (["1.5", "2"], ["1.5", "2"]),
+        ([None, "nan"], [None, None]),
         ([True, False], ["True", "False"]),
     ],
 )
@@ -42,6 +50,9 @@ def test_classes_stand_as_people_count():
         (["sea", "sky", None, "sea"], ["sea", "sky", "sea"]),
         ([3, 11, -1, 3], ["3", "11", "3"]),
         (["x", "y", " ", "x "], ["x", "y", "x"]),
+        (["0", "1", "NaN", "0"], ["0", "1", "0"]),
+        ([0.0, 2.0, None, 0.0], ["0", "2", "0"]),
+        ([5, 6, -100, 5], ["5", "6", "5"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])

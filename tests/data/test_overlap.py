@@ -32,6 +32,9 @@ ORDER = torch.randperm(400, generator=torch.Generator().manual_seed(0))
         "AN APPLE A DAY",
         "An\u00a0apple\u2003a day",
         "Ａｎ ａｐｐｌｅ ａ ｄａｙ",
+        "\ufeffAn apple a day",
+        "An ap\u00adple a\u200b day",
+        "\u202aAn apple a\u2060 day\u202c",
     ],
 )
 def test_texts_are_compared_without_what_readers_do_not_see(other):

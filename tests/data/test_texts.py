@@ -102,6 +102,46 @@ def test_columns_that_are_not_used_do_no_harm(tmp_path):
         load_texts(tmp_path / "two.csv")
 
 
+def test_signs_of_no_meaning_are_no_part_of_a_text(tmp_path):
+    """Byte-order marks of files that were joined, line ends of several systems, signs that end lines elsewhere."""
+    joined = "text\none\n\ufefftwo\nthree \ufeff\n"
+    (tmp_path / "x.csv").write_text(joined)
+    assert load_texts(tmp_path / "x.csv") == ["one", "two", "three"]
+    (tmp_path / "x.txt").write_bytes(joined.replace("text\n", "").encode("utf-8-sig"))
+    assert load_texts(tmp_path / "x.txt") == ["one", "two", "three"]
+    (tmp_path / "ends.csv").write_bytes(b'text,n\r\na,1\n"b\r\nc",2\r\nd,3\n')
+    assert load_texts(tmp_path / "ends.csv") == ["a", "b\r\nc", "d"]
+    inside = ["a\u2028b", "c\u0085d", "e\x0cf"]
+    assert load_texts(written(tmp_path / "inside.txt", inside)) == inside
+    assert load_texts(written(tmp_path / "inside.jsonl", inside)) == inside
+
+
+COLUMNS = {
+    "dictionary": (pa.array(["x", "y", "x"]).dictionary_encode(), ["x", "y", "x"]),
+    "large strings": (pa.array(["x", "y"], pa.large_string()), ["x", "y"]),
+    "views": (pa.array(["x", "y"], pa.string_view()), ["x", "y"]),
+    "codes": (pa.array(["007", "1e5"]), ["007", "1e5"]),
+    "numbers": (pa.array([7, 10**15]), ["7", "1000000000000000"]),
+    "bytes": (pa.array([b"x", b"y"]), None),
+    "truth values": (pa.array([True, False]), None),
+    "structures": (pa.array([{"a": "x"}]), None),
+    "lists": (pa.array([["x"]]), None),
+    "times": (pa.array([1, 2], pa.timestamp("s")), None),
+    "gaps among numbers": (pa.array([7.0, float("nan"), float("inf")]), None),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_columns_of_every_type_are_texts_as_they_are_or_named(tmp_path, kind):
+    column, expected = COLUMNS[kind]
+    pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
+    if expected is not None:
+        assert load_texts(tmp_path / "x.parquet") == expected
+        return
+    with pytest.raises(ValueError, match="holds no text|2 of 3 rows have no text: row .the first is 0. 1, 2"):
+        load_texts(tmp_path / "x.parquet")
+
+
 MIXED = [(1, {}), ("one", {}), ({"a": 2}, {}), (None, {}), ([1, "x"], {}), (10**30, {}), (True, {"late": True})]
 DOCUMENTS = ["first", "", "third", None, "fifth", "  \t", "seventh"]
 
@@ -165,6 +205,10 @@ def test_a_file_of_one_column_has_a_row_for_each_blank_line_but_the_last_ones(tm
         ("x.jsonl", '{"text": "one"}\n{"text": ["two"]}\n{"text": {"a": 1}}\n', "2 of 3 rows have no text: line 2, 3"),
         ("x.jsonl", '{"text": "one"}\n{"text": true}\n', "1 of 2 rows have no text: line 2"),
         ("x.jsonl", '{"text": "one"}\n{"text": "\\ud800 half"}\n', "1 of 2 rows have no text: line 2"),
+        ("x.jsonl", '{"text": "one"}\n{"text": NaN}\n{"text": 1e400}\n', "2 of 3 rows have no text: line 2, 3"),
+        ("x.jsonl", '{"text": "one", "text": "two"}\n', r"has the columns \['text \(1\)', 'text \(2\)'\]"),
+        ("x.jsonl", '{"text": "a"}\n{"text": "b", "text": ""}\n', "1 of 2 rows have no text: line 2"),
+        ("x.csv", "text\none\n\u200b\n", "1 of 2 rows have no text: line 3"),
         ("x.jsonl", '{"body": "one"}\n', r"has the columns \['body'\]"),
         ("x.json", '{"text": [\n"one"]}', "line 1 is no JSON"),
         ("x.json", '["one", "two"]', "item 1 is no object"),
