@@ -3,12 +3,12 @@
 import logging
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import (
@@ -32,7 +32,7 @@ from .arms import LABELS_OURS, LABELS_RIDGE, START_RATE, TASK, matrix_of
 from .data import pad_offsets
 from .losses import cosine_loss
 from .spans import pool_spans, span_members, word_spans
-from .task_students import HELD_OUT, TEACHER, TaskStudent, unpaired_translator
+from .task_students import TEACHER, TaskStudent, unpaired_translator, with_held_out
 
 logger = logging.getLogger(__name__)
 CHUNK = 64  # windows whose states are held at once
@@ -125,14 +125,13 @@ def open_spans(
     """Read the passages by both sides, and fit the maps between their words. Arguments and errors: `distill_spans`."""
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
-    parts = task.rows("train").train_test_split(HELD_OUT, seed=seed)
-    task = replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+    task = with_held_out(task, seed)
     sides = [load_trained_model(teacher, task, trust_remote_code=trust_remote_code), _new(task, student, trust_remote_code)]
     windows, places = zip(*(_whole_windows(task, *side) for side in sides), strict=True)
     shared = sorted(set(places[0]) & set(places[1]))
     if not shared:
         raise ValueError(f"`task` {task.name!r}: no passage of 'train' fits into one window of teacher and student.")
-    logger.info("%d of %d training rows fit into one window of both sides", len(shared), len(parts["train"]))
+    logger.info("%d of %d training rows fit into one window of both sides", len(shared), len(task.rows("train")))
     contexts = task.rows("train")["context"][:]
     spans = [word_spans(contexts[i], 1) for i in shared]
     read = [rows.select([at[i] for i in shared]) for rows, at in zip(windows, places, strict=True)]

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from datasets import DatasetDict
@@ -25,7 +25,9 @@ from .students import load_student
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # of the training rows, by which the student that is kept is chosen
+FEWEST_ROWS = 10  # to train on
 TEACHER = "teacher"
+SomeTask = TypeVar("SomeTask", bound=Task)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def open_lesson(
     """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
-    task = _with_held_out(task, seed)
+    task = _as_classes(task, seed)
     train = task.rows("train")
     loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
     known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
@@ -179,7 +181,7 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
     return model
 
 
-def _with_held_out(task: Task, seed: int) -> ClassificationTask:
+def _as_classes(task: Task, seed: int) -> ClassificationTask:
     """The task as classes or scores, a tenth of its training rows apart; of choices whole questions."""
     rows = task.rows("train")
     if isinstance(task, MultipleChoiceTask):
@@ -188,9 +190,23 @@ def _with_held_out(task: Task, seed: int) -> ClassificationTask:
         task.known("train", np.asarray(rows["label"][:]) >= 0)
     else:
         raise ValueError(f"`task` {task.name!r} must have classes, scores or choices. For spans there is `distill_spans`.")
-    parts = rows.train_test_split(HELD_OUT, seed=seed)
-    task = replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+    task = with_held_out(task, seed)
     return as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
+
+
+def with_held_out(task: SomeTask, seed: int) -> SomeTask:
+    """The task with a tenth of its training rows in the split `held_out`.
+
+    Raises:
+        ValueError: for too few rows.
+    """
+    rows = task.rows("train")
+    if len(rows) < FEWEST_ROWS:
+        raise ValueError(
+            f"`task` {task.name!r} has {len(rows)} training rows, of which a tenth is held out: {FEWEST_ROWS} at least."
+        )
+    parts = rows.train_test_split(HELD_OUT, seed=seed)
+    return replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
 
 
 def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: ClassificationTask, progress: bool) -> dict[str, float]:
@@ -238,4 +254,5 @@ __all__ = [
     "students_table",
     "train_in_arm",
     "unpaired_translator",
+    "with_held_out",
 ]

@@ -113,7 +113,7 @@ def test_an_encoder_without_a_head_is_asked_by_a_probe(folders, mrpc, tmp_path, 
         (["--teacher", "llama", "--student", "bert"], "has no trained head for 'mrpc'"),
         (["--teacher", "no/such/folder", "--student", "bert"], "`teacher` is"),
         (["--teacher", "llama", "--student", "bert", "--task_source", "nowhere"], "`task_source` is 'nowhere'"),
-        (["--teacher", "llama", "--student", "bert", "--task", "squad"], "is answered from states of tokens"),
+        (["--teacher", "llama", "--student", "bert", "--task", "squad"], "'squad' has 1 training rows, of which a tenth"),
         (["--teacher", "llama", "--student", "bert", "--max_steps", "0"], "`max_steps` must be at least 1"),
     ],
 )
