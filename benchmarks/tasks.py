@@ -15,7 +15,9 @@ the tasks' training rows is used for the other seeds.
 
 `--regime task` is the other case: for each task of classes, scores or choices the teacher learns it first, and the student
 learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There all is
-compared with labels alone, and rates are chosen by training rows that nobody was trained on.
+compared with labels alone, and rates are chosen by training rows that nobody was trained on. On SQuAD words are followed,
+in three arms (`hf_vec2vec.distillation.span_students`); arms that miss a task are left out of the table, so give SQuAD a
+folder of its own.
 
 A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. Results go to `runs.jsonl` one by one: a run
 that is there is not done again. At the end there are a table, `table.md`, and two pictures, `by_task.png` and

@@ -10,19 +10,22 @@ from datasets import DatasetDict
 from peft import LoraConfig
 
 from hf_vec2vec.distillation.arms import LABELS_FROM_OURS, LABELS_OURS, LABELS_RIDGE, TASK
+from hf_vec2vec.distillation.span_students import SpanLesson, open_spans, train_spans
 from hf_vec2vec.distillation.students import load_student
 from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
-from hf_vec2vec.tasks import MultipleChoiceTask, load_task
+from hf_vec2vec.tasks import MultipleChoiceTask, QuestionAnsweringTask, load_task
 from hf_vec2vec.tasks.choice_pairs import as_pairs
 from hf_vec2vec.tasks.fine_tuning import fine_tune
 from hf_vec2vec.tasks.judging import judge_head
-from hf_vec2vec.tasks.parts import part_of
+from hf_vec2vec.tasks.loading import SQUAD
+from hf_vec2vec.tasks.parts import part_of, training_split
 from hf_vec2vec.tasks.trained import load_trained_model
 
 ARMS = [
     *(TASK, LABELS_OURS, LABELS_RIDGE, LABELS_FROM_OURS),
     *("labels + Gram loss", "labels + logits", "labels + logits + ours + Gram loss"),
 ]
+SPAN_ARMS = (TASK, LABELS_OURS, LABELS_RIDGE)  # on SQuAD
 ADAPTER = {"r": 32, "lora_alpha": 64, "target_modules": "all-linear"}
 
 
@@ -51,16 +54,20 @@ class TaskWorkshop:
     def _task(self, name: str):
         """The task with the rows that are used, and in what they differ from the published ones."""
         task = load_task(name, self.sources[name])
-        counts = {"train": self.args.train_rows, "validation": self.args.judge_rows}
+        train = training_split(task, "validation")
         used = {
             split: task.rows(split).shuffle(seed=0).select(range(min(count or 10**9, len(task.rows(split)))))
-            for split, count in counts.items()
+            for split, count in ((train, self.args.train_rows), ("validation", self.args.judge_rows))
         }
-        part = part_of(task, "train", "validation", {split: len(rows) for split, rows in used.items()})
-        return replace(task, splits=DatasetDict(used)), part
+        if train == "validation":
+            raise ValueError(f"`tasks` has {name!r}, which has no rows to train on: {list(task.splits)}.")
+        part = part_of(task, train, "validation", {split: len(rows) for split, rows in used.items()})
+        return replace(task, splits=DatasetDict({"train": used[train], "validation": used["validation"]})), part
 
-    def _opened(self, name: str) -> tuple[TaskLesson, str]:
+    def _opened(self, name: str) -> tuple[TaskLesson | SpanLesson, str]:
         task, part = self._task(name)
+        if isinstance(task, QuestionAnsweringTask):
+            return open_spans(task, self.teacher_of(name), self.student), part
         opened = open_lesson(
             task,
             self.teacher_of(name),
@@ -76,11 +83,16 @@ class TaskWorkshop:
         if cell["arm"] == tasks_report.TEACHER:
             model, tokenizer = load_trained_model(self.teacher_of(cell["task"]), opened.task)
         else:
-            count = {"max_steps": cell["updates"], "learning_rate": cell["learning_rate"]}
-            model = train_in_arm(opened, cell["arm"], cell["seed"], **count)
-            tokenizer = load_student(self.student)[1]
+            model, tokenizer = self._trained(opened, cell)
         judged = judge_head(model, tokenizer, opened.task, "validation", held_out="held_out", part=part)
         return {"cell": cell, "judgements": {cell["task"]: asdict(judged)}, "verdict": opened.verdict}
+
+    def _trained(self, opened: TaskLesson | SpanLesson, cell: dict):
+        count = {"max_steps": cell["updates"], "learning_rate": cell["learning_rate"]}
+        if isinstance(opened, SpanLesson):
+            batch = {"per_device_train_batch_size": self.args.batch_size, "disable_tqdm": True}
+            return train_spans(opened, cell["arm"], LoraConfig(**ADAPTER), cell["seed"], **batch, **count)
+        return train_in_arm(opened, cell["arm"], cell["seed"], **count), load_student(self.student)[1]
 
 
 def task_arms(args) -> list[str]:
@@ -101,5 +113,7 @@ def task_cells(args, pair: str, rates: dict[str, list[float]], seeds: list[int])
         for name in names:
             for updates in args.updates:
                 for arm, tried in rates.items():
+                    if name in SQUAD and arm not in SPAN_ARMS:
+                        continue
                     for rate in tried:
                         yield shared | {"task": name, "arm": arm, "updates": updates, "seed": seed, "learning_rate": rate}

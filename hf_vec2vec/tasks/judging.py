@@ -23,7 +23,7 @@ from .multiple_choice import MultipleChoiceTask, one_number_of_choices, right_ch
 from .parts import part_of, training_split
 from .probes import FOLDS, choice_features, class_probe, cosines, group_probe, pair_features, place_points, score_probe
 from .question_answering import QuestionAnsweringTask
-from .span_judging import judge_spans
+from .span_judging import judge_span_head, judge_spans
 
 METRICS: dict[str, Callable[[Any, Any], dict[str, float]]] = {
     metric.__name__: metric for metric in (accuracy, accuracy_and_f1, matthews, correlations, mean_f1)
@@ -133,7 +133,7 @@ def judge(
 def judge_head(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    task: ClassificationTask,
+    task: ClassificationTask | QuestionAnsweringTask,
     split: str,
     held_out: str,
     part: str,
@@ -141,13 +141,17 @@ def judge_head(
     """The same of a model with a trained head.
 
     Args:
-        model: classifier of the task.
+        model: with the head of the task.
         tokenizer: its own.
         task: of `load_task`.
         split: that is judged.
         held_out: split of training rows that it was not trained on, for `fold_points`.
         part: see [`Judgement`].
     """
+    given = {"train_rows": len(task.rows("train")), "part": part}
+    if isinstance(task, QuestionAnsweringTask):
+        (figures, f1), (_, apart) = (judge_span_head(model, tokenizer, task, name) for name in (split, held_out))
+        return _judgement(task, "mean_f1", f1, np.ones(len(f1)), figures, 100 * float(apart.mean()), given)
     said: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name in (held_out, split):
 
@@ -156,7 +160,6 @@ def judge_head(
             return {}
 
         evaluate_task(model, tokenizer, replace(task, metrics=keep), name, progress=False)
-    given = {"train_rows": len(task.rows("train")), "part": part}
     figures = task.metrics(*said[split])
     metric = task.metrics.__name__
     return _judgement(task, metric, *said[split], figures, points_of(metric, *said[held_out]), given)

@@ -1,7 +1,7 @@
 """SQuAD by a frozen encoder: linear probes for the start and the end of an answer on the states of tokens."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 from datasets import Dataset, DatasetDict
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from torch import Tensor
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder
-from .base import TaskCollator, map_batches
+from .base import TaskCollator, evaluate_task, map_batches
 from .metrics import question_f1
 from .probes import group_probe, place_points
 from .question_answering import QuestionAnsweringTask, right_answers
@@ -57,11 +57,34 @@ def judge_spans(
         folds = _points(probes)
     starts, ends = zip(*scores, strict=True)
     figures = task.metrics_for(judged, JUDGED)(EvalPrediction(cast(Any, (starts, ends)), np.empty(0)))
-    answers, no_answer = task.answers(judged, JUDGED, starts, ends)
+    return figures, _f1(task, rows, *task.answers(judged, JUDGED, starts, ends)), folds
+
+
+@dataclass(frozen=True)
+class _KeepsAnswers(QuestionAnsweringTask):
+    """Remembers what was answered to a split."""
+
+    said: dict[str, tuple[dict[str, str], dict[str, float]]] = field(default_factory=dict, kw_only=True)
+
+    def answers(self, features, split, start_logits, end_logits):
+        """As the parent's."""
+        self.said[split] = super().answers(features, split, start_logits, end_logits)
+        return self.said[split]
+
+
+def judge_span_head(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: QuestionAnsweringTask, split: str
+) -> tuple[dict[str, float], np.ndarray]:
+    """Official figures of a model with a trained span head, in percent, and the F1 of each question (0 to 1)."""
+    keeping = _KeepsAnswers(**{each.name: getattr(task, each.name) for each in fields(QuestionAnsweringTask)})
+    figures = evaluate_task(model, tokenizer, keeping, split, progress=False)
+    return figures, _f1(task, task.rows(split), *keeping.said[split])
+
+
+def _f1(task: QuestionAnsweringTask, rows: Dataset, answers: dict[str, str], no_answer: dict[str, float]) -> np.ndarray:
     if task.unanswerable:
         answers = {i: "" if no_answer[i] > task.null_threshold else answer for i, answer in answers.items()}
-    f1 = question_f1(answers, right_answers(rows, task.unanswerable), of_empty=task.unanswerable)
-    return figures, np.array(list(f1.values())), folds
+    return np.array(list(question_f1(answers, right_answers(rows, task.unanswerable), of_empty=task.unanswerable).values()))
 
 
 def _check_layers(encoder: TextEncoder, task: QuestionAnsweringTask) -> None:
@@ -150,4 +173,4 @@ def _points(probes: tuple) -> float:
     return float(np.mean([probe.best_score_ for probe in probes]))
 
 
-__all__ = ["judge_spans"]
+__all__ = ["judge_span_head", "judge_spans"]

@@ -15,7 +15,9 @@ from helpers.tasks import SHAPE, decoder_tokenizer, encoder_tokenizer, squad, wr
 from hf_vec2vec.distillation import span_students
 from hf_vec2vec.distillation.arms import LABELS_OURS, LABELS_RIDGE, TASK
 from hf_vec2vec.distillation.span_students import distill_spans, open_spans, train_spans, word_vectors
+from hf_vec2vec.distillation.task_students import with_held_out
 from hf_vec2vec.tasks import evaluate_task, load_task
+from hf_vec2vec.tasks.judging import judge_head
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 LORA = LoraConfig(r=2, target_modules="all-linear")
@@ -64,6 +66,10 @@ def test_a_student_learns_labels_and_words_of_a_teacher(task, models):
     assert best["arm"] == found.arm
     assert isinstance(found.model, BertForQuestionAnswering)
     assert evaluate_task(found.model, found.tokenizer, task, progress=False)["f1"] == pytest.approx(best["f1"])
+    judged = judge_head(found.model, found.tokenizer, with_held_out(task, 0), "validation", "held_out", "")
+    assert judged.points == pytest.approx(best["f1"])
+    assert judged.figures == pytest.approx({name: best[name] for name in ("exact_match", "f1")})
+    assert len(judged.predictions) == 8
     with pytest.raises(ValueError, match="there is nothing to learn"):
         distill_spans(task, models["teacher"], models["teacher"], LORA)
     with pytest.raises(ValueError, match="has no trained head"):

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from helpers.distillation import linear_translator
 from helpers.encoders import WORDS
-from helpers.tasks import glue, write_rows
+from helpers.tasks import SHAPE as TASK_SHAPE
+from helpers.tasks import decoder_tokenizer, encoder_tokenizer, glue, squad, write_rows
+from hf_vec2vec.distillation import span_students
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tasks.py"
 
@@ -165,6 +168,32 @@ def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, gi
     assert "rte: 280 of 2,490 training rows; 40 of 277 rows of 'validation'" in table
     with pytest.raises(ValueError, match="must hold 'task loss only'"):
         benchmark.run_all(benchmark.TasksArguments(**given | task | {"arms": ["labels + ours"]}))
+
+
+def test_spans_are_taught_in_the_arms_that_they_have(benchmark, given, project, monkeypatch):
+    def quick(teacher, student, seed, progress):
+        return linear_translator(teacher, student, names=("teacher", "student")), "not aligned"
+
+    monkeypatch.setattr(span_students, "unpaired_translator", quick)
+    monkeypatch.setattr(benchmark.tasks_report, "DRAWS", 20)
+    generator = np.random.default_rng(2)
+    for split, count in (("train_part", 30), ("validation", 6)):
+        words = [[str(word) for word in generator.choice(WORDS[3:], 8)] for _ in range(count)]
+        rows = squad(*((" ".join(each), f"which {split} {i}?", [each[i % 8]]) for i, each in enumerate(words)))
+        write_rows(rows, project / "squad" / f"{split}.jsonl")
+    teacher = LlamaForCausalLM(LlamaConfig(**TASK_SHAPE | {"hidden_size": 12, "num_key_value_heads": 2}))
+    student = BertModel(BertConfig(**TASK_SHAPE))
+    for name, model, tokenizer in (("large", teacher, decoder_tokenizer()), ("small", student, encoder_tokenizer())):
+        model.save_pretrained(project / name)
+        tokenizer.save_pretrained(project / name)
+    pair = f"{project / 'large'}={project / 'small'}"
+    task = {"regime": "task", "teacher_updates": 1, "tasks": [f"squad={project / 'squad'}"], "pairs": [pair], "texts": None}
+    task |= {"arms": ["task loss only", "labels + learned projection from ridge", "labels + logits"], "seeds": [0]}
+    assert benchmark.run_all(benchmark.TasksArguments(**given | task)) == 0
+    _, cells = cells_of(project)
+    assert [cell[0] for cell in cells] == ["teacher", "task loss only", "labels + learned projection from ridge"]
+    table = benchmark.tasks_report.write(project / "out")
+    assert "squad: 30 of 87,599 training rows; 6 of 10,570 rows of 'validation'" in table
 
 
 @pytest.mark.slow
