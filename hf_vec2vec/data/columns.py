@@ -15,6 +15,7 @@ ID, TEXT, EMBEDDING, LABEL = "id", "text", "embedding", "label"
 HEAD = 64  # first rows of a table that tell which column holds vectors
 BRACKETS = "[](){} \t\r\n,"  # around a vector that is written as a string: by pgvector, Postgres, pandas, NumPy
 NO_VECTOR = ("", "null", "NULL", "None", "nan", "NaN", "\\N")  # what programs write in place of one
+NO_NUMBER = ("null", "None", "NULL", "NA")  # in a string of numbers
 
 
 class RowError(ValueError):
@@ -230,7 +231,9 @@ def _parsed(strings: pa.Array) -> pa.Array:
     plain = pc.utf8_trim(plain, characters=BRACKETS)
     plain = pc.if_else(pc.is_in(plain, pa.array(NO_VECTOR, pa.large_string())), pa.scalar(None, pa.large_string()), plain)
     words = pc.split_pattern(pc.replace_substring_regex(plain, r"\s*,\s*|\s+", ","), ",")
-    return _lists(words.flatten().cast(pa.float64()), words)
+    numbers = words.flatten()
+    missing = pc.is_in(numbers, pa.array(NO_NUMBER, pa.large_string()))
+    return _lists(pc.if_else(missing, pa.scalar("nan", pa.large_string()), numbers).cast(pa.float64()), words)
 
 
 __all__ = [

@@ -22,6 +22,14 @@ MARKS = {  # byte-order marks; the longer ones first, for one starts as another
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip, as Excel's files are",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+SEPARATORS = ",;\t|"  # of CSV; where the comma is the decimal point, Excel writes semicolons
 WESTERN = "cp1252"  # of Windows in Western Europe and America; a few letters in a hundred are beyond ASCII
 FOREIGN_SHARE = 0.15  # of the letters: where more are beyond ASCII, the language is another one, and its encoding unknown
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -36,7 +44,9 @@ def text_encoding(path: Path) -> str:
         ValueError: if it is none of these, or holds NUL bytes.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
+        start = file.read(8)
+        if packed := next((name for mark, name in PACKED.items() if start.startswith(mark)), None):
+            raise ValueError(f"it is compressed ({packed}). Unpack it, or save it as text, first.")
         marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
         decoder, line = codecs.getincrementaldecoder(marked or "utf-8")(), 1
         file.seek(0)
@@ -89,9 +99,10 @@ class TextTable:
         self.is_list = not self.separated and self._starts_list()
         self.names: list[str] = []  # of a JSON file they are known when all has been read
         self.start = (1, 0)
-        self.plain_quotes, self.width = False, 0  # of a row; 0 until the header is read
+        self.separator, self.plain_quotes, self.width = ",", False, 0  # of a row; 0 until the header is read
         if self.separated:
             csv.field_size_limit(sys.maxsize)  # long documents and vectors are larger than 128 KiB
+            self.separator = "\t" if path.suffix == ".tsv" else self._separator()
             self.plain_quotes = path.suffix == ".tsv" and self._has_plain_quotes()
             header = next((record for record in self._split(0, 1) if record[1]), None)
             if header is None:
@@ -144,9 +155,8 @@ class TextTable:
                 place[:] = place[0] + 1, end
                 yield text
 
-        delimiter = "\t" if self.path.suffix == ".tsv" else ","
         quoting: Literal[0, 3] = csv.QUOTE_NONE if self.plain_quotes else csv.QUOTE_MINIMAL
-        reader = csv.reader(counted(), delimiter=delimiter, quoting=quoting, strict=not self.plain_quotes)
+        reader = csv.reader(counted(), delimiter=self.separator, quoting=quoting, strict=not self.plain_quotes)
         blank: list[tuple[int, list[str], tuple[int, int]]] = []  # at the end of the file they are no rows
         while True:
             first = place[0]
@@ -169,6 +179,11 @@ class TextTable:
                 )
             values = [_unquoted(value) for value in values] if self.plain_quotes else values
             yield first, values, (place[0], place[1])
+
+    def _separator(self) -> str:
+        """What stands between the names of a CSV's header most often, names in quotes aside."""
+        header = QUOTED.sub("", next((text for text, _ in self._lines(0) if text.strip()), ""))
+        return max(SEPARATORS, key=header.count)
 
     def _has_plain_quotes(self) -> bool:
         """Whether every line of a TSV is a row as it stands: in GLUE's files quotes are characters like others."""

@@ -1,7 +1,12 @@
 """The one reader of vectors: every format in every use, stores as people have them, and files that are none."""
 
+import bz2
 import functools
+import gzip
+import io
 import json
+import lzma
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +22,7 @@ from helpers.stores import read_output
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.data import load_embeddings, open_stream, vectors
+from hf_vec2vec.data.texts import load_texts
 from hf_vec2vec.data.vector_files import open_files
 
 STORES = {name: {} for name in ("saved", "x.parquet", "x.arrow", "x.feather", "x.npy", "x.fbin", "x.safetensors")}
@@ -26,7 +32,17 @@ STORES |= {f"strings{suffix}": {"vector": str} for suffix in (".parquet", ".arro
 STORES |= {"pgvector.csv": {"vector": lambda row: "[" + ",".join(map(repr, row)) + "]"}}
 STORES |= {"arrays.csv": {"vector": lambda row: str(np.array(row))}}
 STORES |= {"scalars.csv": {"vector": lambda row: str([np.float32(x) for x in row])}}
+STORES |= {
+    f"separated_by_{name}.csv": {"delimiter": sign} for name, sign in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|"))
+}
 STORES |= {"postgres.csv": {"vector": lambda row: str(row).replace("[", "{").replace("]", "}")}}
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x", content)
+    return file.getvalue()
 
 
 def loaded(path) -> np.ndarray:
@@ -308,3 +324,26 @@ def test_a_selection_of_rows_is_refused_until_it_is_flat(tmp_path):
             load_embeddings(tmp_path / "few")
     else:
         np.testing.assert_allclose(loaded(tmp_path / "few"), np.array(load_from_disk(tmp_path / "few")["vec"]))
+
+
+@pytest.mark.parametrize("use", [loaded, streamed, translated])
+@pytest.mark.parametrize("word", ["null", "None", "nan", "NA"])
+def test_a_missing_number_in_a_string_is_a_row_without_a_vector(tmp_path, word, use):
+    lines = [f'{i},"{row}"' for i, row in enumerate(ROWS.tolist())]
+    lines[7] = f'7,"[1.0, {word}, 2.0, 3.0, 4.0, 5.0]"'
+    (tmp_path / "x.csv").write_text("id,vec\n" + "\n".join(lines))
+    with pytest.raises(ValueError, match="line 9.*NaN or infinite"):
+        use(tmp_path / "x.csv")
+    if use is loaded:
+        found = vectors(load_embeddings(tmp_path / "x.csv", invalid_rows="drop"), "x")
+        np.testing.assert_allclose(found, np.delete(ROWS, 7, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def test_a_compressed_file_is_called_one(tmp_path, suffix, pack):
+    write(tmp_path / f"x{suffix}")
+    (tmp_path / f"x{suffix}").write_bytes(pack((tmp_path / f"x{suffix}").read_bytes()))
+    for read in (load_embeddings, open_stream, load_texts):
+        with pytest.raises(ValueError, match=r"it is compressed \((gzip|bzip2|xz|zip, .*)\)"):
+            read(tmp_path / f"x{suffix}")

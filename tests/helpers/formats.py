@@ -15,7 +15,7 @@ ROWS = np.random.default_rng(3).normal(size=(70, 6)).astype(np.float32)
 TEXTS = [f'line {i}, with "quotes"\nand more' for i in range(70)]
 
 
-def write(path, rows=ROWS, *, column="vec", vector=list, fortran=False, dtype="<f4") -> None:
+def write(path, rows=ROWS, *, column="vec", vector=list, fortran=False, dtype="<f4", delimiter="") -> None:
     """Rows with ids and texts, in the format that the suffix says; no suffix: a saved data set."""
     columns = {"id": list(range(len(rows))), column: [vector(row) for row in rows.tolist()], "text": TEXTS[: len(rows)]}
     if path.suffix == ".npy":
@@ -34,7 +34,7 @@ def write(path, rows=ROWS, *, column="vec", vector=list, fortran=False, dtype="<
             writer.write_table(pa.table(columns), max_chunksize=20)
     elif path.suffix in (".csv", ".tsv"):
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t")
+            writer = csv.writer(file, delimiter=delimiter or {".csv": ",", ".tsv": "\t"}[path.suffix])
             writer.writerows([list(columns), *zip(*columns.values(), strict=True)])
     elif path.suffix in (".jsonl", ".json"):
         items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
