@@ -145,7 +145,8 @@ def _evaluate_task(flags: EvaluateFlags, name: str) -> None:
     rows = task.rows(flags.split)
     if flags.max_rows:
         rows = rows.shuffle(seed=0).select(range(min(flags.max_rows, len(rows))))
-    task = suited_to(replace(task, splits=DatasetDict({flags.split: rows})), flags.folder)
+    task = replace(task, splits=DatasetDict({flags.split: rows}))
+    task = suited_to(task, flags.folder, trust_remote_code=flags.trust_remote_code)
     model: Any
     model, tokenizer = load_trained_model(flags.folder, task, trust_remote_code=flags.trust_remote_code)
     found = evaluate_task(

@@ -68,13 +68,13 @@ def as_pairs(task: MultipleChoiceTask) -> ChoicePairsTask:
     )
 
 
-def suited_to(task: Task, model: str) -> Task:
+def suited_to(task: Task, model: str, *, trust_remote_code: bool = False) -> Task:
     """The task as pairs, if it has choices and the model, a folder or Hub id, was trained on such pairs; else as it is."""
-    folder = model_folder(model)
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
     if not isinstance(task, MultipleChoiceTask) or (Path(folder) / "adapter_config.json").exists():
         return task
     with opening(folder):
-        names = output_names(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        names = output_names(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
     return as_pairs(task) if names == [WRONG, RIGHT] else task
 
 
