@@ -25,11 +25,21 @@ def run(tmp_path_factory):
     return folder
 
 
-def changed_rows(folder):
-    rows = spaces()
+def on_other_rows(change):
+    """A run that differs in rows alone."""
+
+    def made(folder):
+        rows = change(spaces())
+        dims = {name: values.shape[1] for name, values in rows.items()}
+        model = Vec2VecModel(Vec2VecConfig(embedding_dims=dims, hidden_dim=16, discriminator_hidden_dim=16))
+        return Vec2VecTrainer(model, arguments(folder, **RUN), rows)
+
+    return made
+
+
+def one_value(rows):
     rows["b"][11, 3] += 1e-3
-    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=16, discriminator_hidden_dim=16))
-    return Vec2VecTrainer(model, arguments(folder, **RUN), rows)
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -42,7 +52,10 @@ def changed_rows(folder):
         (lambda folder: build(folder, **RUN, per_device_train_batch_size=8), "`per_device_train_batch_size`"),
         (lambda folder: build(folder, **RUN, lr_scheduler_type="constant"), "`lr_scheduler_type`"),
         (lambda folder: build(folder, **RUN, config=config(hidden_dim=8)), "the shape of the model"),
-        (changed_rows, "the rows of 'b'"),
+        (on_other_rows(one_value), "the rows of 'b'"),
+        (on_other_rows(lambda rows: rows | {"a": rows["a"].flip(0)}), "the rows of 'a'"),
+        (on_other_rows(lambda rows: rows | {"b": rows["b"][:-1]}), "the rows of 'b'"),
+        (on_other_rows(lambda rows: {name: values.half().float() for name, values in rows.items()}), "the rows of 'a'"),
     ],
 )
 @pytest.mark.parametrize("way", ["folder", "newest"])

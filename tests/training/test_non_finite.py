@@ -40,6 +40,23 @@ def test_the_last_good_checkpoint_is_kept_and_named(tmp_path, monkeypatch):
     assert newest_checkpoint(tmp_path).name == "checkpoint-4"
 
 
+@pytest.mark.parametrize(("value", "max_grad_norm"), [(math.nan, 0.0), (math.inf, 0.0), (math.nan, 1.0), (-math.inf, 1.0)])
+def test_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_was(tmp_path, value, max_grad_norm):
+    trainer = build(tmp_path, **SAVED | {"max_grad_norm": max_grad_norm})
+
+    def breaks(gradient):
+        return torch.full_like(gradient, value) if trainer.state.global_step == 5 else gradient  # the translator's turn
+
+    for parameter in trainer.translator.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(breaks)
+    with pytest.raises(TrainingDivergedError, match="Kept as it was: checkpoint-4"):
+        trainer.train()
+    assert newest_checkpoint(tmp_path).name == "checkpoint-4"
+    saved = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
+    assert all(value.isfinite().all() for value in saved.values())
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_weights_that_the_last_update_broke_are_not_saved(tmp_path, value):
     trainer = build(tmp_path, max_steps=2, save_strategy="steps", save_steps=2)

@@ -1,0 +1,64 @@
+"""What a store holds more than once changes neither the verdict nor the map: both are those of the store without it."""
+
+import pytest
+import torch
+
+from helpers.clouds import make_cloud, random_rotation, top1
+from hf_vec2vec import Vec2VecModel, align
+from hf_vec2vec.alignment.usable_rows import usable_rows
+
+QUICK = {"num_starts": 6, "num_anchors": 20, "steps": 10, "hidden_dim": 32, "progress": False, "seed": 0}
+DIM, ROWS = 24, 2000
+NOISE = torch.randn(ROWS, DIM, generator=torch.Generator().manual_seed(0)) / DIM**0.5
+TURN = random_rotation(DIM, 32)
+
+
+def copies(rows, size):
+    """As through rounding or a re-run: so far from their rows, in usual lengths."""
+    return rows + size * rows.square().sum(1).mean().sqrt() * NOISE[: len(rows)]
+
+
+KINDS = {
+    "crawled twice": lambda x: torch.cat([x, x]),
+    "some of it crawled five times": lambda x: torch.cat([x, x[300:900].repeat(4, 1)]),
+    "a boilerplate row": lambda x: torch.cat([x, x[7:8].repeat(1500, 1)]),
+    "three boilerplate rows": lambda x: torch.cat([x, x[[5, 900, 1400]].repeat_interleave(torch.tensor([900, 400, 9]), 0)]),
+    "a block many times": lambda x: torch.cat([x, x[:100].repeat(80, 1)]),
+    "copies in float16": lambda x: torch.cat([x, x.half().float()]),
+    "copies in bfloat16": lambda x: torch.cat([x, x.bfloat16().float()]),
+    "near copies": lambda x: torch.cat([x, copies(x[:1200], 1e-3), copies(x[:500], 4e-3)]),
+    "copies in steps of a sixty-fourth": lambda x: torch.cat([x, (x * 64).round() / 64]),
+    "all of these": lambda x: torch.cat([x, x, x[:50].repeat(20, 1), x.half().float()[:700], copies(x[100:800], 1e-3)]),
+}  # fmt: skip
+SIDES = {
+    "source": lambda kind, a, b: (kind(a), b),
+    "target": lambda kind, a, b: (a, kind(b)),
+    "both, differently": lambda kind, a, b: (kind(a), KINDS["a block many times"](b)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rows_that_are_looked_at_are_those_of_the_store_without_copies(kind):
+    rows = make_cloud(ROWS, seed=2)
+    found = usable_rows(KINDS[kind](rows), "source", torch.device("cpu"))
+    assert torch.equal(found.rows, rows)
+    assert found.repeated == len(KINDS[kind](rows)) - ROWS
+    assert found.outlying == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "side"), [(kind, list(SIDES)[i % 3]) for i, kind in enumerate(KINDS)])
+def test_verdict_and_map_are_those_of_the_store_without_copies(kind, side, rotated):
+    a, b, x, y, clean = rotated
+    found = align(*SIDES[side](KINDS[kind], a, b), source_name="a", target_name="b", **QUICK)
+    assert found.report.verdict == clean.report.verdict == "aligned"
+    assert found.report.score == pytest.approx(clean.report.score, abs=1e-4)
+    model = Vec2VecModel.from_alignment(found)
+    assert top1(model.translate(x, source="a", target="b"), y) >= 0.99
+    assert top1(model.translate(y, source="b", target="a"), x) >= 0.99
+
+
+@pytest.fixture(scope="module")
+def rotated():
+    a, b, x = make_cloud(ROWS, seed=2), make_cloud(ROWS, seed=3) @ TURN, make_cloud(500, seed=4)
+    return a, b, x, x @ TURN, align(a, b, source_name="a", target_name="b", **QUICK)
