@@ -33,11 +33,11 @@ def same(found, expected):
         (lambda x: x.repeat(4, 1), 1200),  # every row five times
         (lambda x: x[7:8].repeat(143, 1), 143),  # three in ten rows are one
         (lambda x: x[:50].repeat(20, 1), 1000),
-        (lambda x: x[100:200] + 1e-3 * NOISE[:100], 100),  # chunks that overlap
+        (lambda x: x[100:200] + 1e-3 * NOISE[:100], 100),  # embedded again, elsewhere
         (lambda x: x.half().float(), 300),
         (lambda x: torch.cat([x + size * NOISE for size in (1e-5, 1e-4, 1e-3)]), 900),
     ],
-    ids=["five times", "one", "a few", "overlap", "float16", "noise"],
+    ids=["five times", "one", "a few", "embedded again", "float16", "noise"],
 )
 def test_a_store_with_repeated_rows_gives_what_it_gives_without_them(spaces, clean, add, count):
     a, b = spaces
