@@ -76,7 +76,7 @@ class TasksArguments:
     batch_size: int = field(default=32, metadata={"help": "Texts of an update."})
     rows: int = field(default=10_000, metadata={"help": "Texts a side of the alignment."})
     translators: list[str] = field(
-        default_factory=lambda: ["linear"],
+        default_factory=lambda: ["rotation"],
         metadata={"help": "rotation, linear, full, with pairs linear+50; or a translator's folder. The first is `ours`."},
     )
     train_rows: int | None = field(default=None, metadata={"help": "Of a task that a probe is fitted on, at most."})

@@ -222,13 +222,16 @@ def _own_vectors(student: str, task: ClassificationTask, progress: bool, trust_r
 
 
 def unpaired_translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:
-    """A translator that has seen no input by both, and its verdict."""
+    """A translator that has seen no input by both, and its verdict.
+
+    A plain rotation keeps the teacher's similarities; a linear map dampens what the student's space has not.
+    """
     found = align(
         teacher[::2],
         student[1::2],
         source_name="teacher",
         target_name="student",
-        hidden_dim=0,
+        back_translation_rounds=0,
         seed=seed,
         progress=progress,
     )
