@@ -224,7 +224,7 @@ def _own_vectors(student: str, task: ClassificationTask, progress: bool, trust_r
 def unpaired_translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:
     """A translator that has seen no input by both, and its verdict.
 
-    A plain rotation keeps the teacher's similarities; a linear map dampens what the student's space has not.
+    A plain rotation: its targets keep the teacher's similarities, where a linear map dampens what the student's space lacks.
     """
     found = align(
         teacher[::2],
