@@ -8,14 +8,14 @@ from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.alignment.usable_rows import usable_rows
 
 QUICK = {"num_starts": 6, "num_anchors": 20, "steps": 10, "hidden_dim": 32, "progress": False, "seed": 0}
-DIM, ROWS = 24, 2000
-NOISE = torch.randn(ROWS, DIM, generator=torch.Generator().manual_seed(0)) / DIM**0.5
-TURN = random_rotation(DIM, 32)
+ROWS = 2000
+TURN = random_rotation(24, 32)
 
 
 def copies(rows, size):
     """As through rounding or a re-run: so far from their rows, in usual lengths."""
-    return rows + size * rows.square().sum(1).mean().sqrt() * NOISE[: len(rows)]
+    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)) / rows.shape[1] ** 0.5
+    return rows + size * rows.square().sum(1).mean().sqrt() * noise
 
 
 KINDS = {
