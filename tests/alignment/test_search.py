@@ -133,6 +133,7 @@ def test_an_interrupt_gives_the_best_so_far_and_its_verdict(spaces, monkeypatch)
     assert found.report.verdict in ("aligned", "doubtful", "not aligned")
 
 
+@pytest.mark.few_moments
 def test_an_interrupt_during_the_search_keeps_what_was_found(spaces):
     source, target, _ = spaces
 

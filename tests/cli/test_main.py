@@ -89,7 +89,10 @@ def test_unknown_commands_get_a_guess(word, meant, capsys):
     [
         (["embed", "--modell", "x"], "--model"),
         (["push", "x", "--repo-id=a/b"], "--repo_id"),
-        (["train", "--source", "a=.", "--target", "b=.", "--output_dir", "/tmp/x", "--weight_deacy", "1"], "--weight_decay"),
+        (
+            ["train", "--source", "a=.", "--target", "b=.", "--output_dir", "no/where", "--weight_deacy", "1"],
+            "--weight_decay",
+        ),
     ],
 )
 def test_unknown_flags_get_a_guess(words, meant, capsys):
