@@ -36,6 +36,7 @@ def reported(command: str, work: Callable[[], None], *, debug: bool, after_inter
         try:
             work()
         except (Exception, KeyboardInterrupt) as error:
+            _close_bars()
             if debug:
                 traceback.print_exc()
             if stops or isinstance(error, KeyboardInterrupt):  # modules in C make other errors of it
@@ -47,6 +48,13 @@ def reported(command: str, work: Callable[[], None], *, debug: bool, after_inter
             print(f"hf-vec2vec {command}: {line[:LONGEST]}", file=sys.stderr)
             return status
     return 0
+
+
+def _close_bars() -> None:
+    """End bars that an error left open, which would be drawn again below its line."""
+    if bars := sys.modules.get("tqdm"):
+        for bar in list(bars.tqdm._instances):
+            bar.close()
 
 
 def explained(error: Exception) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from tqdm.auto import tqdm
 
 from helpers.commands import run
 from hf_vec2vec.cli import main
@@ -61,6 +62,17 @@ def test_a_fault_leaves_a_log(fault, capsys, monkeypatch, tmp_path):
     assert line.count("\n") == 1
     assert "Traceback" in log.read_text()
     assert "Traceback" in outcome(fault, capsys, debug=True)[1]
+
+
+@pytest.mark.parametrize("error", [ValueError("`x` is wrong."), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_bar_that_was_left_open_ends_before_the_line(error, capsys):
+    bar = tqdm(total=3, disable=False, file=sys.stderr)
+    bar.update()
+    _, said = outcome(raising(error), capsys)
+    assert said.splitlines()[-1].startswith("hf-vec2vec embed: ")
+    assert bar.disable
+    bar.close()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_log_that_cannot_be_written(capsys, monkeypatch):
