@@ -213,10 +213,10 @@ def plot(results: list[dict], file: Path) -> None:
     axes["verdicts"].set(title="runs by verdict and truth")
     axes["verdicts"].set_xticks(range(len(VERDICTS)), VERDICTS)
     axes["verdicts"].set_yticks(range(2), ["right", "wrong"])
-    for place, values, form, light in (("shares", shares, "{:.2f}", 0.6), ("verdicts", counts, "{:.0f}", -1)):
+    for place, values, form, light in (("shares", shares, "{:.2f}", 0.6), ("verdicts", -counts, "{:.0f}", -counts.max() / 2)):
         for (i, j), value in np.ndenumerate(values):
             if not np.isnan(value):
-                axes[place].text(j, i, form.format(value), ha="center", va="center", color="wk"[value > light])
+                axes[place].text(j, i, form.format(abs(value)), ha="center", va="center", color="black" if value > light else "white")
     truth = np.array([result["right"] for result in results])
     consensus, fit = (np.array([result["report"][key] for result in results]) for key in ("consensus", "fit"))
     axes["reliability"].scatter(fit[~truth], consensus[~truth], marker="x", color="tab:red", label="wrong")
