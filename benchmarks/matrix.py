@@ -213,10 +213,15 @@ def plot(results: list[dict], file: Path) -> None:
     axes["verdicts"].set(title="runs by verdict and truth")
     axes["verdicts"].set_xticks(range(len(VERDICTS)), VERDICTS)
     axes["verdicts"].set_yticks(range(2), ["right", "wrong"])
-    for place, values, form, light in (("shares", shares, "{:.2f}", 0.6), ("verdicts", -counts, "{:.0f}", -counts.max() / 2)):
+    for place, values, form, light in (
+        ("shares", shares, "{:.2f}", 0.6),
+        ("verdicts", -counts, "{:.0f}", -counts.max() / 2),
+    ):
         for (i, j), value in np.ndenumerate(values):
             if not np.isnan(value):
-                axes[place].text(j, i, form.format(abs(value)), ha="center", va="center", color="black" if value > light else "white")
+                axes[place].text(
+                    j, i, form.format(abs(value)), ha="center", va="center", color="black" if value > light else "white"
+                )
     truth = np.array([result["right"] for result in results])
     consensus, fit = (np.array([result["report"][key] for result in results]) for key in ("consensus", "fit"))
     axes["reliability"].scatter(fit[~truth], consensus[~truth], marker="x", color="tab:red", label="wrong")
@@ -224,7 +229,7 @@ def plot(results: list[dict], file: Path) -> None:
     axes["reliability"].axhline(GOOD_CONSENSUS, color="grey", linewidth=0.8)
     axes["reliability"].axvline(LEAST_FIT, color="grey", linewidth=0.8)
     axes["reliability"].set(title="what the verdict sees; grey: its thresholds", xlabel="fit", ylabel="consensus")
-    axes["reliability"].legend(loc="upper left")
+    axes["reliability"].legend(loc="lower right")
     figure.savefig(file, dpi=150)
 
 
