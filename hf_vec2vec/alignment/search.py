@@ -143,9 +143,10 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
         for found in clouds.climbed_halves():
             yield best if best and best.score > found.score else found
         best = best if best and best.score > found.score else found
-        if clouds.believed(best):
+        if believed := clouds.believed(best):
             break
-    else:
+    assert best is not None  # there is a wave, and it finds something
+    if not believed:
         best = max(best, clouds.climbed_together(best.consensus), key=lambda found: found.score)
     yield clouds.refined(best, options.steps)
 
