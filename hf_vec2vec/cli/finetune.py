@@ -88,12 +88,12 @@ def run(flags: FineTuneFlags) -> None:
     from .teaching import adapter, save_classifier
 
     with locked(flags.output_dir, argument="output_dir"):
-        task = flags.load()
-        if isinstance(task, MultipleChoiceTask):
-            task = as_pairs(task)  # so that a student of any family can learn from it
+        given = task = flags.load()
+        if isinstance(given, MultipleChoiceTask):
+            task = as_pairs(given)  # so that a student of any family can learn from it
         model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())
         found = evaluate_task(model, tokenizer, task, progress=flags.progress)
-        facts = {"model": flags.model, "task": task.name, "train_rows": len(task.rows("train")), "figures": found}
+        facts = {"model": flags.model, "task": task.name, "train_rows": len(given.rows("train")), "figures": found}
         save_classifier(model, tokenizer, flags.output_dir, {flags.record: facts})
     figures = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-    print(f"\n{task.name}, validation, {len(task.rows('validation')):,} rows: {figures}\nModel: {flags.output_dir}")
+    print(f"\n{task.name}, validation, {len(given.rows('validation')):,} rows: {figures}\nModel: {flags.output_dir}")

@@ -83,6 +83,7 @@ def test_choices_and_scores_are_taught_as_classes_are(folders, tmp_path, name, f
     task = ["--task", name, "--task_source", tmp_path / "task", "--learning_rate", "1e-2", "--lora_r", 4]
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     assert run("finetune", "--model", folders["llama"], *task, "--output_dir", teacher, "--max_steps", 2) == 0
+    assert json.loads((teacher / "finetune.json").read_text())["train_rows"] == 250  # questions, not choices
     words = ["--teacher", teacher, "--student", folders["bert"], *task, "--max_steps", 2]
     assert run("distill-task", *words, "--output_dir", student) == 0
     rows = json.loads((student / "distill_task.json").read_text())["rows"]
