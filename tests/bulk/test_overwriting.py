@@ -19,12 +19,6 @@ from hf_vec2vec.data.files import check_output
 SMALL = {"source": "a", "target": "a", "shard_rows": 32, "batch_size": 16, "progress": False, "overwrite": True}
 
 
-@pytest.fixture(scope="module")
-def model() -> Vec2VecModel:
-    torch.manual_seed(0)
-    return Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 5}, hidden_dim=16)).eval()
-
-
 @pytest.fixture
 def place(tmp_path):
     """A file, a folder of files, a saved data set, and other names for them."""

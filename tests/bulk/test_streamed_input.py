@@ -6,22 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from datasets import Dataset, concatenate_datasets, load_dataset, load_from_disk
 
 from helpers.stores import vectors_of
-from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.bulk.streams import open_dataset
 from hf_vec2vec.data import open_stream
 
 SMALL = {"source": "a", "target": "a", "shard_rows": 32, "batch_size": 16, "progress": False, "overwrite": True}
-
-
-@pytest.fixture(scope="module")
-def model() -> Vec2VecModel:
-    torch.manual_seed(0)
-    return Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 6, "b": 5}, hidden_dim=16)).eval()
 
 
 @pytest.fixture
