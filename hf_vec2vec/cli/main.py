@@ -25,6 +25,7 @@ COMMANDS = {
     "ablate": "trainings that differ in a few flags, over seeds, as one table",
     "report": "one page with all that can be said of a translator, attacks on its vectors included",
     "translate": "vectors of one space to vectors of the other",
+    "migrate": "a vector database, index or file in use, translated beside the old vectors, with switch and rollback",
     "export": "one direction as ONNX, int8, torch.export or one matrix, to run without this package",
     "finetune": "train a model on a task by its labels: a teacher for distill-task",
     "distill": "train a student that follows a translated teacher",

@@ -65,12 +65,14 @@ def parse(kind: type[F], words: list[str]) -> F:
     found, others = parser.parse_known_args([*first, *from_file, *rest])
     if others and not (kind.passes_on and others[0].startswith("--")):
         word = others[0].split("=")[0]
-        raise ValueError(f"`{word}` is no flag of this command{did_you_mean(word, (f'--{name}' for name in declared))}")
+        raise ValueError(
+            f"`{word}` is no flag of this command{did_you_mean(word, (f'--{spelt(name)}' for name in declared))}"
+        )
     given = {name: value for name, value in vars(found).items() if name in declared and value is not None}
     for name, f in declared.items():
         if name not in given and f.default is MISSING and f.default_factory is MISSING:
             facts: Flag = f.metadata["flag"]
-            raise ValueError(f"`{facts.placeholder or name}` must be given: {facts.help}")
+            raise ValueError(f"`{facts.placeholder or spelt(name)}` must be given: {facts.help}")
     values = {name: convert(name, value, hints[name], declared[name]) for name, value in given.items()}
     return kind(**values, given=frozenset(given), others=others)
 
@@ -115,10 +117,15 @@ def _add_flag(parser: Parser, group: Any, f: Field[Any], hint: Any) -> None:
     elif default is not None and default is not False and default != "":
         help += f" (default: {' '.join(default) if kind.many else default})".replace("%", "%%")
     if kind.type is bool:
-        group.add_argument(f"--{f.name}", nargs="?", const="true", metavar="", help=help)
+        group.add_argument(f"--{spelt(f.name)}", dest=f.name, nargs="?", const="true", metavar="", help=help)
     else:
         metavar = "|".join(kind.choices) or {int: "INT", float: "FLOAT"}.get(kind.type, "VALUE")
-        group.add_argument(f"--{f.name}", nargs="+" if kind.many else None, metavar=metavar, help=help)
+        group.add_argument(f"--{spelt(f.name)}", dest=f.name, nargs="+" if kind.many else None, metavar=metavar, help=help)
+
+
+def spelt(name: str) -> str:
+    """How a field's flag is written: `from_` is `from`, which Python keeps for itself."""
+    return name.rstrip("_")
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ def convert(name: str, value: str | list[str], hint: Any, f: Field[Any]) -> Any:
     Raises:
         ValueError: if they cannot be that.
     """
-    kind, name = Kind.of(hint), f.metadata["flag"].placeholder or name
+    kind, name = Kind.of(hint), f.metadata["flag"].placeholder or spelt(name)
     found = [_convert_one(name, word, kind, f) for word in (value if isinstance(value, list) else [value])]
     return found if kind.many else found[0]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from jinja2 import TemplateError
 
 from ..data.json_files import read_object
@@ -86,6 +87,24 @@ def read_facts(folder: Path) -> dict:
     """What `training.json` of a folder says of the run; nothing where there is none."""
     file = folder / FACTS
     return read_object(file) if file.exists() else {}
+
+
+def verdict_of(folder: str) -> str | None:
+    """The verdict on the alignment that a translator began with, where it is recorded.
+
+    Args:
+        folder: of the translator, or its Hub id.
+    """
+    file = Path(folder) / FACTS
+    if not Path(folder).is_dir():
+        try:
+            file = Path(hf_hub_download(folder, FACTS))
+        except (EntryNotFoundError, OSError):
+            return None
+    if not file.exists():
+        return None
+    report = read_object(file).get("report")
+    return report.get("verdict") if isinstance(report, dict) else None
 
 
 def model_card(folder: Path, facts: dict, *, name: str | None = None) -> ModelCard:

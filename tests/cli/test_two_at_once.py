@@ -26,6 +26,8 @@ SECOND = {
     "translate": ["model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out.npy"],
     "translate into a folder": ["model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out"],
     "export": ["model", "--source", "a", "--target", "b", "--map", "linear", "--format", "merged", "--output", "out.npz"],
+    "migrate": ["model", "--from", "parquet:held.parquet", "--to", "parquet:new.parquet", "--source", "a", "--record", "out"]
+    + ["--allow_not_aligned"],
     "finetune": ["--model", "bert", *TUNED],
     "distill": [*STUDENT, "--texts", "texts.txt", "--output_dir", "out"],
     "distill-task": ["--teacher", "bert", "--student", "bert", *TUNED],

@@ -43,3 +43,11 @@ def alignment_with_networks() -> Alignment:
 
 def rows_of(model: Vec2VecModel, rows: int = 50) -> torch.Tensor:
     return torch.randn(rows, 6) * model.normalizers["a"].scale + model.normalizers["a"].mean
+
+
+def random_translator(old: int, new: int) -> Vec2VecModel:
+    """Of spaces `old` and `new`, with a rotation for a map."""
+    torch.manual_seed(2)
+    forward = torch.linalg.qr(torch.randn(max(old, new), max(old, new)))[0][:old, :new]
+    statistics = [(torch.randn(dim), torch.rand(1)[0] + 0.5) for dim in (old, new)]
+    return Vec2VecModel.from_alignment(Alignment("old", "new", forward, forward.T, *statistics)).eval()

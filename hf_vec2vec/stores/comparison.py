@@ -1,0 +1,120 @@
+"""Whether a new store holds what the old one says: row by row, without pairs of texts."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from .base import Found, Id, Rows, VectorStore
+
+SAMPLE, ASKED, NEIGHBOURS = 2000, 200, 10
+
+
+@dataclass
+class Comparison:
+    """What a pass over both stores has found.
+
+    Args:
+        rows: of the old store that have a vector to translate.
+        skipped: rows of it that have none.
+        missing: rows that the new store lacked.
+        changed: rows that were other ones there.
+        deleted: rows there that the old store does not have any more.
+        checksum: of ids and payload, in the order of the old store.
+    """
+
+    rows: int = 0
+    skipped: int = 0
+    missing: int = 0
+    changed: int = 0
+    deleted: int = 0
+    checksum: Any = field(default_factory=xxhash.xxh3_128)
+
+    @property
+    def clean(self) -> bool:
+        """Whether both stores agreed."""
+        return not (self.missing or self.changed or self.deleted)
+
+    def tell_apart(self, rows: Rows, found: dict[Id, Found], target: VectorStore) -> tuple[list[int], list[int]]:
+        """Numbers of the rows that are missing, and of those that differ.
+
+        Args:
+            rows: as they should be.
+            found: what the new store holds of them.
+            target: the new store.
+        """
+        self.rows += len(rows)
+        missing = [k for k, id in enumerate(rows.ids) if id not in found or found[id].vector is None]
+        lost = set(missing)
+        there = [k for k in range(len(rows)) if k not in lost]
+        differ: set[int] = set()
+        if there:
+            stored = np.stack([found[rows.ids[k]].vector for k in there])  # type: ignore[misc]
+            close = same_vectors(rows.vectors[there], stored, target)
+            differ = {k for k, same in zip(there, close) if not same}
+        for k, id in enumerate(rows.ids):
+            text = _canonical(id, rows.payload[k] if rows.payload is not None else None)
+            self.checksum.update(text)
+            if rows.payload is not None and k not in lost and _canonical(id, found[id].payload) != text:
+                differ.add(k)
+        self.missing += len(missing)
+        self.changed += len(differ)
+        return missing, sorted(differ)
+
+
+def same_vectors(wanted: np.ndarray, stored: np.ndarray, target: VectorStore) -> np.ndarray:
+    """Which rows are equal, to what the engine keeps of a number."""
+    if target.unit:
+        wanted, stored = unit(wanted), unit(stored)
+    largest = np.abs(wanted).max(1)
+    return np.abs(wanted - stored).max(1) <= target.tolerance * np.maximum(largest, np.finfo("f4").tiny)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo("f4").tiny)
+
+
+def _canonical(id: Id, payload: dict | None) -> bytes:
+    return json.dumps([id, payload], sort_keys=True, default=repr).encode()
+
+
+class NeighbourSample:
+    """A random sample of rows before and after, for the share of neighbours that stay neighbours."""
+
+    def __init__(self) -> None:
+        self.draw, self.seen = np.random.default_rng(0), 0
+        self.before: list[np.ndarray] = []
+        self.after: list[np.ndarray] = []
+
+    def take(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Rows of a block, each with the same chance in the end."""
+        places = self.draw.integers(0, self.seen + 1 + np.arange(len(before)))
+        for old, new, place in zip(before, after, places.tolist()):
+            if len(self.before) < SAMPLE:
+                self.before.append(old)
+                self.after.append(new)
+            elif place < SAMPLE:
+                self.before[place], self.after[place] = old, new
+        self.seen += len(before)
+
+    def kept(self) -> dict[str, float]:
+        """Mean share of the ten nearest rows, by centred cosine, that are among the ten nearest afterwards, too."""
+        if len(self.before) <= NEIGHBOURS + 1:
+            return {}
+        nearest = [self._nearest(np.stack(rows)) for rows in (self.before, self.after)]
+        shared = [len(set(a) & set(b)) / NEIGHBOURS for a, b in zip(*nearest)]
+        chance = NEIGHBOURS / (len(self.before) - 1)
+        return {"kept": float(np.mean(shared)), "by_chance": chance, "asked": len(shared), "among": len(self.before)}
+
+    @staticmethod
+    def _nearest(rows: np.ndarray) -> list[list[int]]:
+        rows = unit(rows - rows.mean(0))
+        likeness = rows[:ASKED] @ rows.T
+        likeness[np.arange(len(likeness)), np.arange(len(likeness))] = -np.inf
+        return np.argpartition(-likeness, NEIGHBOURS, axis=1)[:, :NEIGHBOURS].tolist()
+
+
+__all__ = ["Comparison", "NeighbourSample", "same_vectors", "unit"]

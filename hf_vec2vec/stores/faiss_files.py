@@ -1,0 +1,226 @@
+"""FAISS: an index in a file, and beside it, if there is one, a Parquet file of ids and payload in the order of the rows."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..bulk.manifest import fingerprint
+from ..data.staging import staged_file
+from .base import BEFORE, FORMS, Address, Found, Id, RenamingEngine, Rows, VectorStore, needs
+from .layout import ID, Layout, layout_like
+from .parquet import ParquetParts
+
+FORM = FORMS["faiss"]
+
+
+class FaissEngine(RenamingEngine):
+    """Index files on a disk.
+
+    Args:
+        id_column: of the table beside the index; default: `id` if there is one, else the numbers of the rows.
+    """
+
+    def __init__(self, id_column: str | None):
+        self.id_column = id_column
+
+    def exists(self, address: Address) -> bool:
+        """See [`Engine`]."""
+        return os.path.exists(address.place)
+
+    def open(self, address: Address) -> "FaissIndex":
+        """See [`Engine`]."""
+        if not os.path.isfile(address.place):
+            raise FileNotFoundError(f"{str(address)!r}: there is no such file. An address is {FORM}.")
+        return FaissIndex(address, self.id_column)
+
+    def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> "FaissParts":
+        """See [`Engine`]. The new index is flat, with the metric of the old one."""
+        if isinstance(source, FaissIndex):
+            schema, id = source.beside_schema, source.id
+            layout = Layout(schema.append(pa.field("embedding", pa.list_(pa.float32(), dim))), id, "embedding", dim)
+            return FaissParts(address, layout, source.inner_product, own_ids=source.own_ids is not None)
+        return FaissParts(address, layout_like(source, dim), True, own_ids=False)
+
+    def rename(self, old: Address, new: Address) -> None:
+        """The table beside the index goes first: without its index nothing is taken for a store."""
+        if table_beside(old.place).exists():
+            os.rename(table_beside(old.place), table_beside(new.place))
+        os.rename(old.place, new.place)
+
+    def before(self, old: Address) -> Address:
+        """`docs.index` becomes `docs_before.index`."""
+        path = Path(old.place)
+        return Address(old.kind, str(path.with_name(f"{path.stem}{BEFORE}{path.suffix}")))
+
+
+def table_beside(place: str) -> Path:
+    """Where ids and payload of an index are."""
+    return Path(place).with_suffix(".parquet")
+
+
+class FaissIndex(VectorStore):
+    """An index that is there. Its file is mapped into memory, not read, where FAISS can do that.
+
+    Args:
+        address: of the file.
+        id_column: see [`FaissEngine`].
+    """
+
+    live = False
+    block_rows = 16_384
+
+    def __init__(self, address: Address, id_column: str | None):
+        with needs("integrations"):
+            import faiss
+        self.shown, self.path = str(address), Path(address.place)
+        try:
+            self.index = faiss.read_index(address.place, faiss.IO_FLAG_MMAP)
+        except RuntimeError as error:
+            raise ValueError(f"{self.shown!r} is no index that FAISS can read: {str(error).splitlines()[0]}") from error
+        self.own_ids, inner = None, faiss.downcast_index(self.index)
+        if isinstance(inner, faiss.IndexIDMap):  # IndexIDMap2, too
+            self.own_ids, inner = faiss.vector_to_array(inner.id_map), faiss.downcast_index(inner.index)
+        kind = type(inner).__name__
+        if isinstance(inner, faiss.IndexIVFFlat):
+            inner.make_direct_map()
+        elif not isinstance(inner, faiss.IndexFlat | faiss.IndexHNSWFlat):
+            raise ValueError(
+                f"{self.shown!r} is an {kind}, which does not hold its vectors as they were. Migrate what it was made of."
+            )
+        self.inner, self.flat, self.dim = inner, isinstance(inner, faiss.IndexFlat), inner.d
+        self.inner_product = inner.metric_type == faiss.METRIC_INNER_PRODUCT
+        beside = table_beside(address.place)
+        self.table = pq.read_table(beside, memory_map=True) if beside.exists() else None
+        self.beside_schema = self.table.schema if self.table is not None else pa.schema([])
+        if self.table is not None and len(self.table) != inner.ntotal:
+            raise ValueError(f"{str(beside)!r} has {len(self.table):,} rows, and the index beside it {inner.ntotal:,}.")
+        if id_column is not None and id_column not in self.beside_schema.names:
+            raise ValueError(f"`id_column` is {id_column!r}, which is no column of {str(beside)!r}.")
+        self.id = id_column or (ID if ID in self.beside_schema.names else None)
+        self.schema = pa.schema([field for field in self.beside_schema if field.name != self.id])
+
+    def count(self) -> int:
+        """See [`VectorStore`]."""
+        return self.inner.ntotal
+
+    def read(self, cursor: Any, rows: int, *, payload: bool) -> Iterator[Rows]:
+        """In the order of the index. The cursor is a number of rows."""
+        for first in range(cursor or 0, self.inner.ntotal, rows):
+            number = min(rows, self.inner.ntotal - first)
+            part = None if self.table is None else self.table.slice(first, number)
+            if part is not None and self.id is not None:
+                ids: list[Id] = part[self.id].to_pylist()
+            elif self.own_ids is not None:
+                ids = self.own_ids[first : first + number].tolist()
+            else:
+                ids = list(range(first, first + number))
+            beside: list[dict[str, Any]] | None = None
+            if payload:
+                beside = [{} for _ in ids] if part is None else part.select(self.schema.names).to_pylist()
+            yield Rows(ids, self.inner.reconstruct_n(first, number), beside, first, first + number)
+
+    def find(self, ids: Sequence[Id], first: int) -> dict[Id, Found]:
+        """Those that stand where the source has them."""
+        rows = next(self.read(first, len(ids), payload=True), None)
+        if rows is None:
+            return {}
+        wanted, payload = set(ids), rows.payload or []
+        return {id: Found(v, beside) for id, v, beside in zip(rows.ids, rows.vectors, payload) if id in wanted}
+
+    def fingerprint(self) -> str:
+        """Of the index and the table beside it."""
+        files = [file for file in (self.path, table_beside(str(self.path))) if file.exists()]
+        return " ".join(f"{file.name}:{file.stat().st_size}:{fingerprint(file)}" for file in files)
+
+    def add(self, rows: Rows) -> None:
+        """Never: a file that is complete stays as it is."""
+        raise ValueError(f"`to` {self.shown!r} is complete, and lacks row {rows.ids[0]!r}. Remove it and its record.")
+
+    replace = add
+
+    def delete(self, ids: Sequence[Id]) -> None:
+        """Never; see `add`."""
+        raise ValueError(f"`to` {self.shown!r} is complete, and `from` lacks row {ids[0]!r} of it. Start again.")
+
+
+class FaissParts(ParquetParts):
+    """An index that is being made, of parts that lie beside it until all are there.
+
+    Args:
+        address: of the index.
+        layout: of the parts.
+        inner_product: its metric.
+        own_ids: whether the index itself holds the ids, which are whole numbers.
+    """
+
+    def __init__(self, address: Address, layout: Layout, inner_product: bool, *, own_ids: bool):
+        with needs("integrations"):
+            import faiss  # noqa: F401
+        self.own_ids, self.inner_product, self.bare = own_ids, inner_product, layout
+        if layout.id is None:  # ids that the index holds, or numbers of the rows
+            layout = Layout(
+                layout.schema.append(pa.field("vec2vec_id", pa.int64())), "vec2vec_id", layout.vector, layout.dim
+            )
+        super().__init__(address, layout)
+
+    def _done(self) -> FaissIndex | None:
+        if not self.path.exists():
+            return None
+        return FaissIndex(Address("faiss", str(self.path)), self.bare.id)
+
+    def count(self) -> int:
+        """See [`VectorStore`]."""
+        done = self._done()
+        return super().count() if done is None else done.count()
+
+    def read(self, cursor: Any, rows: int, *, payload: bool) -> Iterator[Rows]:
+        """See [`VectorStore`]."""
+        done = self._done()
+        yield from (
+            super().read(cursor, rows, payload=payload) if done is None else done.read(cursor, rows, payload=payload)
+        )
+
+    def find(self, ids: Sequence[Id], first: int) -> dict[Id, Found]:
+        """See [`VectorStore`]."""
+        done = self._done()
+        return super().find(ids, first) if done is None else done.find(ids, first)
+
+    def finish(self) -> None:
+        """Build the index, and write the table beside it. The index comes last: it says that both are whole."""
+        import faiss
+
+        if not self.path.exists():
+            flat = faiss.IndexFlatIP(self.dim) if self.inner_product else faiss.IndexFlatL2(self.dim)
+            index = faiss.IndexIDMap2(flat) if self.own_ids else flat
+            names = [name for name in self.bare.schema.names if name != self.bare.vector]
+            writer = None
+            with staged_file(table_beside(str(self.path))) as partial:
+                for table in self.tables():
+                    vectors = _rows_of(table[self.layout.vector], self.dim)
+                    if self.own_ids:
+                        index.add_with_ids(vectors, np.asarray(table[self.layout.id or ID], "i8"))
+                    else:
+                        index.add(vectors)
+                    beside = table.select(names)
+                    writer = writer or pq.ParquetWriter(partial, beside.schema)
+                    writer.write_table(beside)
+                if writer is not None:
+                    writer.close()
+            if not names:
+                table_beside(str(self.path)).unlink()
+            with staged_file(self.path) as partial:
+                faiss.write_index(index, str(partial))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _rows_of(column: pa.ChunkedArray, dim: int) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(column.combine_chunks().flatten(), "f4").reshape(-1, dim))
+
+
+__all__ = ["FaissEngine", "FaissIndex", "FaissParts"]

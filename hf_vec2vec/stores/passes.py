@@ -1,0 +1,207 @@
+"""Passes over a store: copy its rows translated, compare both stores and catch up, add what came late."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..bulk.block_translation import BlockTranslator
+from ..bulk.threads import read_ahead
+from ..data.blocks import Block
+from ..data.validity import invalid_mask
+from .base import Rows, VectorStore
+from .comparison import Comparison, NeighbourSample, unit
+from .record import COMPLETE, COPIED, COPYING, Record
+
+PASSES = 5  # over a store that is written to meanwhile, before it is said that they do not end
+
+
+@dataclass
+class Migrated:
+    """What a run has done.
+
+    Args:
+        state: of the migration; see `Record`.
+        rows: of the new store.
+        copied: rows that this run has copied.
+        seconds: that copying them took.
+        skipped: rows that have no vector to translate.
+        caught_up: rows that were added, changed or deleted in the old store meanwhile.
+        late: rows that were written to the old store just before the switch, and added after it.
+        checksum: of ids and payload, equal in both stores.
+        neighbours: share of a sample's neighbours that are kept; see `NeighbourSample.kept`.
+        notes: what else to know.
+    """
+
+    state: str = COPYING
+    rows: int = 0
+    copied: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    caught_up: int = 0
+    late: int = 0
+    checksum: str = ""
+    neighbours: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RowTranslator:
+    """Rows of the old store to rows of the new one.
+
+    Args:
+        translator: of blocks.
+        dim: of translations.
+        invalid_rows: `stop` at rows without a vector that can be translated, or `skip` them.
+        normalize: scale translations to length 1.
+    """
+
+    translator: BlockTranslator
+    dim: int
+    invalid_rows: Literal["stop", "skip"]
+    normalize: bool
+
+    def translate(self, rows: Rows) -> tuple[Rows, Rows]:
+        """The rows that have a vector to translate, and the same with their translations."""
+        twice = len(rows.ids) - len(set(rows.ids))
+        if twice:
+            raise ValueError(f"`from`: {twice:,} ids stand there twice, between {rows.ids[0]!r} and {rows.ids[-1]!r}.")
+        vectors = torch.from_numpy(np.ascontiguousarray(rows.vectors))
+        mask = invalid_mask(vectors) if self.invalid_rows == "skip" else None
+        if mask is not None:
+            rows = rows.only((~mask).nonzero().flatten().tolist())
+            vectors = torch.from_numpy(np.ascontiguousarray(rows.vectors))
+        if not len(rows):
+            return rows, rows.replaced(np.zeros((0, self.dim), "f4"))
+        ids = rows.ids
+        block = self.translator.translate(
+            Block(vectors, 0), torch.empty(len(ids), self.dim), lambda k: f"`from`, the row with id {ids[k]!r}"
+        )
+        made = block.values.rows.numpy()
+        return rows, rows.replaced(unit(made) if self.normalize else made)
+
+
+@dataclass
+class Passes:
+    """Passes over the old store.
+
+    Args:
+        source: the old store.
+        target: the new one.
+        rows: translates rows.
+        record: how far the migration is.
+        save: writes the record.
+        parallel: whether a thread may read ahead.
+        progress: show bars.
+    """
+
+    source: VectorStore
+    target: VectorStore
+    rows: RowTranslator
+    record: Record
+    save: Callable[[], None]
+    parallel: bool
+    progress: bool
+
+    def _blocks(self, cursor: Any, title: str) -> Iterator[tuple[Rows, Rows, Rows]]:
+        """Blocks behind a cursor: all rows, those that can be translated, and their translations."""
+        live = self.source.live and self.target.live
+        number = self.target.block_rows if live else max(self.source.block_rows, self.target.block_rows)
+        read = self.source.read(cursor, number, payload=not self.target.inside)
+        hidden = {} if self.progress else {"disable": True}
+        with ExitStack() as stack:
+            if self.parallel:
+                read = stack.enter_context(read_ahead(read))
+            bar = stack.enter_context(tqdm(total=self.source.count(), unit=" rows", unit_scale=True, desc=title, **hidden))
+            for block in read:
+                yield block, *self.rows.translate(block)
+                bar.update(len(block))
+
+    def copy(self, done: Migrated) -> None:
+        """Rows from where an earlier run was. Its last block may be there without a mark in the record."""
+        began, perhaps_there, record = time.perf_counter(), True, self.record
+        earlier = record.seconds
+        for block, _, rows in self._blocks(record.cursor, "copy"):
+            rows.first, new = record.rows, rows
+            if perhaps_there and len(rows):
+                there = self.target.find(rows.ids, rows.first)
+                new = rows.only([k for k, id in enumerate(rows.ids) if id not in there or there[id].vector is None])
+                perhaps_there = len(new) < len(rows)
+            if len(new):
+                self.target.add(new)
+            record.cursor, record.rows = block.cursor, record.rows + len(rows)
+            record.skipped += len(block) - len(rows)
+            record.seconds = earlier + time.perf_counter() - began
+            done.copied += len(rows)
+            self.save()
+        self.target.finish()
+        record.state = COPIED
+        record.seconds = earlier + time.perf_counter() - began
+        self.save()
+        done.seconds += time.perf_counter() - began
+
+    def catch_up(self, done: Migrated) -> None:
+        """Compare row by row, and put right what has changed, until both agree."""
+        source, target, record = self.source, self.target, self.record
+        for _ in range(PASSES):
+            found, sample = Comparison(), NeighbourSample()
+            for block, old, rows in self._blocks(None, "compare"):
+                rows.first = found.rows
+                found.skipped += len(block) - len(rows)
+                if not len(rows):
+                    continue
+                missing, changed = found.tell_apart(rows, target.find(rows.ids, rows.first), target)
+                for numbers, put in ((missing, target.add), (changed, target.replace)):
+                    if numbers:
+                        put(rows.only(numbers))
+                sample.take(old.vectors, rows.vectors)
+            if target.count() > found.rows and not target.inside:
+                found.deleted = self._delete_gone()
+            done.caught_up += found.missing + found.changed + found.deleted
+            if found.clean:
+                break
+        else:
+            raise OSError(
+                f"`from` {source.shown!r} changes faster than its rows can be compared: {PASSES} passes, and the last one "
+                f"still found {found.missing:,} new, {found.changed:,} changed and {found.deleted:,} deleted rows. Start "
+                "again when less is written; the rows that are in place stay."
+            )
+        if not target.inside and (stored := target.count()) != found.rows:
+            raise ValueError(
+                f"`to` {target.shown!r} holds {stored:,} rows, and `from` {found.rows:,} that can be translated: ids stand "
+                "there twice, or somebody else writes to it."
+            )
+        done.state, done.rows, done.skipped = COMPLETE, found.rows, found.skipped
+        done.checksum, done.neighbours = found.checksum.hexdigest(), sample.kept()
+        record.state, record.rows, record.skipped = COMPLETE, found.rows, found.skipped
+        record.verified = {"rows": found.rows, "checksum": done.checksum, "neighbours": done.neighbours}
+        self.save()
+
+    def _delete_gone(self) -> int:
+        """Delete rows of the new store that the old one does not have any more."""
+        gone = []
+        for rows in self.target.read(None, self.target.block_rows, payload=False):
+            there = self.source.find(rows.ids, rows.first)
+            gone += [id for id in rows.ids if id not in there]
+        for first in range(0, len(gone), self.target.block_rows):
+            self.target.delete(gone[first : first + self.target.block_rows])
+        return len(gone)
+
+    def add_late(self) -> int:
+        """Add rows that the new store does not have, and touch no other."""
+        added = 0
+        for _, _, rows in self._blocks(None, "after the switch"):
+            there = self.target.find(rows.ids, 0) if len(rows) else {}
+            late = [k for k, id in enumerate(rows.ids) if id not in there or there[id].vector is None]
+            if late:
+                self.target.add(rows.only(late))
+            added += len(late)
+        return added
+
+
+__all__ = ["Migrated", "Passes", "RowTranslator"]
