@@ -17,7 +17,8 @@ the tasks' training rows is used for the other seeds.
 learns its labels and what the teacher makes of the same inputs (`hf_vec2vec.distillation.task_students`). There all is
 compared with labels alone, and rates are chosen by training rows that nobody was trained on. On SQuAD words are followed,
 in three arms (`hf_vec2vec.distillation.span_students`); arms that miss a task are left out of the table, so give SQuAD a
-folder of its own.
+folder of its own. With `--label_rows` so many training rows have a label, for teacher and student alike; of the others
+what the teacher says stands for it.
 
 A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. Results go to `runs.jsonl` one by one: a run
 that is there is not done again. At the end there are a table, `table.md`, and two pictures, `by_task.png` and
@@ -81,6 +82,10 @@ class TasksArguments:
     )
     train_rows: int | None = field(default=None, metadata={"help": "Of a task that a probe is fitted on, at most."})
     judge_rows: int | None = field(default=None, metadata={"help": "Of a task that are judged, at most."})
+    label_rows: int | None = field(
+        default=None, metadata={"help": "Of the training rows that keep their labels, in the regime `task`; default: all."}
+    )
+    bf16: bool = field(default=False, metadata={"help": "Models run in bfloat16, in the regime `task`."})
     with_teacher: bool = field(default=True, metadata={"help": "Judge the teacher, too."})
     at_once: int = field(default=1, metadata={"help": "Processes, of one thread each."})
     report: bool = field(default=False, metadata={"help": "Run nothing; write the table and the pictures anew."})
@@ -100,11 +105,13 @@ class TasksArguments:
             self.rows = 0  # no text is needed to align
         if made and self.rows < 1:
             raise ValueError(f"`rows` must be at least 1, got {self.rows}.")
-        for name in ("batch_size", "at_once", "train_rows", "judge_rows"):
+        for name in ("batch_size", "at_once", "train_rows", "judge_rows", "label_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
             raise ValueError("`teacher_vectors` is for one pair, whose teacher is not run: set `with_teacher` to false.")
+        if self.regime == "general" and (self.label_rows or self.bf16):
+            raise ValueError("`label_rows` and `bf16` are for the regime 'task'.")
         if min(self.updates) < 1:
             raise ValueError(f"`updates` must be at least 1, got {min(self.updates)}.")
 

@@ -6,14 +6,15 @@ from functools import cache
 from pathlib import Path
 
 import tasks_report
-from datasets import DatasetDict
+import torch
+from datasets import Dataset, DatasetDict
 from peft import LoraConfig
 
-from hf_vec2vec.distillation.arms import LABELS_FROM_OURS, LABELS_OURS, LABELS_RIDGE, TASK
+from hf_vec2vec.distillation.arms import LABELS_FROM_OURS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK
 from hf_vec2vec.distillation.span_students import SpanLesson, open_spans, train_spans
 from hf_vec2vec.distillation.students import load_student
 from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
-from hf_vec2vec.tasks import MultipleChoiceTask, QuestionAnsweringTask, load_task
+from hf_vec2vec.tasks import MultipleChoiceTask, QuestionAnsweringTask, Task, load_task
 from hf_vec2vec.tasks.choice_pairs import as_pairs
 from hf_vec2vec.tasks.fine_tuning import fine_tune
 from hf_vec2vec.tasks.judging import judge_head
@@ -22,8 +23,10 @@ from hf_vec2vec.tasks.parts import part_of, training_split
 from hf_vec2vec.tasks.trained import load_trained_model
 
 ARMS = [
-    *(TASK, LABELS_OURS, LABELS_RIDGE, LABELS_FROM_OURS),
-    *("labels + Gram loss", "labels + logits", "labels + logits + ours + Gram loss"),
+    *(TASK, LABELS_OURS, LABELS_RIDGE, LABELS_FROM_OURS, "labels + learned projection", "labels + Gram loss"),
+    *(LABELS_LOGITS, "labels + shuffled logits", "labels + logits + ours"),
+    *("labels + logits + learned projection from ridge", "labels + logits + Gram loss"),
+    *("labels + logits + ours + Gram loss", "labels + shuffled teacher", "labels + random isometry"),
 ]
 SPAN_ARMS = (TASK, LABELS_OURS, LABELS_RIDGE)  # on SQuAD
 ADAPTER = {"r": 32, "lora_alpha": 64, "target_modules": "all-linear"}
@@ -40,16 +43,21 @@ class TaskWorkshop:
 
     def teacher_of(self, name: str) -> str:
         """Folder of the teacher that has learned the task; made once. Choices are pairs to it."""
-        folder = self.folder / f"teacher-{name}-{self.args.teacher_updates}-{self.args.train_rows or 'all'}"
+        rows = self.args.label_rows or self.args.train_rows or "all"
+        folder = self.folder / f"teacher-{name}-{self.args.teacher_updates}-{rows}"
         if not (folder / "config.json").exists():
             count = {"max_steps": self.args.teacher_updates, "learning_rate": self.args.learning_rates[0]}
-            rows = {"per_device_train_batch_size": self.args.batch_size}
             task = self._task(name)[0]
             learned = as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
-            model, tokenizer = fine_tune(self.teacher, learned, LoraConfig(**ADAPTER), **count, **rows)
+            model, tokenizer = fine_tune(self.teacher, learned, LoraConfig(**ADAPTER), **count, **self._training)
             tokenizer.save_pretrained(folder)
             model.save_pretrained(folder)
         return str(folder)
+
+    @property
+    def _training(self) -> dict:
+        use_cpu = self.args.bf16 and not torch.accelerator.is_available()  # the trainer wants to be told
+        return {"per_device_train_batch_size": self.args.batch_size, "bf16": self.args.bf16, "use_cpu": use_cpu}
 
     def _task(self, name: str):
         """The task with the rows that are used, and in what they differ from the published ones."""
@@ -61,6 +69,8 @@ class TaskWorkshop:
         }
         if train == "validation":
             raise ValueError(f"`tasks` has {name!r}, which has no rows to train on: {list(task.splits)}.")
+        if self.args.label_rows:
+            used[train] = _without_labels(task, used[train], self.args.label_rows)
         part = part_of(task, train, "validation", {split: len(rows) for split, rows in used.items()})
         return replace(task, splits=DatasetDict({"train": used[train], "validation": used["validation"]})), part
 
@@ -73,7 +83,7 @@ class TaskWorkshop:
             self.teacher_of(name),
             self.student,
             LoraConfig(**ADAPTER),
-            per_device_train_batch_size=self.args.batch_size,
+            **self._training,
         )
         return opened, part
 
@@ -84,15 +94,26 @@ class TaskWorkshop:
             model, tokenizer = load_trained_model(self.teacher_of(cell["task"]), opened.task)
         else:
             model, tokenizer = self._trained(opened, cell)
-        judged = judge_head(model, tokenizer, opened.task, "validation", held_out="held_out", part=part)
+        device = model.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.args.bf16):
+            judged = judge_head(model, tokenizer, opened.task, "validation", held_out="held_out", part=part)
         return {"cell": cell, "judgements": {cell["task"]: asdict(judged)}, "verdict": opened.verdict}
 
     def _trained(self, opened: TaskLesson | SpanLesson, cell: dict):
         count = {"max_steps": cell["updates"], "learning_rate": cell["learning_rate"]}
         if isinstance(opened, SpanLesson):
-            batch = {"per_device_train_batch_size": self.args.batch_size, "disable_tqdm": True}
-            return train_spans(opened, cell["arm"], LoraConfig(**ADAPTER), cell["seed"], **batch, **count)
+            given = self._training | count | {"disable_tqdm": True}
+            return train_spans(opened, cell["arm"], LoraConfig(**ADAPTER), cell["seed"], **given)
         return train_in_arm(opened, cell["arm"], cell["seed"], **count), load_student(self.student)[1]
+
+
+def _without_labels(task: Task, rows: Dataset, kept: int) -> Dataset:
+    """The rows, of which the first so many keep their labels."""
+    if isinstance(task, QuestionAnsweringTask):
+        raise ValueError(f"`label_rows` is for classes, scores and choices, and {task.name!r} has spans.")
+    column, hidden = ("answerKey", "") if isinstance(task, MultipleChoiceTask) else ("label", -1)
+    values = rows[column][:kept] + [hidden] * (len(rows) - kept)
+    return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
 
 
 def task_arms(args) -> list[str]:
@@ -106,7 +127,7 @@ def task_cells(args, pair: str, rates: dict[str, list[float]], seeds: list[int])
     """All runs of a pair with these seeds; seed by seed."""
     names = sorted(entry.partition("=")[0] for entry in args.tasks)
     shared = {"regime": "task", "pair": pair, "tasks": names, "teacher_updates": args.teacher_updates}
-    shared |= {name: getattr(args, name) for name in ("batch_size", "train_rows", "judge_rows")}
+    shared |= {name: getattr(args, name) for name in ("batch_size", "train_rows", "judge_rows", "label_rows", "bf16")}
     for name in names if args.with_teacher else []:
         yield shared | {"task": name, "arm": tasks_report.TEACHER, "updates": 0, "seed": 0, "learning_rate": 0.0}
     for seed in seeds:

@@ -47,6 +47,10 @@ class TaskRunFlags(AdapterFlags):
         """Arguments of a trainer, and whether a model's own code may run."""
         names = ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "bf16")
         given = {name: getattr(self, name) for name in names} | {"disable_tqdm": not self.progress}
+        if self.bf16:
+            from torch import accelerator
+
+            given["use_cpu"] = not accelerator.is_available()  # which the trainer wants to be told, for bfloat16
         return given | {"trust_remote_code": self.trust_remote_code}
 
     def load(self) -> "Task":

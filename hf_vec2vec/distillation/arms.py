@@ -31,7 +31,7 @@ from .trainer import DistillationTrainer, LogitTeacher
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
 LABELS_OURS, LABELS_RIDGE = "labels + ours", "labels + learned projection from ridge"
-LABELS_FROM_OURS = "labels + learned projection from ours"
+LABELS_FROM_OURS, LABELS_LOGITS = "labels + learned projection from ours", "labels + logits"
 START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
 ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
 FOLDS = 5  # in which the teacher's logits are made: a probe is too sure of the rows that it was fitted on
@@ -56,6 +56,9 @@ class Lesson:
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
         trust_remote_code: run the code that models bring along.
+        logits: `(n, outputs)`, what the head of a teacher that has learned the task says, classes in the order of `classes`;
+            none: a probe on its vectors stands for it.
+        labelled: `(n,)`, whether the label of a row is known; none: of all. The others are what the teacher makes of them.
     """
 
     student: str
@@ -72,6 +75,8 @@ class Lesson:
     store: Tensor | None = None
     teacher_lm: str | None = None
     trust_remote_code: bool = False
+    logits: np.ndarray | None = None
+    labelled: np.ndarray | None = None
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -87,9 +92,11 @@ class Lesson:
 
     @cached_property
     def soft_labels(self) -> np.ndarray | None:
-        """`(n, classes)`, log-probabilities by probes on the teacher's vectors, each row by one that has not seen it."""
+        """`(n, classes)`: the head's, or log-probabilities by probes on the teacher's vectors that have not seen the row."""
         if self.labels is None or _are_scores(self.labels):
             return None
+        if self.logits is not None:
+            return self.logits
         folds = min(FOLDS, int(np.bincount(self.labels).min()))
         if folds < 2:
             return None
@@ -107,6 +114,8 @@ class Arm:
         arguments: losses, and whether a projection is learned.
         projection: `(d, d_s)`, where a learned projection starts; none: at random.
         soft_labels: `(n, classes)`, logits of the teacher.
+        labels: `(n,)`, in place of the lesson's.
+        rows: places of the texts that are trained on; none: all.
     """
 
     targets: Tensor | None
@@ -114,6 +123,8 @@ class Arm:
     arguments: dict = field(default_factory=dict)
     projection: Tensor | None = None
     soft_labels: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
 
 def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
@@ -157,7 +168,7 @@ def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
             "ours + Gram loss": Arm(teacher, space, {"gram_weight": 1.0}),
             "ours, contrast": Arm(ours, lesson.student_space, {"cosine_weight": 0.0, "contrastive_weight": 1.0}),
         }
-        | (_with_labels(lesson, ours, own, starts) if lesson.labels is not None else {})
+        | (_with_labels(lesson, targets, own, starts, seed) if lesson.labels is not None else {})
         | ({ULD: Arm(None, space, logits)} if lesson.teacher_lm else {})
     )
 
@@ -191,24 +202,40 @@ def _controls(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _with_labels(lesson: Lesson, ours: Tensor, own: Tensor, starts: dict[str, Tensor]) -> dict[str, Arm]:
+def _with_labels(
+    lesson: Lesson, targets: dict[str, Tensor], own: Tensor, starts: dict[str, Tensor], seed: int
+) -> dict[str, Arm]:
     task: dict[str, Any] = {"task_weight": 1.0}
     alone = task | {"cosine_weight": 0.0}
     learn = task | {"learn_projection": True, "projection_rate": START_RATE}
     teacher, space = lesson.teacher, lesson.teacher_space
+    ours = next(iter(targets.values()))
+    rows = None if lesson.labelled is None else np.flatnonzero(lesson.labelled)
     arms = {
-        TASK: Arm(None, space, alone),
+        TASK: Arm(None, space, alone, rows=rows),
         LABELS_OURS: Arm(ours, lesson.student_space, task),
         LABELS_RIDGE: Arm(own, space, learn, starts[FROM_RIDGE]),
         LABELS_FROM_OURS: Arm(own, space, learn, starts[FROM_OURS]),
+        "labels + learned projection": Arm(own, space, task | {"learn_projection": True}),
         "labels + Gram loss": Arm(teacher, space, alone | {"gram_weight": 1.0}),
     }
-    soft = lesson.soft_labels
-    if soft is not None:
-        both = {"soft_label_weight": 1.0}
-        arms["labels + logits"] = Arm(None, space, alone | both, soft_labels=soft)
-        both |= task | {"gram_weight": 1.0}
-        arms["labels + logits + ours + Gram loss"] = Arm(teacher, space, both, soft_labels=soft)
+    for control in ("shuffled teacher", "random isometry"):
+        arms[f"labels + {control}"] = Arm(targets[control], lesson.student_space, task)
+    known: dict[str, Any] = {"soft_labels": lesson.soft_labels}
+    both = {"soft_label_weight": 1.0} if lesson.soft_labels is not None else {}
+    if _are_scores(lesson.labels) and lesson.logits is not None:
+        # The squared error to both is that to their mean, but for a constant.
+        known["labels"] = (lesson.labels + lesson.logits[:, 0]) / 2
+    if both or "labels" in known:
+        shuffled = np.random.default_rng(seed).permutation(len(lesson.labels))
+        arms[LABELS_LOGITS] = Arm(None, space, alone | both, **known)
+        arms["labels + shuffled logits"] = Arm(
+            None, space, alone | both, **{name: value if value is None else value[shuffled] for name, value in known.items()}
+        )
+        arms["labels + logits + ours"] = Arm(ours, lesson.student_space, task | both, **known)
+        arms["labels + logits + learned projection from ridge"] = Arm(own, space, learn | both, starts[FROM_RIDGE], **known)
+        arms["labels + logits + Gram loss"] = Arm(teacher, space, alone | both | {"gram_weight": 1.0}, **known)
+        arms["labels + logits + ours + Gram loss"] = Arm(teacher, space, task | both | {"gram_weight": 1.0}, **known)
     return arms
 
 
@@ -263,9 +290,11 @@ def arm_trainer(lesson: Lesson, arm: Arm, seed: int, folder: str) -> Distillatio
     if arm.targets is not None:
         data = data.add_column(LABEL, to_dataset(arm.targets)["embedding"])
     if supervised and lesson.labels is not None:
-        data = data.add_column(LABELS, lesson.labels.tolist())
+        data = data.add_column(LABELS, (lesson.labels if arm.labels is None else arm.labels).tolist())
     if arm.soft_labels is not None:
         data = data.add_column(SOFT_LABELS, arm.soft_labels.tolist())
+    if arm.rows is not None:
+        data = data.select(arm.rows)
     given = {
         "teacher_spaces": [arm.space],
         "student_space": lesson.student_space,

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from datasets import DatasetDict
@@ -16,11 +16,11 @@ from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks.base import Task, evaluate_task
 from ..tasks.choice_pairs import as_pairs
 from ..tasks.classification import ClassificationTask
-from ..tasks.fine_tuning import input_vectors
+from ..tasks.fine_tuning import input_vectors, read_inputs
 from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
 from ..tasks.trained import load_trained_model
 from .adapters import PROJECTION
-from .arms import LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
+from .arms import LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
 from .students import load_student
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def distill_task(
         logger.warning("The translator is %s: the teacher is followed over a projection alone.", opened.verdict)
     best: tuple[float, Any, str] = (-np.inf, None, "")
     tokenizer = load_student(student, **trusted)[1]
-    for name in [TASK, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
+    for name in [TASK, LABELS_LOGITS, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
         logger.info("%s", name)
         model = train_in_arm(opened, name, seed)
         rows.append({"arm": name} | _figures(model, tokenizer, opened.task, progress))
@@ -131,12 +131,16 @@ def open_lesson(
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
     task = _as_classes(task, seed)
-    train = task.rows("train")
+    train, labelled = task.rows("train"), task.labelled("train")
+    reading = {"progress": progress, "bf16": bool(arguments.get("bf16"))}
     loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
-    known = input_vectors(loaded, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
-    own = _own_vectors(student, task, progress, trust_remote_code)
+    known, said = read_inputs(loaded, tokenizer, task.prepare(tokenizer, "train"), **reading)
+    logits = task.in_task_order(loaded, cast(Tensor, said).numpy())
+    model, tokenizer, _ = load_student(student, trust_remote_code=trust_remote_code)
+    own = input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), **reading)
     translator, verdict = unpaired_translator(known, own, seed, progress)
     first, *second = (train[column][:] for column in task.columns)
+    labels = np.where(labelled, train["label"][:], task.answers(logits))
     lesson = Lesson(
         student=student,
         translators={"ours": translator},
@@ -147,9 +151,11 @@ def open_lesson(
         teacher=known,
         peft_config=peft_config,
         arguments={"logging_steps": 1_000_000} | arguments,
-        labels=np.asarray(train["label"][:]),
+        labels=labels if task.labels else labels.astype(float),
         classes=task.labels,
         trust_remote_code=trust_remote_code,
+        logits=logits,
+        labelled=None if labelled.all() else labelled,
     )
     return TaskLesson(task, lesson, own, verdict)
 
@@ -183,30 +189,39 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
 
 def _as_classes(task: Task, seed: int) -> ClassificationTask:
     """The task as classes or scores, a tenth of its training rows apart; of choices whole questions."""
-    rows = task.rows("train")
-    if isinstance(task, MultipleChoiceTask):
-        task.known("train", np.array(right_choices(rows[:])) >= 0)
-    elif isinstance(task, ClassificationTask):
-        task.known("train", np.asarray(rows["label"][:]) >= 0)
-    else:
+    if not isinstance(task, MultipleChoiceTask | ClassificationTask):
         raise ValueError(f"`task` {task.name!r} must have classes, scores or choices. For spans there is `distill_spans`.")
     task = with_held_out(task, seed)
     return as_pairs(task) if isinstance(task, MultipleChoiceTask) else task
 
 
 def with_held_out(task: SomeTask, seed: int) -> SomeTask:
-    """The task with a tenth of its training rows in the split `held_out`.
+    """The task with a tenth of its training rows, of those with labels, in the split `held_out`.
 
     Raises:
         ValueError: for too few rows.
     """
     rows = task.rows("train")
-    if len(rows) < FEWEST_ROWS:
+    labelled = np.flatnonzero(_labelled(task))
+    if len(labelled) < FEWEST_ROWS:
         raise ValueError(
-            f"`task` {task.name!r} has {len(rows)} training rows, of which a tenth is held out: {FEWEST_ROWS} at least."
+            f"`task` {task.name!r} has {len(labelled)} training rows, of which a tenth is held out: {FEWEST_ROWS} at least, "
+            "with labels."
         )
-    parts = rows.train_test_split(HELD_OUT, seed=seed)
-    return replace(task, splits=DatasetDict({**task.splits, "train": parts["train"], "held_out": parts["test"]}))
+    apart = np.random.default_rng(seed).permutation(labelled)[: max(1, round(HELD_OUT * len(labelled)))]
+    kept = np.setdiff1d(np.arange(len(rows)), apart)
+    parts = {"train": rows.select(kept), "held_out": rows.select(apart)}
+    return replace(task, splits=DatasetDict({**task.splits, **parts}))
+
+
+def _labelled(task: Task) -> np.ndarray:
+    """Which training rows have labels, `(n,)`."""
+    if isinstance(task, ClassificationTask):
+        return task.labelled("train")
+    rows = task.rows("train")
+    if isinstance(task, MultipleChoiceTask):
+        return task.known("train", np.array(right_choices(rows[:])) >= 0)
+    return np.ones(len(rows), bool)
 
 
 def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: ClassificationTask, progress: bool) -> dict[str, float]:
@@ -214,11 +229,6 @@ def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: Classificatio
     held_out = evaluate_task(model, tokenizer, task, "held_out", progress=progress)
     found = evaluate_task(model, tokenizer, task, "validation", progress=progress)
     return found | {"held_out": float(np.mean(list(held_out.values())))}
-
-
-def _own_vectors(student: str, task: ClassificationTask, progress: bool, trust_remote_code: bool) -> Tensor:
-    model, tokenizer, _ = load_student(student, trust_remote_code=trust_remote_code)
-    return input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), progress=progress)
 
 
 def unpaired_translator(teacher: Tensor, student: Tensor, seed: int, progress: bool) -> tuple[Vec2VecModel, str]:

@@ -39,11 +39,23 @@ class ChoicePairsTask(ClassificationTask):
         known = self.known(split, right.max(1) > 0)
 
         def compute(found: EvalPrediction) -> dict[str, float]:
-            logits = np.asarray(found.predictions)
-            chosen = (logits[:, 1] - logits[:, 0]).reshape(right.shape).argmax(1)
+            chosen = self._chosen(np.asarray(found.predictions))
             return self.metrics(chosen[known], right.argmax(1)[known]) | self.unlabelled_rows(split, known)
 
         return compute
+
+    def labelled(self, split: str) -> np.ndarray:
+        """See the parent's: a question whose choices are all wrong has no label."""
+        right = np.asarray(self.rows(split)[LABEL][:]).reshape(-1, self.choices)
+        return self.known(split, right.max(1) > 0).repeat(self.choices)
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """See the parent's: of each question the likeliest choice is right."""
+        chosen = self._chosen(logits)
+        return (chosen[:, None] == np.arange(self.choices)).astype(int).ravel()
+
+    def _chosen(self, logits: np.ndarray) -> np.ndarray:
+        return (logits[:, 1] - logits[:, 0]).reshape(-1, self.choices).argmax(1)
 
 
 def as_pairs(task: MultipleChoiceTask) -> ChoicePairsTask:

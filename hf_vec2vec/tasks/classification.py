@@ -124,10 +124,22 @@ class ClassificationTask(Task):
                 raise ValueError(
                     f"`predictions` must be {(len(references), self.num_labels)} for {self.name!r}, got {logits.shape}."
                 )
-            answers = logits.argmax(1) if self.labels else logits[:, 0]
+            answers = self.answers(logits)
             return self.metrics(answers[known], references[known]) | self.unlabelled_rows(split, known)
 
         return compute
+
+    def labelled(self, split: str) -> np.ndarray:
+        """Which rows of a split have a label, `(n,)`.
+
+        Raises:
+            ValueError: if none has.
+        """
+        return self.known(split, np.asarray(self.rows(split)[LABEL][:]) >= 0)
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """`(n,)` labels, classes or scores, that logits `(n, num_labels)` stand for."""
+        return logits.argmax(1) if self.labels else logits[:, 0]
 
     def in_task_order(self, model: PreTrainedModel, logits: np.ndarray) -> np.ndarray:
         """See [`Task`]. Where several outputs of the model stand for one class, the greatest counts."""

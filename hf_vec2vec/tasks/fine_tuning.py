@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool
 from .base import INPUTS, Task, TaskCollator, check_lengths, map_batches, set_padding
+from .classification import ClassificationTask
 from .question_answering import QuestionAnsweringTask
 
 SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
@@ -36,7 +37,7 @@ def fine_tune(
         model: short name of a bundled model, local folder or Hub id.
         task: of `load_task`.
         peft_config: the adapter. The new head is trained, too, see `adapter_for`.
-        train: split to train on.
+        train: split to train on; rows without a label are left out.
         seed: of head, adapter and order.
         trust_remote_code: run the code that the model brings along.
         arguments: of `transformers.TrainingArguments`, but for `output_dir`.
@@ -45,7 +46,7 @@ def fine_tune(
         The model and its tokenizer.
 
     Raises:
-        ValueError: for a split that there is not, hidden labels, or rows of more tokens than the model has places for.
+        ValueError: for a split that there is not, or without any label; rows of more tokens than the model has places for.
     """
     own = model_folder(model, trust_remote_code=trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=trust_remote_code)
@@ -54,7 +55,9 @@ def fine_tune(
     set_padding(loaded, tokenizer)
     features = task.prepare(tokenizer, train)
     check_lengths(loaded, features)
-    task.metrics_for(features, train)  # raises where labels are hidden
+    task.metrics_for(features, train)  # raises where all labels are hidden
+    if isinstance(task, ClassificationTask):
+        features = features.select(np.flatnonzero(task.labelled(train)))
     adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
@@ -86,8 +89,22 @@ def input_vectors(
     *,
     batch_size: int = 32,
     progress: bool = True,
+    bf16: bool = False,
 ) -> Tensor:
-    """A vector of each of a task's inputs, pairs read together: the mean of the last layer's states, `(n, d)`.
+    """The vectors alone that `read_inputs` gives."""
+    return read_inputs(model, tokenizer, features, batch_size=batch_size, progress=progress, bf16=bf16)[0]
+
+
+def read_inputs(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    features: Dataset,
+    *,
+    batch_size: int = 32,
+    progress: bool = True,
+    bf16: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """A vector of each of a task's inputs, pairs read together, and what the head says of it.
 
     Args:
         model: a model of transformers, with or without a head and an adapter.
@@ -95,25 +112,35 @@ def input_vectors(
         features: of `task.prepare`, one row an input.
         batch_size: rows at a time.
         progress: show a bar.
+        bf16: run the model in bfloat16.
+
+    Returns:
+        The means of the last layer's states, `(n, d)`, and logits, `(n, outputs)`, if there is a head for classes or scores.
 
     Raises:
         ValueError: for rows of more tokens than the model has places for.
     """
     check_lengths(model, features)
 
-    def step(batch: dict[str, Tensor]) -> Iterable[np.ndarray]:
+    def step(batch: dict[str, Tensor]) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
         inputs = {name: values for name, values in batch.items() if name in INPUTS}
-        states = model(**inputs, output_hidden_states=True).hidden_states[-1].float()
-        return pool(states, batch["attention_mask"], "mean", is_decoder(model.config.model_type)).cpu().numpy()
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            found = model(**inputs, output_hidden_states=True)
+        states = found.hidden_states[-1].float()
+        rows = pool(states, batch["attention_mask"], "mean", is_decoder(model.config.model_type)).cpu().numpy()
+        said = found["logits"].float().cpu().numpy() if "logits" in found else [None] * len(rows)
+        return zip(rows, said, strict=True)
 
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            rows = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
+            found = map_batches(step, features, TaskCollator(tokenizer), batch_size, model.device, progress)
     finally:
         model.train(training)
-    return torch.from_numpy(np.stack(rows))
+    rows, said = zip(*found, strict=True)
+    logits = None if said[0] is None else torch.from_numpy(np.stack(said))
+    return torch.from_numpy(np.stack(rows)), logits
 
 
-__all__ = ["adapter_for", "fine_tune", "input_vectors"]
+__all__ = ["adapter_for", "fine_tune", "input_vectors", "read_inputs"]
