@@ -72,6 +72,8 @@ class TaskWorkshop:
         if self.args.label_rows:
             used[train] = _without_labels(task, used[train], self.args.label_rows)
         part = part_of(task, train, "validation", {split: len(rows) for split, rows in used.items()})
+        if self.args.label_rows:
+            part = "; ".join(filter(None, [part, f"labels of {self.args.label_rows:,} training rows"]))
         return replace(task, splits=DatasetDict({"train": used[train], "validation": used["validation"]})), part
 
     def _opened(self, name: str) -> tuple[TaskLesson | SpanLesson, str]:

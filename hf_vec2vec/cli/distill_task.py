@@ -16,6 +16,7 @@ class DistillTaskFlags(TaskRunFlags):
 
     title: ClassVar[str] = "teacher and student"
     record: ClassVar[str] = "distill_task.json"
+    keep_unlabelled: ClassVar[bool] = True
 
     teacher: str = flag("Folder or Hub id of a model with a head for the task; `finetune` makes one.")
     student: str = flag("The model that learns: short name, local folder or Hub id.")

@@ -19,6 +19,7 @@ class TaskRunFlags(AdapterFlags):
 
     title: ClassVar[str] = "task and training"
     record: ClassVar[str] = "finetune.json"  # figures beside the model, by which such a run knows its own
+    keep_unlabelled: ClassVar[bool] = False  # whether training rows without a label are of use
 
     task: str = flag("A GLUE task (sst2, mrpc, ...), boolq, squad, commonsense_qa, or a file of labelled texts.")
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
@@ -63,7 +64,7 @@ class TaskRunFlags(AdapterFlags):
         from ..tasks import load_task
 
         check_export_dir(self.output_dir, overwrite=self.overwrite, argument="output_dir", record=self.record)
-        task = load_task(self.task, self.task_source)
+        task = load_task(self.task, self.task_source, keep_unlabelled=self.keep_unlabelled)
         if self.max_rows is None:
             return task
         drawn = {

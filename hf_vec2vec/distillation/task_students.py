@@ -63,13 +63,15 @@ def distill_task(
 ) -> TaskStudent:
     """Train a student by labels alone, and by labels beside the teacher; keep the one that does best on held-out rows.
 
-    The teacher's vectors of the task's inputs reach the student in two ways: over a projection that starts at ridge
-    regression and learns with the student; and translated, by a translator that sees the one half of the inputs by the
-    teacher and the other by the student, if its verdict is "aligned". Where it is not, only the first way is gone, for a
-    wrong translator costs points.
+    What the teacher makes of the task's inputs reaches the student in three ways: the logits of its head (of scores the mean
+    of label and teacher's score is learned); its vectors, over a projection that starts at ridge regression and learns with
+    the student; and these translated, by a translator that sees the one half of the inputs by the teacher and the other by
+    the student, if its verdict is "aligned". Where it is not, that way is left out, for a wrong translator costs points.
+    For training rows without a label the teacher's answer stands; labels alone do without them.
 
     Args:
         task: classes or scores of single texts or pairs; or questions with choices, each of which is a pair (`as_pairs`).
+            Training rows may lack labels (`load_task(..., keep_unlabelled=True)`).
         teacher: folder of a model that was fine-tuned on the task, of choices as pairs (see `fine_tune`).
         student: short name of a bundled model, local folder or Hub id.
         peft_config: the student's adapter.
@@ -87,7 +89,9 @@ def distill_task(
     loaded, tokenizer = load_trained_model(teacher, opened.task, **trusted)
     rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened.task, progress)]
     if opened.verdict != "aligned":
-        logger.warning("The translator is %s: the teacher is followed over a projection alone.", opened.verdict)
+        logger.warning("The translator is %s: the teacher's vectors are followed over a projection alone.", opened.verdict)
+    if opened.lesson.labelled is not None:
+        logger.info("%d training rows have no label: what the teacher says stands for it", (~opened.lesson.labelled).sum())
     best: tuple[float, Any, str] = (-np.inf, None, "")
     tokenizer = load_student(student, **trusted)[1]
     for name in [TASK, LABELS_LOGITS, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:

@@ -49,6 +49,7 @@ def load_task(
     *,
     language_model: bool = False,
     label_map: Mapping[str, str] | None = None,
+    keep_unlabelled: bool = False,
 ) -> Task:
     """A task with its data.
 
@@ -62,6 +63,7 @@ def load_task(
         language_model: let a causal language model answer without a head: SQuAD by writing, multiple choice by the
             likelihood of each choice.
         label_map: `{name of the model: name of the data}`, for classifiers that name the classes otherwise than the data.
+        keep_unlabelled: keep the rows without a label of splits to train on, `train...`: a teacher may label them.
 
     Returns:
         A [`ClassificationTask`], [`QuestionAnsweringTask`], [`MultipleChoiceTask`], [`AnswerGenerationTask`] or
@@ -90,7 +92,7 @@ def load_task(
         splits = {
             PRIMARY.get(s, s): with_classes(rows, labels) if labels else with_scores(rows) for s, rows in splits.items()
         }
-        splits, unlabelled = _labelled(splits, lambda rows: np.array(rows[LABEL][:]) >= 0)
+        splits, unlabelled = _labelled(splits, lambda rows: np.array(rows[LABEL][:]) >= 0, keep_unlabelled)
         return ClassificationTask(name, splits, columns, labels, metrics=metrics, label_map=label_map, unlabelled=unlabelled)
     if name in SQUAD:
         hub_id, unanswerable = SQUAD[name]
@@ -100,7 +102,7 @@ def load_task(
         return kind(name, splits, unanswerable=unanswerable, unlabelled=unlabelled)
     if name in CHOICES:
         splits = _splits(name, source, ("question",), ["question", "choices", "answerKey"], "tau/commonsense_qa")
-        splits, unlabelled = _labelled(splits, lambda rows: np.array(right_choices(rows[:])) >= 0)
+        splits, unlabelled = _labelled(splits, lambda rows: np.array(right_choices(rows[:])) >= 0, keep_unlabelled)
         return (ChoiceLikelihoodTask if language_model else MultipleChoiceTask)(name, splits, unlabelled=unlabelled)
     if name not in BUNDLED_CORPORA and not Path(name).exists():
         known = ", ".join((*TASKS, *BUNDLED_CORPORA))
@@ -111,13 +113,15 @@ def load_task(
     return ClassificationTask(texts.name, DatasetDict(hold_out(rows, (TEXT,))), (TEXT,), labels, label_map=label_map)
 
 
-def _labelled(splits: dict[str, Dataset], labelled: Callable[[Dataset], np.ndarray]) -> tuple[DatasetDict, dict[str, int]]:
+def _labelled(
+    splits: dict[str, Dataset], labelled: Callable[[Dataset], np.ndarray], keep_in_training: bool = False
+) -> tuple[DatasetDict, dict[str, int]]:
     """The rows that have a label, and how many others there were; splits in which none has one, whole."""
     kept, left_out = {}, {}
     for split, rows in splits.items():
         known = labelled(rows)
         kept[split] = rows
-        if known.any() and not known.all():
+        if known.any() and not known.all() and not (keep_in_training and split.startswith("train")):
             left_out[split] = int((~known).sum())
             kept[split] = rows.select(np.flatnonzero(known))
             logger.warning(f"{left_out[split]:,} of {len(rows):,} rows of {split!r} have no label and are left out.")

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from helpers.encoders import WORDS
 from helpers.tasks import MILL, glue, squad, write_rows
 from hf_vec2vec.cli import main
+from hf_vec2vec.distillation import task_students
 
 HIDDEN = 100
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -62,7 +63,7 @@ def test_teacher_student_and_figures_in_three_commands(folders, mrpc, tmp_path, 
 
 
 def rows_of(name, count, seed):
-    """Choices of which the one with a dog is right; scores that count dogs. Of the first training rows no label is known."""
+    """Choices of which the one with a dog is right; scores that count dogs; the first are not known in training."""
     generator = np.random.default_rng(seed)
     others = [word for word in WORDS[3:] if word != "dog"]
     if name == "stsb":
@@ -75,22 +76,26 @@ def rows_of(name, count, seed):
         right, texts = generator.integers(3), list(generator.choice(others, 3))
         texts[right] = "dog"
         rows.append({"id": str(i), "question": " ".join(generator.choice(others, 4)), "question_concept": "thing"})
-        rows[-1] |= {"choices": {"label": list("ABC"), "text": texts}, "answerKey": "ABC"[right]}
-        if i < HIDDEN and not seed:
-            rows[-1]["answerKey"] = ""
+        rows[-1] |= {
+            "choices": {"label": list("ABC"), "text": texts},
+            "answerKey": "" if i < HIDDEN and not seed else "ABC"[right],
+        }
     return rows
 
 
 @pytest.mark.parametrize(("name", "figures"), [("commonsense_qa", {"accuracy"}), ("stsb", {"pearson", "spearmanr"})])
-def test_choices_and_scores_are_taught_as_classes_are(folders, tmp_path, name, figures):
+def test_choices_and_scores_are_taught_as_classes_are(folders, tmp_path, monkeypatch, name, figures):
     for split, count, seed in (("train", 250, 0), ("validation", 40, 1)):
         write_rows(rows_of(name, count, seed), tmp_path / "task" / f"{split}.jsonl")
     task = ["--task", name, "--task_source", tmp_path / "task", "--learning_rate", "1e-2", "--lora_r", 4]
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     assert run("finetune", "--model", folders["llama"], *task, "--output_dir", teacher, "--max_steps", 2) == 0
-    assert json.loads((teacher / "finetune.json").read_text())["train_rows"] == 250  # questions, not choices
+    assert json.loads((teacher / "finetune.json").read_text())["train_rows"] == 150  # questions with an answer, not choices
     words = ["--teacher", teacher, "--student", folders["bert"], *task, "--max_steps", 2]
+    logs = []
+    monkeypatch.setattr(task_students.logger, "info", lambda message, *values: logs.append(message % values))
     assert run("distill-task", *words, "--output_dir", student) == 0
+    assert any("training rows have no label" in line for line in logs)
     rows = json.loads((student / "distill_task.json").read_text())["rows"]
     assert set(rows[1]) == {"arm", "held_out"} | figures
     best = max(rows[1:], key=lambda row: row["held_out"])

@@ -156,7 +156,8 @@ def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, gi
         )
     pair = given["pairs"][0].partition("@")[0]
     task = {"regime": "task", "teacher_updates": 2, "tasks": [f"rte={project / 'rte'}"], "pairs": [pair], "texts": None}
-    task["arms"] = ["task loss only", "labels + learned projection from ridge"]
+    task["arms"] = ["task loss only", "labels + learned projection from ridge", "labels + logits"]
+    task |= {"label_rows": 100, "bf16": True}  # the first two arms read other rows: labelled ones, and all
     assert benchmark.run_all(benchmark.TasksArguments(**given | task)) == 0
     runs, cells = cells_of(project)
     assert cells[0] == ("teacher", 0, 0.0)
@@ -165,7 +166,7 @@ def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, gi
     table = benchmark.tasks_report.write(project / "out")
     assert "gains over the task loss only" in table
     assert "| labels + learned projection from ridge | 2 | 2 | 0.001 |" in table
-    assert "rte: 280 of 2,490 training rows; 40 of 277 rows of 'validation'" in table
+    assert "rte: 280 of 2,490 training rows; 40 of 277 rows of 'validation'; labels of 100 training rows" in table
     with pytest.raises(ValueError, match="must hold 'task loss only'"):
         benchmark.run_all(benchmark.TasksArguments(**given | task | {"arms": ["labels + ours"]}))
 
@@ -221,6 +222,7 @@ def test_processes_side_by_side_from_the_command_line(folders, given, project):
         ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
         ({"teacher_vectors": "vectors.npy"}, "set `with_teacher` to false"),
         ({"regime": "task", "arms": ["task loss only", "hers"]}, "`arms` has 'hers'; there are"),
+        ({"label_rows": 5}, "`label_rows` and `bf16` are for the regime 'task'"),
         ({"report": True}, "has no finished run"),
     ],
 )
