@@ -7,7 +7,7 @@ from helpers.clouds import make_cloud, random_rotation
 from helpers.encoders import TEXTS
 from helpers.other_device import OTHER, Elsewhere, other_device
 from hf_vec2vec import TextEncoder, Vec2VecConfig, Vec2VecForAdversarialTraining, Vec2VecModel, align
-from hf_vec2vec.training.losses import discriminator_loss, generator_loss, r1_penalty
+from hf_vec2vec.training.losses import discriminator_loss, generator_loss, gradient_penalty
 
 QUICK = {"num_starts": 2, "num_anchors": 4, "steps": 1, "hidden_dim": 16, "progress": False}
 
@@ -59,7 +59,7 @@ def test_a_training_step_stays_on_the_device(device, phase):
         loss = sum(generator_loss(fake) for fake in output.fake_logits.values())
     else:
         loss = discriminator_loss(output.real_logits["b"], output.fake_logits["a", "b"])
-        loss = loss + r1_penalty(output.real_logits["a"], output.rows["a"])
+        loss = loss + gradient_penalty(output.real_logits["a"], output.rows["a"])
     loss.backward()
     assert loss.device == device
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

@@ -47,10 +47,18 @@ class AdversarialFlags(RunFlags):
         "Learning rate of the discriminators; `learning_rate` is the translator's.", 5e-4, minimum=0
     )
     discriminator_steps: int = flag("Discriminator updates for each translator update.", 1, minimum=1)
-    gan_loss: Literal["least_squares", "vanilla", "hinge"] = flag("Adversarial loss.", "least_squares")
+    discriminator_norm: Literal["layer", "none"] = flag("Of hidden layers; penalties on gradients want none.", "layer")
+    discriminator_dim: int | None = flag(
+        "Widest directions, whitened, that discriminators of outputs see; default: all.", None, minimum=1
+    )
+    gan_loss: Literal["least_squares", "vanilla", "hinge", "relativistic"] = flag("Adversarial loss.", "least_squares")
     adversarial_weight: float = flag("Weight of the loss on translations.", 1.0, minimum=0)
     latent_adversarial_weight: float = flag("Weight of the loss on latents.", 1.0, minimum=0)
-    r1_penalty_weight: float = flag("Weight of the discriminators' R1 penalty; 0 is off.", 0.0, minimum=0)
+    r1_penalty_weight: float = flag("Weight of the discriminators' penalty at real rows (R1); 0 is off.", 0.0, minimum=0)
+    r2_penalty_weight: float = flag("Weight of the discriminators' penalty at translations (R2); 0 is off.", 0.0, minimum=0)
+    penalty_decay: float = flag("Share of both penalties that is left at the end, along half a cosine.", 1.0, minimum=0)
+    adam_beta2_end: float | None = flag("AdamW beta2 at the end, along half a cosine; default: it stays.", None, minimum=0)
+    ema_decay: float = flag("Keep a moving average of the translator's weights; 0: its last weights.", 0.0, minimum=0)
     reconstruction_weight: float = flag("Weight of the reconstruction loss.", 1.0, minimum=0)
     cycle_weight: float = flag("Weight of the cycle-consistency loss.", 0.1, minimum=0)
     vsp_weight: float = flag("Weight of vector-space preservation on translations.", 0.1, minimum=0)
@@ -117,7 +125,7 @@ class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
         False,
     )
     buffer_rows: int = flag("Rows of a stream that are shuffled together.", 16_384, minimum=1)
-    preset: Literal["paper", "public_code"] | None = flag("Published weights and learning rates.", None)
+    preset: Literal["paper", "public_code", "r3gan"] | None = flag("Published weights and learning rates.", None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,9 +229,9 @@ def _plan(
 
 
 def _shape(flags: TrainFlags) -> dict[str, Any]:
-    """What `TranslatorArguments` takes. A preset starts at random, with the published network, unless flags say else."""
+    """What `TranslatorArguments` takes. Presets of the paper start at random, with its network, unless flags say else."""
     values = {f.name: getattr(flags, f.name) for f in fields(flags) if f.name in ShapeFlags.__annotations__}
-    published = {"init": "random", "architecture": "paper"} if flags.preset else {}
+    published = {"init": "random", "architecture": "paper"} if flags.preset in ("paper", "public_code") else {}
     return values | {name: value for name, value in published.items() if name not in flags.given}
 
 

@@ -13,6 +13,7 @@ FORMAT = 2  # 2: `activation`; raise it when older code would read a checkpoint 
 WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
 OF_TRANSFORMERS = {"auto_map", "custom_pipelines", "model_type", "name_or_path", "num_labels"}
 OF_TRANSFORMERS |= {"output_attentions", "quantization_config", "torch_dtype", "use_cache"}
+ADDED_LATER = {"linear_maps": False, "discriminator_norm": "layer", "discriminator_dim": None}
 NAME = re.compile(r"[\w-]{1,64}")
 
 
@@ -50,6 +51,10 @@ class Vec2VecConfig(PreTrainedConfig):
             Width of the discriminators. They are no part of the published model.
         discriminator_layers (`int`, *optional*, defaults to 2):
             Hidden layers of the discriminators.
+        discriminator_norm (`str`, *optional*, defaults to `"layer"`):
+            Normalisation of their hidden layers, `"layer"` or `"none"`; penalties on gradients (R1, R2) want none.
+        discriminator_dim (`int`, *optional*):
+            How many principal directions of a space, whitened, its discriminator sees. All coordinates if not given.
         encoders (`dict[str, dict | None]`, *optional*):
             How the vectors of each space must be made: the fields of [`EncoderSettings`], or `None` where that is not known.
         weights_sha256 (`str`, *optional*):
@@ -79,6 +84,8 @@ class Vec2VecConfig(PreTrainedConfig):
     linear_maps: bool = False
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2
+    discriminator_norm: Literal["layer", "none"] = "layer"
+    discriminator_dim: int | None = None
     encoders: dict[str, dict | None] | None = None
     weights_sha256: str | None = None
     format_version: int = FORMAT
@@ -103,7 +110,7 @@ class Vec2VecConfig(PreTrainedConfig):
             self.embedding_dims = dict(sorted(self.embedding_dims.items()))  # as config.json will have them
             if self.latent_dim is None:
                 self.latent_dim = sum(self.embedding_dims.values())
-        for name in ("latent_dim", "hidden_dim", "discriminator_hidden_dim"):
+        for name in ("latent_dim", "hidden_dim", "discriminator_hidden_dim", "discriminator_dim"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= WIDEST:
                 raise ValueError(f"`{name}` must be at least 1 and at most {WIDEST:,}, got {value:,}.")
@@ -116,10 +123,11 @@ class Vec2VecConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """`PreTrainedConfig.to_dict`; a translator of one map each way is written as before there could be two."""
+        """`PreTrainedConfig.to_dict`; what came later is left out at its default, so that older code reads it in silence."""
         fields = super().to_dict()
-        if not self.linear_maps:
-            del fields["linear_maps"]
+        for name, default in ADDED_LATER.items():
+            if fields[name] == default:
+                del fields[name]
         return fields
 
     @classmethod

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.layers_vec2vec import FixedMap
 from ..model.modeling_vec2vec import Vec2VecModel, Vec2VecPreTrainedModel
 
 Phase = Literal["discriminator", "translator"]
@@ -16,17 +17,39 @@ ABSENT: Any = None  # a `ModelOutput` leaves out what a phase does not give
 
 
 class Discriminator(nn.Module):
-    """MLP that gives rows `(n, in_dim)` logits `(n, num_logits)`: high for real, low for translated."""
+    """MLP that gives rows `(n, in_dim)` logits `(n, num_logits)`: high for real, low for translated.
 
-    def __init__(self, config: Vec2VecConfig, in_dim: int, num_logits: int = 1):
+    Args:
+        config: its width, depth and normalisation.
+        in_dim: of the rows.
+        num_logits: a row.
+        seen_dim: how many coordinates it sees, which `projection` makes of the rows; all of them if there are no more.
+    """
+
+    def __init__(self, config: Vec2VecConfig, in_dim: int, num_logits: int = 1, seen_dim: int | None = None):
         super().__init__()
         width, layers = config.discriminator_hidden_dim, []
+        self.projection = FixedMap(in_dim, seen_dim) if seen_dim and seen_dim < in_dim else None
+        if self.projection is not None:
+            in_dim = cast(int, seen_dim)
         for i in range(config.discriminator_layers):
-            layers += [nn.Linear(width if i else in_dim, width), nn.LayerNorm(width), nn.SiLU()]
+            normalisation = [nn.LayerNorm(width)] if config.discriminator_norm == "layer" else []
+            layers += [nn.Linear(width if i else in_dim, width), *normalisation, nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(width, num_logits))
 
     def forward(self, rows: Tensor) -> Tensor:
-        return self.layers(rows)
+        return self.layers(rows if self.projection is None else self.projection(rows))
+
+    @torch.no_grad()
+    def look_at(self, rows: Tensor) -> None:
+        """See the widest principal directions of real, normalised rows `(n, in_dim)`, each scaled to variance 1."""
+        if self.projection is None:
+            return
+        rows = rows.double() - rows.double().mean(0)
+        variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
+        seen = len(self.projection.weight)
+        widest = variances[-seen:].clamp_min(1e-12 * variances[-1])  # rows may lie in fewer directions
+        self.projection.weight.copy_((directions[:, -seen:] / widest.sqrt()).T)
 
 
 @dataclass
@@ -39,7 +62,8 @@ class AdversarialOutput(ModelOutput):
         reconstructions (`dict[str, Tensor]`): `(n, d)` a space; translator phase only.
         translations (`dict[Pair, Tensor]`): `(n, d_target)`.
         round_trips (`dict[Pair, Tensor]`): translated to `target` and back to `source`, `(n, d_source)`; translator phase.
-        real_logits (`dict[str, Tensor]`): a space's discriminator on its own rows, `(n,)`; discriminator phase only.
+        real_logits (`dict[str, Tensor]`): a space's discriminator on its own rows, `(n,)`; in the translator phase without
+            gradients, and only if it was asked for.
         fake_logits (`dict[Pair, Tensor]`): the target's discriminator on the translations, `(n,)`.
         latent_logits (`dict[str, Tensor]`): `(n, spaces)`, column k says how much a latent looks like one of space k.
     """
@@ -67,7 +91,9 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
         super().__init__(config)
         self.vec2vec = Vec2VecModel(config)
         dims, latent_dim = dict(config.embedding_dims or {}), int(config.latent_dim or 0)  # which a config has filled in
-        self.discriminators = nn.ModuleDict({name: Discriminator(config, dim) for name, dim in dims.items()})
+        self.discriminators = nn.ModuleDict(
+            {name: Discriminator(config, dim, seen_dim=config.discriminator_dim) for name, dim in dims.items()}
+        )
         self.latent_discriminator = Discriminator(config, latent_dim, len(dims))
         self.post_init()
 
@@ -85,6 +111,7 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
         phase: Phase = "translator",
         detach_cycle: bool = False,
         input_gradients: bool = False,
+        judge_real: bool = False,
     ) -> AdversarialOutput:
         """Run what one side of the game needs.
 
@@ -92,7 +119,8 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             embeddings: raw, unpaired rows of every space, `{space: (n, d)}`.
             phase: `"discriminator"` (no gradient reaches the translator) or `"translator"`.
             detach_cycle: let the cycle loss train the way back only, not the first hop.
-            input_gradients: let the real rows carry gradients, as the R1 penalty needs.
+            input_gradients: let what discriminators see carry gradients, as their penalties need.
+            judge_real: in the translator phase, too, as a loss that compares with real rows needs.
         """
         translator = self.vec2vec
         rows = {name: translator.normalizers[name](batch) for name, batch in embeddings.items()}
@@ -100,18 +128,24 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             latents = {name: translator.encode(batch, name) for name, batch in rows.items()}
             pairs = [(a, b) for a in rows for b in rows if a != b]
             translations = {(a, b): translator.decode(latents[a], b) for a, b in pairs}
-        judged = {
+        if phase == "discriminator":
+            for part in (rows, latents, translations):
+                for seen in part.values():
+                    seen.requires_grad_(input_gradients)
+        common: dict[str, Any] = {
+            "rows": rows,
+            "latents": latents,
+            "translations": translations,
             "fake_logits": {(a, b): self.discriminators[b](translations[a, b]).squeeze(1) for a, b in pairs},
             "latent_logits": {name: self.latent_discriminator(latent) for name, latent in latents.items()},
         }
-        common: dict[str, Any] = {"latents": latents, "translations": translations, **judged}
+        if phase == "discriminator" or judge_real:
+            with torch.set_grad_enabled(phase == "discriminator" and torch.is_grad_enabled()):
+                common["real_logits"] = {name: self.discriminators[name](batch).squeeze(1) for name, batch in rows.items()}
         if phase == "discriminator":
-            rows = {name: batch.requires_grad_(input_gradients) for name, batch in rows.items()}
-            real_logits = {name: self.discriminators[name](batch).squeeze(1) for name, batch in rows.items()}
-            return AdversarialOutput(rows=rows, real_logits=real_logits, **common)
+            return AdversarialOutput(**common)
         first_hop = {pair: t.detach() if detach_cycle else t for pair, t in translations.items()}
         return AdversarialOutput(
-            rows=rows,
             reconstructions={name: translator.decode(latent, name) for name, latent in latents.items()},
             round_trips={(a, b): translator.decode(translator.encode(first_hop[a, b], b), a) for a, b in pairs},
             **common,

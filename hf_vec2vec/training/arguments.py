@@ -1,9 +1,12 @@
 """Arguments of adversarial training."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from .base_arguments import BaseTrainingArguments
-from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, LossArguments
+from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, Distance, GanLoss, LossArguments
+
+Normalisation = Literal["layer", "none"]
 
 
 @dataclass
@@ -20,7 +23,23 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
         default=5e-4, metadata={"help": "Learning rate of the discriminators; `learning_rate` is the translator's."}
     )
     discriminator_steps: int = field(default=1, metadata={"help": "Discriminator updates for each translator update."})
+    discriminator_norm: Normalisation = field(
+        default="layer",
+        metadata={"help": "Of hidden layers; penalties on gradients want none.", "choices": list(get_args(Normalisation))},
+    )
+    discriminator_dim: int | None = field(
+        default=None, metadata={"help": "Widest directions, whitened, that discriminators of outputs see; default: all."}
+    )
     detach_cycle: bool = field(default=False, metadata={"help": "Let the cycle loss train the way back only."})
+    penalty_decay: float = field(
+        default=1.0, metadata={"help": "Share of both penalties that is left at the end, along half a cosine."}
+    )
+    adam_beta2_end: float | None = field(
+        default=None, metadata={"help": "AdamW beta2 at the end, along half a cosine; default: it stays."}
+    )
+    ema_decay: float = field(
+        default=0.0, metadata={"help": "Keep a moving average of the translator's weights; 0: its last weights."}
+    )
 
     # Other defaults than the parent's, for batches of vectors and a two-sided game.
     learning_rate: float = field(default=1e-5, metadata={"help": "Learning rate of the translator."})
@@ -33,14 +52,20 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
             raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
-        for name in (*LOSS_WEIGHTS, OF_DISCRIMINATORS, "discriminator_learning_rate"):
-            if getattr(self, name) < 0:
+        if self.discriminator_dim is not None and self.discriminator_dim < 1:
+            raise ValueError(f"`discriminator_dim` must be at least 1, got {self.discriminator_dim}.")
+        # Written so that NaN is refused, too.
+        for name in (*LOSS_WEIGHTS, *OF_DISCRIMINATORS, "discriminator_learning_rate", "penalty_decay"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        for name in ("ema_decay", "adam_beta2_end"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
         if not any(getattr(self, name) for name in LOSS_WEIGHTS):
             raise ValueError(f"all weights of losses are 0: set one of {LOSS_WEIGHTS}.")
-        for name, allowed in (("gan_loss", ("least_squares", "vanilla", "hinge")), ("distance", ("mse", "cosine"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
+        for name, kind in (("gan_loss", GanLoss), ("distance", Distance), ("discriminator_norm", Normalisation)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"`{name}` must be one of {get_args(kind)}, got {getattr(self, name)!r}.")
         super().__post_init__()
 
 
@@ -61,7 +86,12 @@ DESCRIBED = (
     "gan_loss",
     "distance",
     *LOSS_WEIGHTS,
-    OF_DISCRIMINATORS,
+    *OF_DISCRIMINATORS,
+    "penalty_decay",
+    "adam_beta2_end",
+    "ema_decay",
+    "discriminator_norm",
+    "discriminator_dim",
     "detach_cycle",
 )
 
@@ -77,7 +107,9 @@ _PUBLISHED = {
     "cycle_weight": 10.0,
     "vsp_weight": 1.0,
 }
-# What the paper writes, and what the code released with it runs (warm-up 2,000 steps, then constant).
+# `paper`: what the paper writes. `public_code`: what the code released with it runs (warm-up 2,000 steps, then constant).
+# `r3gan`: a game that is known to converge (arXiv 2501.05441: both penalties, no normalisation, no momentum, one update
+# each; learning rate, penalties and beta2 annealed). Penalties suit rows of variance 1 a coordinate.
 PRESETS = {
     "paper": {**_PUBLISHED, "distance": "mse"},
     "public_code": {
@@ -87,5 +119,22 @@ PRESETS = {
         "max_grad_norm": 1000.0,
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": 2000,
+    },
+    "r3gan": {
+        "gan_loss": "relativistic",
+        "discriminator_norm": "none",
+        "r1_penalty_weight": 0.05,
+        "r2_penalty_weight": 0.05,
+        "penalty_decay": 0.1,
+        "learning_rate": 2e-4,
+        "discriminator_learning_rate": 2e-4,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 0.25},
+        "adam_beta1": 0.0,
+        "adam_beta2": 0.9,
+        "adam_beta2_end": 0.99,
+        "ema_decay": 0.999,
+        "max_grad_norm": 0.0,
+        "per_device_train_batch_size": 1024,
     },
 }

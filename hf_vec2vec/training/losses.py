@@ -9,7 +9,7 @@ what its authors released with it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from .adversarial import AdversarialOutput
 
-GanLoss = Literal["least_squares", "vanilla", "hinge"]
+GanLoss = Literal["least_squares", "vanilla", "hinge", "relativistic"]
 Distance = Literal["mse", "cosine"]
 
 
@@ -27,11 +27,16 @@ class LossArguments:
 
     gan_loss: GanLoss = field(
         default="least_squares",
-        metadata={"help": "Adversarial loss.", "choices": ["least_squares", "vanilla", "hinge"]},
+        metadata={"help": "Adversarial loss.", "choices": list(get_args(GanLoss))},
     )
     adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on translations."})
     latent_adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on latents."})
-    r1_penalty_weight: float = field(default=0.0, metadata={"help": "Weight of the discriminators' R1 penalty; 0 is off."})
+    r1_penalty_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the discriminators' penalty at real rows (R1); 0 is off."}
+    )
+    r2_penalty_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the discriminators' penalty at translations (R2); 0 is off."}
+    )
     reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
     cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
     vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
@@ -42,8 +47,8 @@ class LossArguments:
     )
 
 
-OF_DISCRIMINATORS = "r1_penalty_weight"
-LOSS_WEIGHTS = tuple(f.name for f in fields(LossArguments) if f.name.endswith("_weight") and f.name != OF_DISCRIMINATORS)
+OF_DISCRIMINATORS = ("r1_penalty_weight", "r2_penalty_weight")
+LOSS_WEIGHTS = tuple(f.name for f in fields(LossArguments) if f.name.endswith("_weight") and f.name not in OF_DISCRIMINATORS)
 
 
 def row_distance(outputs: Tensor, targets: Tensor, kind: Distance) -> Tensor:
@@ -92,7 +97,11 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss =
             `"least_squares"`: ((r - 1)² + f²) / 2 (Mao et al., 2017);
             `"vanilla"`: (softplus(-r) + softplus(f)) / 2 (Goodfellow et al., 2014, halved);
             `"hinge"`: (max(0, 1 - r) + max(0, 1 + f)) / 2 (Lim and Ye, 2017, halved). Halved, so that all weigh alike.
+            `"relativistic"`: softplus(f - r), each real row with one translation, m = n (Huang et al., "The GAN is dead;
+            long live the GAN!", 2024, arXiv 2501.05441, after Jolicoeur-Martineau, 2018). It needs R1 and R2 to converge.
     """
+    if kind == "relativistic":
+        return F.softplus(fake_logits - real_logits).mean()
     if kind == "least_squares":
         return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
     if kind == "vanilla":
@@ -100,11 +109,15 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss =
     return (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()) / 2
 
 
-def generator_loss(fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
+def generator_loss(fake_logits: Tensor, kind: GanLoss = "least_squares", real_logits: Tensor | None = None) -> Tensor:
     """What a translator minimises: its translations, `(n,)` logits f, must be taken for real.
 
-    `kind` as above: (f - 1)² / 2, softplus(-f) or -f, the mean over rows.
+    `kind` as above: (f - 1)² / 2, softplus(-f), -f or, with the logits r of real rows, softplus(r - f); the mean over rows.
     """
+    if kind == "relativistic":
+        if real_logits is None:
+            raise ValueError("`real_logits` must be given where `kind` is 'relativistic', which compares with them.")
+        return F.softplus(real_logits - fake_logits).mean()
     if kind == "least_squares":
         return (fake_logits - 1).square().mean() / 2
     if kind == "vanilla":
@@ -112,30 +125,55 @@ def generator_loss(fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tens
     return -fake_logits.mean()
 
 
-def r1_penalty(real_logits: Tensor, real_rows: Tensor) -> Tensor:
-    """Squared gradient of a discriminator at real rows, which keeps it from growing too steep.
+def gradient_penalty(logits: Tensor, rows: Tensor) -> Tensor:
+    """Squared gradient of a discriminator, which keeps it from growing too steep: R1 at real rows, R2 at translations.
 
     Args:
-        real_logits: `(n,)`, computed from `real_rows`.
-        real_rows: `(n, d)`, with `requires_grad`.
+        logits: `(n,)`, computed from `rows`.
+        rows: `(n, d)`, with `requires_grad`.
 
-    Source: Mescheder et al., "Which training methods for GANs do actually converge?", 2018, equation 9 (without its
-    factor of one half, which the weight holds).
+    Source: Mescheder et al., "Which training methods for GANs do actually converge?", 2018, equations 9 and 10 (without
+    their factor of one half, which the weight holds).
     """
-    (gradient,) = torch.autograd.grad(real_logits.sum(), real_rows, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.sum(), rows, create_graph=True)
     return gradient.square().sum(1).mean()
 
 
+def judged_real(output: AdversarialOutput) -> list[tuple[Tensor, Tensor]]:
+    """What discriminators should take for real: logits and rows."""
+    rows = [(logits, output.rows[name]) for name, logits in output.real_logits.items()]
+    return rows + [(logits[:, k], output.latents[name]) for k, (name, logits) in enumerate(output.latent_logits.items())]
+
+
+def judged_translated(output: AdversarialOutput) -> list[tuple[Tensor, Tensor]]:
+    """What they should not."""
+    rows = [(logits, output.translations[pair]) for pair, logits in output.fake_logits.items()]
+    return rows + [
+        (logits[:, k], output.latents[name])
+        for name, logits in output.latent_logits.items()
+        for k, other in enumerate(output.latent_logits)
+        if other != name
+    ]
+
+
 def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
-    """Share of rows that a discriminator judges rightly. One half means that it cannot tell them apart."""
+    """Share of rows, or of pairs if `"relativistic"`, that are judged rightly. One half: it cannot tell them apart."""
+    if kind == "relativistic":
+        return (real_logits > fake_logits).float().mean()
     boundary = 0.5 if kind == "least_squares" else 0.0
     return ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean()) / 2
+
+
+def disguised_rows(output: AdversarialOutput, kind: GanLoss) -> list[Tensor]:
+    """Translations should be taken for rows of the space that they are in."""
+    real = output.real_logits or {}
+    return [generator_loss(fake, kind, real.get(target)) for (_, target), fake in output.fake_logits.items()]
 
 
 def disguised_latents(output: AdversarialOutput, kind: GanLoss) -> list[Tensor]:
     """Latents of one space should be taken for each other's: column k judges "is of space k"."""
     return [
-        generator_loss(logits[:, k], kind)
+        generator_loss(logits[:, k], kind, output.latent_logits[other][:, k].detach())
         for name, logits in output.latent_logits.items()
         for k, other in enumerate(output.latent_logits)
         if other != name
@@ -159,7 +197,7 @@ class Term:
 TERMS = {
     "generator_loss": Term(
         "adversarial_weight",
-        lambda output, args: [generator_loss(fake, args.gan_loss) for fake in output.fake_logits.values()],
+        lambda output, args: disguised_rows(output, args.gan_loss),
     ),
     "latent_generator_loss": Term(
         "latent_adversarial_weight",

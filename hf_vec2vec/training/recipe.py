@@ -18,7 +18,7 @@ from .energy import EnergyMeter
 from .finite import check_magnitudes
 from .run_folder import CHECKPOINTS, RunFolder
 from .start import load_translator, save_start, saved_start, start_fingerprint, starting_model
-from .trainer import Vec2VecTrainer, check_selection
+from .trainer import Vec2VecTrainer, check_batch, check_selection
 from .translator_arguments import TranslatorArguments
 
 START, TRAINED = "alignment", "trained"  # folders of both stages
@@ -97,7 +97,7 @@ def train_translator(
 
     Raises:
         FileExistsError, FileNotFoundError: see `check_output_dir`.
-        ValueError: if there are too few rows, arguments that do not go together, or a checkpoint of another run.
+        ValueError: if there are too few rows, or arguments that do not go together, or a checkpoint of another run.
         TrainingDivergedError: if a loss is not finite; checkpoints before that are kept.
     """
     resume = check_output_dir(translator_args, training_args, streams=isinstance(spaces, StreamedEmbeddings))
@@ -105,13 +105,15 @@ def train_translator(
         raise ValueError(f"`anchors` guide an alignment, but `init` is {translator_args.init!r}.")
     folder = run_folder(training_args)
     training, aligned_on, validation = _split(spaces, translator_args, training_args.seed)
+    trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
+    if trains and isinstance(training, UnpairedEmbeddings):
+        check_batch(training_args, training)
     check_magnitudes((spaces if isinstance(spaces, UnpairedEmbeddings) else aligned_on).spaces, "spaces")
     with folder.working(training_args, resume):
         meter = EnergyMeter.start()
         model, report = _start(aligned_on, translator_args, training_args, encoders, folder, resume, anchors)
         cost = meter.cost()
         set_seed(training_args.seed)  # so that discriminators start alike, whether the alignment was computed or loaded
-        trains = training_args.num_train_epochs > 0 or training_args.max_steps > 0
         trainer = Vec2VecTrainer(
             model, folder.arguments(training_args), training if trains else aligned_on, eval_dataset=validation
         )

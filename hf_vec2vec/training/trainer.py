@@ -1,7 +1,9 @@
 """Adversarial training of a translator with the Hugging Face Trainer."""
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -22,12 +24,21 @@ from ..metrics.translation import translation_metrics
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import model_card, surroundings, write_model_card
-from .adversarial import AdversarialOutput, Phase, Vec2VecForAdversarialTraining
+from .adversarial import AdversarialOutput, Discriminator, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
+from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
 from .fingerprint import rows_digest, tensors_digest
 from .finite import check_magnitudes
-from .losses import TERMS, discriminator_accuracy, discriminator_loss, r1_penalty
+from .losses import (
+    OF_DISCRIMINATORS,
+    TERMS,
+    discriminator_accuracy,
+    discriminator_loss,
+    gradient_penalty,
+    judged_real,
+    judged_translated,
+)
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
@@ -78,12 +89,16 @@ class Vec2VecTrainer(BaseTrainer):
                 f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
             )
         if isinstance(model, Vec2VecModel):
+            model.config.discriminator_norm = args.discriminator_norm
+            model.config.discriminator_dim = args.discriminator_dim
             model = Vec2VecForAdversarialTraining.from_translator(model)
         dims = dict(model.config.embedding_dims or {})
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
                 _check_spaces(argument, data, dims)
         check_selection(args)
+        if model.config.discriminator_dim is not None:
+            _show_directions(model, train_dataset)
         if model.config.norm == "batch":  # which cannot normalise a last batch of one row
             args.dataloader_drop_last = True
         super().__init__(
@@ -94,6 +109,8 @@ class Vec2VecTrainer(BaseTrainer):
             data_collator=lambda batch: batch,  # `__getitems__` gives whole batches
             **kwargs,
         )
+        self._average: WeightAverage | None = None
+        self.add_callback(AfterUpdates(self._after_update))
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -140,19 +157,61 @@ class Vec2VecTrainer(BaseTrainer):
         return {"translator": translator, "discriminator": [p for p in model.parameters() if id(p) not in inside]}
 
     def train(self, *args, **kwargs):
-        """The parent's `train`; afterwards no parameter is frozen."""
+        """The parent's `train`; afterwards no parameter is frozen, and with `ema_decay` the translator is the average.
+
+        Raises:
+            ValueError: if a batch is larger than the data.
+        """
+        if isinstance(self.train_dataset, UnpairedEmbeddings):
+            check_batch(self.args, self.train_dataset)
+        self._average = WeightAverage(self.translator, self.args.ema_decay) if self.args.ema_decay else None
         try:
             return super().train(*args, **kwargs)
         finally:
             self._whole.requires_grad_(True)
+            if self._average:
+                self._average.put_into(self.translator)
+            self._average = None
 
-    def _phase(self) -> Phase:
-        turn = self.state.global_step % (self.args.discriminator_steps + 1)
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The translator has the averaged weights within, if there are any."""
+        return self._average.inside(self.translator) if self._average else nullcontext()
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The parent's, with penalties and beta2 where annealing has brought them."""
+        if self.args.adam_beta2_end is not None and self.optimizer is not None:
+            beta2 = self._annealed(self.args.adam_beta2, self.args.adam_beta2_end)
+            for group in self.optimizer.param_groups:
+                group["betas"] = (group["betas"][0], beta2)
+        return super().training_step(*args, **kwargs)
+
+    def _annealed(self, start: float, end: float) -> float:
+        """From `start` to `end` of the run, along half a cosine: of the step alone, so that resuming changes nothing."""
+        done = self.state.global_step / max(self.state.max_steps, 1)
+        return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    def _after_update(self) -> None:
+        """Take a translator's update into the average."""
+        if self._average and self._phase(self.state.global_step - 1) == "translator":
+            self._average.update(self.translator)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self._average:
+            self._average.load(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self._average:
+            self._average.load(Path(str(self.state.best_model_checkpoint)))
+
+    def _phase(self, step: int) -> Phase:
+        turn = step % (self.args.discriminator_steps + 1)
         return "discriminator" if turn < self.args.discriminator_steps else "translator"
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Loss of the side whose turn it is; in evaluation the translator's."""
-        phase = self._phase() if model.training else "translator"
+        phase = self._phase(self.state.global_step) if model.training else "translator"
         if model.training:
             for side, parameters in self._sides().items():
                 for parameter in parameters:
@@ -161,7 +220,8 @@ class Vec2VecTrainer(BaseTrainer):
             embeddings=inputs,
             phase=phase,
             detach_cycle=self.args.detach_cycle,
-            input_gradients=self.args.r1_penalty_weight > 0,
+            input_gradients=any(getattr(self.args, name) for name in OF_DISCRIMINATORS),
+            judge_real=self.args.gan_loss == "relativistic",
         )
         losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
         loss = losses.pop("objective")
@@ -181,10 +241,11 @@ class Vec2VecTrainer(BaseTrainer):
             accuracy.append(discriminator_accuracy(real, fake, kind))
         total = torch.stack(loss).mean()
         losses = {"discriminator_loss": total, "discriminator_accuracy": torch.stack(accuracy).mean()}
-        if self.args.r1_penalty_weight:
-            penalties = [r1_penalty(logits, output.rows[name]) for name, logits in output.real_logits.items()]
-            losses["r1_penalty"] = torch.stack(penalties).mean()
-            total = total + self.args.r1_penalty_weight * losses["r1_penalty"]
+        share = self._annealed(1.0, self.args.penalty_decay)
+        for name, judged in (("r1_penalty", judged_real(output)), ("r2_penalty", judged_translated(output))):
+            if weight := getattr(self.args, f"{name}_weight"):
+                losses[name] = torch.stack([gradient_penalty(logits, rows) for logits, rows in judged]).mean()
+                total = total + share * weight * losses[name]
         return losses | {"objective": total}
 
     def _translator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
@@ -198,16 +259,19 @@ class Vec2VecTrainer(BaseTrainer):
         """Save the translator alone. Checkpoints, which the Trainer writes itself, hold the discriminators, too."""
         if _internal_call:
             super().save_model(output_dir, _internal_call)
+            if self._average and self.args.should_save:
+                self._average.save(Path(str(output_dir)))
             return
         self.check_weights()
         if self.args.should_save:
-            self.translator.save_pretrained(output_dir or self.output)
+            self.save_published(Path(output_dir or self.output))
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save")
 
     def save_published(self, folder: Path) -> None:
         """Write what is published: the translator, without discriminators and optimizer."""
-        self.translator.save_pretrained(folder)
+        with self._averaged():
+            self.translator.save_pretrained(folder)
 
     def card(self, folder: Path, name: str) -> str:
         """The card of the translator in a folder, as far as the run is now."""
@@ -265,6 +329,10 @@ class Vec2VecTrainer(BaseTrainer):
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """The parent's loop, for the loss; then the alignment score and, with pairs, the figures of translation."""
+        with self._averaged():
+            return self._evaluated(dataloader, *args, **kwargs)
+
+    def _evaluated(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         output = super().evaluation_loop(dataloader, *args, **kwargs)
         data = cast(UnpairedEmbeddings | PairedEmbeddings, dataloader.dataset)
         prefix, metrics = kwargs.get("metric_key_prefix", "eval"), cast(dict[str, float], output.metrics)
@@ -292,12 +360,32 @@ class Vec2VecTrainer(BaseTrainer):
         return matched_cosines(translated - mean, target_rows - mean)
 
 
+def _show_directions(model: Vec2VecForAdversarialTraining, data: UnpairedEmbeddings | StreamedEmbeddings | None) -> None:
+    if isinstance(data, StreamedEmbeddings):
+        raise ValueError(
+            f"`discriminator_dim` is {model.config.discriminator_dim}, but the directions of streams are not known. Leave "
+            "it out, or give rows that fit into memory."
+        )
+    for name, rows in data.spaces.items() if data else ():
+        normalizer, discriminator = model.vec2vec.normalizers[name], cast(Discriminator, model.discriminators[name])
+        discriminator.look_at(normalizer(rows.to(model.device, model.dtype)))
+
+
 def check_selection(args: Vec2VecTrainingArguments) -> None:
     """Raise ValueError if a checkpoint would be chosen by a figure that needs pairs."""
     if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
         raise ValueError(
             f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen without "
             "them: use 'alignment_score' or 'loss'."
+        )
+
+
+def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
+    """Raise ValueError if a batch is larger than the data."""
+    if args.train_batch_size > len(data):
+        raise ValueError(
+            f"`per_device_train_batch_size` is {args.train_batch_size:,}, but the larger space has {len(data):,} rows. Take "
+            "a smaller batch, or give more rows."
         )
 
 

@@ -8,7 +8,7 @@ from hf_vec2vec.training.losses import (
     discriminator_accuracy,
     discriminator_loss,
     generator_loss,
-    r1_penalty,
+    gradient_penalty,
     reconstruction_loss,
     vector_space_preservation_loss,
 )
@@ -54,16 +54,29 @@ def test_adversarial_losses_by_hand(kind, discriminator, generator):
     assert generator_loss(FAKE, kind).item() == pytest.approx(generator, abs=1e-7)
 
 
+def test_relativistic_losses_by_hand():
+    def softplus(x):
+        return math.log(1 + math.exp(x))
+
+    expected = (softplus(1.0 - 2.0) + softplus(-1.0 - 0.0)) / 2  # each real row with one translation
+    assert discriminator_loss(REAL, FAKE, "relativistic").item() == pytest.approx(expected)
+    expected = (softplus(2.0 - 1.0) + softplus(0.0 + 1.0)) / 2
+    assert generator_loss(FAKE, "relativistic", REAL).item() == pytest.approx(expected)
+    assert discriminator_accuracy(REAL, FAKE, "relativistic").item() == 1.0
+    with pytest.raises(ValueError, match="`real_logits`"):
+        generator_loss(FAKE, "relativistic")
+
+
 def test_discriminator_accuracy_by_hand():
     assert discriminator_accuracy(REAL, FAKE, "least_squares").item() == pytest.approx(0.5)  # 2 > .5, -1 <= .5
     assert discriminator_accuracy(REAL, FAKE, "hinge").item() == pytest.approx(0.5)
     assert discriminator_accuracy(torch.ones(3), -torch.ones(2), "vanilla").item() == 1.0
 
 
-def test_r1_penalty_of_a_linear_discriminator_is_its_squared_weight():
+def test_gradient_penalty_of_a_linear_discriminator_is_its_squared_weight():
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
     rows = torch.randn(5, 2, requires_grad=True)
-    penalty = r1_penalty(rows @ weight, rows)
+    penalty = gradient_penalty(rows @ weight, rows)
     assert penalty.item() == pytest.approx(25.0)
     penalty.backward()
     torch.testing.assert_close(weight.grad, 2 * weight.detach())

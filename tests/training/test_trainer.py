@@ -37,11 +37,11 @@ def test_only_the_side_whose_turn_it_is_moves(tmp_path, discriminator_steps, mov
 
 
 def test_every_component_is_logged_by_name(tmp_path):
-    trainer = build(tmp_path, r1_penalty_weight=0.1)
+    trainer = build(tmp_path, r1_penalty_weight=0.1, r2_penalty_weight=0.1)
     trainer.train()
     logged = trainer.state.log_history[0]
     parts = "generator latent_generator discriminator reconstruction cycle vsp cycle_vsp"
-    for name in ["loss", "discriminator_accuracy", "r1_penalty", *(f"{part}_loss" for part in parts.split())]:
+    for name in ["loss", "discriminator_accuracy", "r1_penalty", "r2_penalty", *(f"{part}_loss" for part in parts.split())]:
         assert torch.isfinite(torch.tensor(logged[name])), name
 
 
@@ -81,9 +81,10 @@ def test_accumulation_equals_a_larger_batch(tmp_path):
         torch.testing.assert_close(weights(halves)[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("preset", [{}, PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "discriminator_dim": 3}])
 @pytest.mark.parametrize("stop", [3, 9])  # within the first epoch of 6 batches and within the second
-def test_resume_is_bit_exact(tmp_path, stop):
-    run = {"max_steps": 12, "save_strategy": "steps", "save_steps": stop}
+def test_resume_is_bit_exact(tmp_path, stop, preset):
+    run = {"max_steps": 12, "save_strategy": "steps", "save_steps": stop} | preset
     straight = build(tmp_path / "straight", **run)
     straight.train()
     resumed = build(tmp_path / "resumed", **run)
@@ -240,7 +241,74 @@ def test_a_compiled_model_trains_alike_and_resumes_exactly(tmp_path, backend, to
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_valid_arguments(tmp_path, preset):
     args = Vec2VecTrainingArguments(output_dir=str(tmp_path), **PRESETS[preset])
-    assert (args.learning_rate, args.discriminator_learning_rate, args.cycle_weight) == (2e-5, 1e-5, 10.0)
+    found = (args.learning_rate, args.discriminator_learning_rate, args.cycle_weight)
+    assert found == ((2e-4, 2e-4, 0.1) if preset == "r3gan" else (2e-5, 1e-5, 10.0))
+
+
+def test_penalties_rate_and_beta2_are_annealed(tmp_path):
+    trainer = build(tmp_path, **PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "max_steps": 8})
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            group = trainer.optimizer.param_groups[0]
+            seen.append((group["betas"], group["lr"]))
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    middle = 4  # of 8, when the fifth update is made
+    assert seen[0][0] == (0.0, pytest.approx(0.9))
+    assert seen[middle][0] == (0.0, pytest.approx((0.9 + 0.99) / 2))
+    assert seen[-1][1] == pytest.approx(0.25 * 2e-4)
+    trainer.state.global_step = middle
+    assert trainer._annealed(1.0, 0.1) == pytest.approx(0.55)
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_saved_and_left(tmp_path):
+    data = UnpairedEmbeddings(spaces(40))
+    trainer = build(tmp_path, data_seed=1, eval_dataset=data, ema_decay=0.5, max_steps=6, lr_scheduler_type="constant")
+    name = "vec2vec.input_adapters.a.linear.weight"
+    seen = [weights(trainer)[name]]
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            last = weights(trainer)[name]
+            if trainer.state.global_step % 2 == 0:  # the translator's turn
+                seen.append(last)
+            trainer.save_model(str(tmp_path / "published"))
+            self.saved = Vec2VecModel.from_pretrained(tmp_path / "published").input_adapters["a"].linear.weight
+            assert torch.equal(weights(trainer)[name], last)  # training goes on from the last weights
+
+    watch = Watch()
+    trainer.add_callback(watch)
+    trainer.train()
+    expected = seen[0] / 8 + seen[1] / 8 + seen[2] / 4 + seen[3] / 2
+    torch.testing.assert_close(weights(trainer)[name], expected)
+    torch.testing.assert_close(watch.saved, expected)
+
+
+def test_the_best_checkpoint_brings_its_average(tmp_path):
+    kept = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "max_steps": 6}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "alignment_score"}
+    data = UnpairedEmbeddings(spaces(40))
+    trainer = build(tmp_path, eval_dataset=data, ema_decay=0.5, learning_rate=1e-2, **kept, **best)
+    trainer.train()
+    scores = [log["eval_alignment_score"] for log in trainer.state.log_history if "eval_alignment_score" in log]
+    assert trainer.evaluate()["eval_alignment_score"] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_a_checkpoint_without_an_average_is_refused(tmp_path):
+    trainer = build(tmp_path, ema_decay=0.5, max_steps=4, save_strategy="steps", save_steps=2)
+    trainer.train()
+    (tmp_path / "checkpoint-2" / "average.safetensors").unlink()
+    (tmp_path / "checkpoint-2" / "files.json").unlink()
+    with pytest.raises(ValueError, match="no average of this model's weights, which `ema_decay` 0.5"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def test_a_batch_larger_than_the_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`per_device_train_batch_size` is 97, but the larger space has 96 rows"):
+        build(tmp_path, per_device_train_batch_size=97).train()
 
 
 @pytest.mark.parametrize(
@@ -252,6 +320,13 @@ def test_presets_are_valid_arguments(tmp_path, preset):
         ({"discriminator_steps": 0}, "`discriminator_steps`"),
         (dict.fromkeys(LOSS_WEIGHTS, 0.0), "all weights of losses are 0"),
         ({"cycle_weight": -1.0}, "`cycle_weight`"),
+        ({"r2_penalty_weight": -1.0}, "`r2_penalty_weight`"),
+        ({"r1_penalty_weight": float("nan")}, "`r1_penalty_weight`"),
+        ({"penalty_decay": -0.1}, "`penalty_decay`"),
+        ({"ema_decay": 1.0}, "`ema_decay`"),
+        ({"adam_beta2_end": 1.0}, "`adam_beta2_end`"),
+        ({"discriminator_norm": "batch"}, "`discriminator_norm`"),
+        ({"discriminator_dim": 0}, "`discriminator_dim`"),
         ({"gan_loss": "wasserstein"}, "`gan_loss`"),
         ({"distance": "manhattan"}, "`distance`"),
     ],
