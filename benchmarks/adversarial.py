@@ -105,7 +105,7 @@ LINEAR = {"adapter_layers": 0, "backbone_layers": 0}
 QUIET = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1000, "use_cpu": True}
 KNOWN = PRESETS["r3gan"] | {
     "per_device_train_batch_size": 64,
-    "max_steps": 1200,
+    "max_steps": 1000,
     "learning_rate": 3e-3,
     "discriminator_learning_rate": 3e-3,
     "ema_decay": 0.98,
