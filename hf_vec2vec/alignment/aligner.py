@@ -79,7 +79,7 @@ def align(
     if guess is not None:
         guess = _checked_guess(guess, a, b)
 
-    with _Stages(options) as stages:
+    with _Stages(options, 0 if known is None else len(known)) as stages:
         with stages.stage("rotation", "align"):
             found = find_rotation(
                 F.normalize(a.rows, dim=1),
@@ -92,6 +92,8 @@ def align(
                 agreed=stages.show_agreement,
             )
         stages.interrupted = found.interrupted
+        if known is not None and found.trusted:
+            known = known.trusted()
         maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
         with stages.stage("back-translation", "back-translate"):
             if options.back_translation_rounds and not stages.interrupted:
@@ -227,9 +229,9 @@ def _on_cpu(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 class _Stages:
     """The bar over all stages, and the seconds that each took."""
 
-    def __init__(self, options: AlignmentOptions):
+    def __init__(self, options: AlignmentOptions, pairs: int):
         networks = 2 if options.hidden_dim and options.back_translation_rounds else 0
-        self.search_steps = search_steps(options)
+        self.search_steps = search_steps(options, pairs)
         total = self.search_steps + options.back_translation_rounds + networks
         self.bar = tqdm(total=total, **({} if options.progress else {"disable": True}))  # else as TQDM_DISABLE has it
         self.seconds: dict[str, float] = {}

@@ -1,7 +1,9 @@
 """Known pairs of rows, where there are any."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,14 +12,20 @@ from .statistics import Statistics, normalise
 
 FARTHEST = 100.0  # that a known row may lie from the middle of its space, where the others lie at 1
 PAIR_WEIGHT = 5  # estimated partners that one known pair counts as much as
+# Share of known pairs, few as they may be, where estimated partners lead away from them: the two sides are of unlike texts.
+TRUSTED_SHARE = 0.3
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Known pairs in normalised coordinates: row i of `source` `(p, d_a)` belongs to row i of `target` `(p, d_b)`."""
+    """Known pairs in normalised coordinates: row i of `source` `(p, d_a)` belongs to row i of `target` `(p, d_b)`.
+
+    `least_share` is the least weight that they have beside estimated partners, however many these are.
+    """
 
     source: Tensor
     target: Tensor
+    least_share: float = 0.0
 
     @classmethod
     def of(cls, pairs: tuple[Tensor, Tensor], source: Statistics, target: Statistics) -> "Anchors":
@@ -40,22 +48,43 @@ class Anchors:
                 )
         if len(sides[0]) != len(sides[1]):
             raise ValueError(f"`anchors` are {len(sides[0])} and {len(sides[1])} rows: row i of both must be the same text.")
-        return cls(*sides)
+        return cls(sides[0], sides[1])
 
     def __len__(self) -> int:
         return len(self.source)
 
     def units(self) -> "Anchors":
         """The same with rows of norm 1."""
-        return Anchors(F.normalize(self.source, dim=1), F.normalize(self.target, dim=1))
+        return replace(self, source=F.normalize(self.source, dim=1), target=F.normalize(self.target, dim=1))
 
     def swapped(self) -> "Anchors":
         """The same with the sides exchanged."""
-        return Anchors(self.target, self.source)
+        return replace(self, source=self.target, target=self.source)
+
+    def trusted(self) -> "Anchors":
+        """The same with a large share in every step."""
+        return replace(self, least_share=TRUSTED_SHARE)
+
+    def split(self, folds: int) -> Iterator[tuple["Anchors", "Anchors"]]:
+        """So many times: all pairs but one part, and that part."""
+        numbers = torch.arange(len(self))
+        for fold in range(folds):
+            parts = [numbers % folds != fold, numbers % folds == fold]
+            rest, part = (replace(self, source=self.source[mask], target=self.target[mask]) for mask in parts)
+            yield rest, part
+
+    def missed(self, rotation: Tensor, rows: Tensor) -> float:
+        """How far a rotation `(d_a, d_b)` misses the pairs, all of norm 1.
+
+        Mean share of the target's rows `(m, d_b)` that lie nearer to a translation than its partner does: .5 by chance.
+        """
+        translated = self.source @ rotation
+        own = (translated * self.target).sum(1, keepdim=True)
+        return (translated @ rows.T > own).float().mean().item()
 
     def share(self, rows: int) -> float:
         """Weight in a mean over known pairs and so many rows."""
-        return PAIR_WEIGHT * len(self) / (PAIR_WEIGHT * len(self) + rows)
+        return max(self.least_share, PAIR_WEIGHT * len(self) / (PAIR_WEIGHT * len(self) + rows))
 
     def mixed_in(self, covariance: Tensor, rows: int) -> Tensor:
         """A cross-covariance `(d_a, d_b)` over so many rows, in which known pairs have their share, both at norm 1."""

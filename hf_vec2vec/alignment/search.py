@@ -7,7 +7,7 @@ more guesses follow.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ MOST_LOOKS = 18
 STILL = 3  # looks without a rise that end the climb
 LEAST_RISE = 0.03  # of the agreement in so many looks, to go on
 TOGETHER_STEPS = 120  # of the best group as a whole, where its halves did not meet
+LEAST_PAIRS, FOLDS = 10, 4  # known pairs, at least, that judge in so many parts whether to stay with them
+PAIR_STEPS = 60  # from known pairs, or without them
 ENOUGH = 0.6  # agreement from which the last refinement does the rest
 LAST_SAMPLE = 8000  # rows a step of it: denser samples have nearer neighbours
 
@@ -50,9 +52,11 @@ class Search:
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
-        consensus: mean cosine between translations by the two rotations that it is the mean of, each made of other guesses.
+        consensus: mean cosine between translations by the two rotations that it is the mean of, each made of other guesses;
+            where `trusted`, by what the clouds found and what the pairs lead to.
         guesses: how many were made.
         held_out: the rows `(h, d_a)` and `(h, d_b)`, norm 1, that were not fitted.
+        trusted: whether known pairs led elsewhere than the clouds did, and were followed.
         interrupted: whether a `KeyboardInterrupt` ended the search.
     """
 
@@ -60,16 +64,18 @@ class Search:
     consensus: float
     guesses: int
     held_out: tuple[Tensor, Tensor]
+    trusted: bool = False
     interrupted: bool = False
 
 
-def search_steps(options: AlignmentOptions) -> int:
-    """How many steps `find_rotation` makes at most."""
+def search_steps(options: AlignmentOptions, pairs: int = 0) -> int:
+    """How many steps `find_rotation` makes at most, with so many known pairs."""
     starts = _starts(options)
     waves = -(-starts // WAVE)
     of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
     of_waves = waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK)
-    return of_guesses + of_waves + GROUPS * GROUP_STEPS + TOGETHER_STEPS + options.steps
+    of_pairs = (FOLDS + 2) * PAIR_STEPS if pairs >= LEAST_PAIRS else 0
+    return of_guesses + of_waves + GROUPS * GROUP_STEPS + TOGETHER_STEPS + of_pairs + options.steps
 
 
 def find_rotation(
@@ -102,7 +108,7 @@ def find_rotation(
     clouds = _Clouds(
         source[held_out:], target[held_out:], (source[:held_out], target[:held_out]), generator, anchors, progress
     )
-    given = [] if anchors is None else [polar_factor(anchors.source.T @ anchors.target)]
+    given = [] if anchors is None else [_of_pairs(anchors)]
     given += [] if guess is None else [guess.to(source)]
     best, interrupted = None, False
     try:
@@ -113,16 +119,20 @@ def find_rotation(
         interrupted = True
     if best is None:
         raise KeyboardInterrupt
-    return Search(best.rotation, best.consensus, len(clouds.guesses), clouds.held_out, interrupted)
+    return Search(best.rotation, best.consensus, len(clouds.guesses), clouds.held_out, best.trusted, interrupted)
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A rotation `(d_a, d_b)`, the agreement of the halves that it is the mean of, and its `alignment_score`."""
+    """A rotation `(d_a, d_b)`, the agreement of the halves that it is the mean of, and its `alignment_score`.
+
+    `trusted`: known pairs had a large share in it.
+    """
 
     rotation: Tensor
     consensus: float
     score: float
+    trusted: bool = False
 
 
 def _starts(options: AlignmentOptions) -> int:
@@ -148,6 +158,8 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
     assert best is not None  # there is a wave, and it finds something
     if not believed:
         best = max(best, clouds.climbed_together(best.consensus), key=lambda found: found.score)
+        if clouds.anchors is not None and len(clouds.anchors) >= LEAST_PAIRS:
+            best = clouds.nearer_to_pairs(best, clouds.anchors.trusted())
     yield clouds.refined(best, options.steps)
 
 
@@ -174,7 +186,7 @@ class _Clouds:
         self.compared = _projected(held_out[0], self.frames[0])
         self.known = None
         if anchors is not None:
-            self.known = Anchors(*map(_projected, (anchors.source, anchors.target), self.frames))
+            self.known = Anchors(_projected(anchors.source, self.frames[0]), _projected(anchors.target, self.frames[1]))
         self.guesses: list[Tensor] = []
         self.origins: list[int] = []  # guesses of one number can share a mistake
 
@@ -226,6 +238,26 @@ class _Clouds:
         self.progress(TOGETHER_STEPS)
         return _Found(rotation, consensus, self._score(rotation))
 
+    def nearer_to_pairs(self, best: _Found, pairs: Anchors) -> _Found:
+        """What climbs from the known pairs and stays with them, if pairs that it does not know say that it is better.
+
+        Between clouds of unlike texts mutual neighbours lead away from the truth, and the score does not tell. Pairs do:
+        part by part they are left out of the climb, and judge. What the clouds found forgets them first.
+        """
+        rows = self.held_out[1]
+        forgetful = self._climbed(best.rotation, None)
+        missed = [part.missed(self._climbed(_of_pairs(rest), rest), rows) for rest, part in pairs.split(FOLDS)]
+        if sum(missed) / FOLDS >= pairs.missed(forgetful, rows):
+            return best
+        rotation = self._climbed(_of_pairs(pairs), pairs)
+        agreement = agreements(torch.stack([best.rotation, rotation]), self.held_out[0])[0, 1].item()
+        return _Found(rotation, agreement, self._score(rotation), trusted=True)
+
+    def _climbed(self, start: Tensor, pairs: Anchors | None) -> Tensor:
+        rotation = Climber(self.source, self.target, start, self.generator, pairs).climb(PAIR_STEPS, MIDDLE_SAMPLE)
+        self.progress(PAIR_STEPS)
+        return rotation
+
     def _best_group(self, guesses: Tensor) -> Tensor:
         """Weights of the guesses whose mean climbs to the highest score."""
         source, target = self.held_out
@@ -244,10 +276,11 @@ class _Clouds:
 
     def refined(self, found: _Found, steps: int) -> _Found:
         """The last refinement."""
-        climber = Climber(self.source, self.target, found.rotation, self.generator, self.anchors)
+        anchors = self.anchors.trusted() if self.anchors is not None and found.trusted else self.anchors
+        climber = Climber(self.source, self.target, found.rotation, self.generator, anchors)
         rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR, share=1.0)
         self.progress(steps)
-        return _Found(rotation, found.consensus, self._score(rotation))
+        return replace(found, rotation=rotation, score=self._score(rotation))
 
     def _score(self, rotation: Tensor) -> float:
         source, target = self.held_out
@@ -258,6 +291,11 @@ class _Clouds:
 
     def _lifted(self, rotation: Tensor) -> Tensor:
         return self.frames[0] @ rotation @ self.frames[1].T
+
+
+def _of_pairs(pairs: Anchors) -> Tensor:
+    """Rotation `(d_a, d_b)` that fits known pairs best."""
+    return polar_factor(pairs.source.T @ pairs.target)
 
 
 def _leading_axes(rows: Tensor, axes: int) -> Tensor:

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from helpers.clouds import random_rotation
 from hf_vec2vec import align
+from hf_vec2vec.alignment.anchors import Anchors
 from hf_vec2vec.alignment.consensus import agreements, groups, halves, weighted_mean
 from hf_vec2vec.alignment.options import AlignmentOptions
 from hf_vec2vec.alignment.procrustes import polar_factor
@@ -12,12 +13,12 @@ from hf_vec2vec.alignment.search import find_rotation, search_steps
 DIM, TOPICS, SHARE = 24, 60, 0.3
 
 
-def mixed_topics(rows: int, seed: int) -> torch.Tensor:
+def mixed_topics(rows: int, seed: int, share: float | torch.Tensor = SHARE) -> torch.Tensor:
     """Rows that mix a third of 60 topics each: skewed, and without clusters that could be matched."""
     directions = torch.randn(TOPICS, DIM, generator=torch.Generator().manual_seed(1)) * torch.linspace(1.5, 0.5, DIM)
     draws = torch.Generator().manual_seed(seed)
     weights = -torch.rand(rows, TOPICS, generator=draws).clamp_min(1e-6).log()
-    weights *= torch.rand(rows, TOPICS, generator=draws) < SHARE
+    weights *= torch.rand(rows, TOPICS, generator=draws) < share
     cloud = weights @ directions + 0.2 * torch.randn(rows, DIM, generator=draws)
     return F.normalize(cloud - cloud.mean(0), dim=1)
 
@@ -37,6 +38,40 @@ def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     found = find_rotation(source, target, AlignmentOptions(), generator=torch.Generator().manual_seed(0))
     assert _cosine(found.rotation, rotation) > 0.9
     assert found.consensus > 0.6
+
+
+def test_known_pairs_are_followed_where_the_clouds_lead_away_from_them():
+    rotation = random_rotation(DIM, DIM, seed=11)
+    common, rare = torch.full((30,), SHARE), torch.full((30,), SHARE / 10)
+    source = mixed_topics(800, 1, torch.cat([common, rare]))
+    target = mixed_topics(800, 2, torch.cat([rare, common])) @ rotation  # of other topics
+    known = mixed_topics(24, 3, torch.cat([common, rare]))
+    noise = 0.2 * torch.randn(known.shape, generator=torch.Generator().manual_seed(9))
+    pairs = Anchors(known, F.normalize(known @ rotation + noise, dim=1))
+    options = AlignmentOptions(effort="quick", num_starts=2, num_anchors=10, steps=5)
+    found = {}
+    for name, anchors in (("none", None), ("all", pairs)):
+        found[name] = find_rotation(source, target, options, generator=torch.Generator().manual_seed(0), anchors=anchors)
+    assert [search.trusted for search in found.values()] == [False, True]
+    assert _cosine(found["none"].rotation, rotation) < 0.3
+    assert _cosine(found["all"].rotation, rotation) > 0.5
+
+
+def test_pairs_are_split_into_parts_and_tell_how_far_a_rotation_misses_them():
+    rows = F.normalize(torch.randn(7, DIM, generator=torch.Generator().manual_seed(0)), dim=1)
+    rotation = random_rotation(DIM, DIM)
+    pairs = Anchors(rows, rows @ rotation, least_share=0.4)
+    parts = list(pairs.split(3))
+    assert sorted(len(part) for _, part in parts) == [2, 2, 3]
+    for rest, part in parts:
+        assert rest.least_share == 0.4
+        both = torch.cat([rest.source, part.source])
+        assert {tuple(row) for row in both.tolist()} == {tuple(row) for row in rows.tolist()}
+    others = F.normalize(torch.randn(50, DIM, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert pairs.missed(rotation, others) == 0
+    assert pairs.missed(-rotation, others) == 1
+    assert pairs.share(10**9) == 0.4
+    assert pairs.share(1) > 0.9
 
 
 def test_halves_on_noise_do_not_meet():
