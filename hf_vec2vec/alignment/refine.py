@@ -10,7 +10,6 @@ from .neighbours import mutual_covariance
 from .procrustes import polar_factor
 
 NEIGHBOURS = 10  # of a step: 3 and 5 climb more slowly from afar, 30 a little more slowly where rows are many
-MANY_NEIGHBOURS = 30  # climb on where 10 stand still, above all where rows are few
 # Share of the last movement that a step keeps. Far from the truth, steps go the same way for long; near to it they only
 # follow their samples.
 FAR, NEAR = 0.9, 0.5
@@ -37,15 +36,13 @@ class Climber:
         self.generator, self.anchors = generator, anchors
         self.velocity = torch.zeros_like(rotation)
 
-    def climb(
-        self, steps: int, sample: int, momentum: float = FAR, share: float = 0.5, neighbours: int = NEIGHBOURS
-    ) -> Tensor:
+    def climb(self, steps: int, sample: int, momentum: float = FAR, share: float = 0.5) -> Tensor:
         """So many steps, each on at most so many rows of each side, or that share of them; the rotation `(d_a, d_b)`."""
         samples = [min(sample, ceil(share * len(rows))) for rows in (self.source, self.target)]
         cosines = self.source.new_empty(*samples)
         for _ in range(steps):
             a, b = (draw(rows, most, self.generator) for rows, most in zip((self.source, self.target), samples, strict=True))
-            covariance = mutual_covariance(a, b, self.rotation, neighbours, out=cosines)
+            covariance = mutual_covariance(a, b, self.rotation, NEIGHBOURS, out=cosines)
             if self.anchors is not None:
                 covariance = self.anchors.mixed_in(covariance, min(len(self.source), len(self.target)))
             self.velocity = momentum * self.velocity + polar_factor(covariance) - self.rotation

@@ -3,7 +3,7 @@
 Wave by wave, guesses from third moments and from matched clusters make some cheap steps in the leading axes. Those that
 agree are found (`consensus`), and two rotations are made of them, each of other guesses. Both climb for as long as they come
 nearer to each other. Where they meet, that is the rotation, and how far they agree goes into the verdict; where they do not,
-more guesses follow.
+more guesses follow, and after the last of them a longer climb.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from .anchors import Anchors
 from .consensus import agreements, groups, halves, weighted_mean
 from .options import AlignmentOptions
 from .procrustes import polar_factor
-from .refine import MANY_NEIGHBOURS, NEAR, Climber
+from .refine import NEAR, Climber
 from .score import alignment_score
 from .start import starting_rotations
 from .third_moments import moment_rotations
@@ -39,7 +39,7 @@ MIDDLE_SAMPLE = 4000  # rows a step after that
 MOST_LOOKS = 18
 STILL = 3  # looks without a rise that end the climb
 LEAST_RISE = 0.03  # of the agreement in so many looks, to go on
-TOGETHER_STEPS = 120  # of the best group as a whole, where its halves did not meet
+PATIENT_LOOKS = 9  # at least, of the last climb of the halves, where no shorter one made them meet
 LEAST_PAIRS, FOLDS = 10, 4  # known pairs, at least, that judge in so many parts whether to stay with them
 PAIR_STEPS = 60  # from known pairs, or without them
 ENOUGH = 0.6  # agreement from which the last refinement does the rest
@@ -71,11 +71,11 @@ class Search:
 def search_steps(options: AlignmentOptions, pairs: int = 0) -> int:
     """How many steps `find_rotation` makes at most, with so many known pairs."""
     starts = _starts(options)
-    waves = -(-starts // WAVE)
+    waves = -(-starts // WAVE) + 1  # the last, of patience, makes no guesses
     of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
     of_waves = waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK)
     of_pairs = (FOLDS + 2) * PAIR_STEPS if pairs >= LEAST_PAIRS else 0
-    return of_guesses + of_waves + GROUPS * GROUP_STEPS + TOGETHER_STEPS + of_pairs + options.steps
+    return of_guesses + of_waves + of_pairs + options.steps
 
 
 def find_rotation(
@@ -157,7 +157,9 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
             break
     assert best is not None  # there is a wave, and it finds something
     if not believed:
-        best = max(best, clouds.climbed_together(best.consensus), key=lambda found: found.score)
+        for found in clouds.climbed_halves(PATIENT_LOOKS):
+            yield best if best.consensus > found.consensus else found
+        best = max(best, found, key=lambda found: found.consensus)
         if clouds.anchors is not None and len(clouds.anchors) >= LEAST_PAIRS:
             best = clouds.nearer_to_pairs(best, clouds.anchors.trusted())
     yield clouds.refined(best, options.steps)
@@ -211,8 +213,11 @@ class _Clouds:
             self.origins.append(self.origins[-1] if of_one_origin and place else len(self.origins))
             self.progress(FIRST_STEPS)
 
-    def climbed_halves(self) -> Iterator[_Found]:
-        """Two rotations, made of guesses that agree, on their way to each other; each time their mean."""
+    def climbed_halves(self, least_looks: int = 0) -> Iterator[_Found]:
+        """Two rotations, made of guesses that agree, on their way to each other; each time their mean.
+
+        With so many looks at least, all of them at larger samples: nearer, where short climbs did not meet.
+        """
         guesses = torch.stack(self.guesses)
         parts = halves(self._best_group(guesses), self.origins)
         # With one guess alone, there is nobody to agree with.
@@ -220,23 +225,15 @@ class _Clouds:
         climbers = [Climber(self.source, self.target, start, self.generator, self.anchors) for start in starts]
         looks: list[float] = []
         while len(looks) < MOST_LOOKS:
-            sample = SAMPLE if len(looks) < SMALL_LOOKS else MIDDLE_SAMPLE
+            sample = SAMPLE if len(looks) < SMALL_LOOKS and not least_looks else MIDDLE_SAMPLE
             rotations = torch.stack([climber.climb(LOOK, sample) for climber in climbers])
             self.progress(len(climbers) * LOOK)
             looks.append(agreements(rotations, self.held_out[0])[0, 1].item() if len(climbers) > 1 else 0.0)
             mean = polar_factor(rotations.sum(0))
             yield _Found(mean, looks[-1], self._score(mean))
-            if looks[-1] >= ENOUGH or (len(looks) > STILL and looks[-1] < looks[-1 - STILL] + LEAST_RISE):
+            still = len(looks) > max(STILL, least_looks) and looks[-1] < looks[-1 - STILL] + LEAST_RISE
+            if looks[-1] >= ENOUGH or still:
                 break
-
-    def climbed_together(self, consensus: float) -> _Found:
-        """What the best group says as a whole, climbed for long: nearer than its halves, where these do not meet."""
-        guesses = torch.stack(self.guesses)
-        start = self._lifted(weighted_mean(guesses, self._best_group(guesses)))
-        climber = Climber(self.source, self.target, start, self.generator, self.anchors)
-        rotation = climber.climb(TOGETHER_STEPS, SAMPLE, neighbours=MANY_NEIGHBOURS)
-        self.progress(TOGETHER_STEPS)
-        return _Found(rotation, consensus, self._score(rotation))
 
     def nearer_to_pairs(self, best: _Found, pairs: Anchors) -> _Found:
         """What climbs from the known pairs and stays with them, if pairs that it does not know say that it is better.
