@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from transformers import HfArgumentParser
 
-from hf_vec2vec.alignment.verdict import GOOD_CONSENSUS, LEAST_EXCESS, LEAST_FIT
+from hf_vec2vec.alignment.verdict import GOOD_CONSENSUS, LEAST_EXCESS, LEAST_FIT, LONE_FIT
 
 GRID = np.arange(0.2, 0.95, 0.01)
 BINS = np.array([0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0001])
@@ -69,8 +69,9 @@ def left_out(seen: np.ndarray, truth: np.ndarray, group: np.ndarray, rule: Calla
 def verdicts(seen: np.ndarray, least_fit: float, good_consensus: float) -> np.ndarray:
     """The verdict of the library with these thresholds; `seen` has fit, consensus and excess: `(n, 3)`."""
     fit, consensus, excess = seen.T
-    believed = (fit >= least_fit) & (excess >= LEAST_EXCESS)
-    return np.where(~believed, "not aligned", np.where(consensus >= good_consensus, "aligned", "doubtful"))
+    agreed = consensus >= good_consensus
+    believed = (fit >= np.where(agreed, least_fit, LONE_FIT)) & (excess >= LEAST_EXCESS)
+    return np.where(~believed, "not aligned", np.where(agreed, "aligned", "doubtful"))
 
 
 def chosen_verdicts(seen: np.ndarray, truth: np.ndarray, judged: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from .score import alignment_score
 NULLS = 20  # reflections of the source that tell what chance gives: enough for a deviation
 # Between what right and wrong alignments were measured to have; docs/measurements/alignment.md, "Thresholds of the verdict".
 LEAST_EXCESS = 5.0  # of the score over chance, in deviations of chance
-LEAST_FIT = 0.5  # share of the way from chance to the best that two samples of one space reach
+# Share of the way from chance to the best that two samples of one space reach: at least, and without a good consensus.
+LEAST_FIT, LONE_FIT = 0.4, 0.5
 GOOD_CONSENSUS = 0.53  # cosine of translations by two rotations made of other guesses
 LEAST_DEVIATION = 1e-6  # of the null scores, where all of them are equal
 
@@ -48,9 +49,10 @@ class AlignmentReport:
     @property
     def verdict(self) -> str:
         """`"aligned"`, `"doubtful"` or `"not aligned"`."""
-        if self.excess < LEAST_EXCESS or self.fit < LEAST_FIT:
+        agreed = self.consensus >= GOOD_CONSENSUS
+        if self.excess < LEAST_EXCESS or self.fit < (LEAST_FIT if agreed else LONE_FIT):
             return "not aligned"
-        return "aligned" if self.consensus >= GOOD_CONSENSUS else "doubtful"
+        return "aligned" if agreed else "doubtful"
 
     def __str__(self) -> str:
         counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
