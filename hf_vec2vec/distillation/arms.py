@@ -209,7 +209,8 @@ def _with_labels(
     alone = task | {"cosine_weight": 0.0}
     learn = task | {"learn_projection": True, "projection_rate": START_RATE}
     teacher, space = lesson.teacher, lesson.teacher_space
-    ours = next(iter(targets.values()))
+    ours, labels = next(iter(targets.values())), lesson.labels
+    assert labels is not None
     rows = None if lesson.labelled is None else np.flatnonzero(lesson.labelled)
     arms = {
         TASK: Arm(None, space, alone, rows=rows),
@@ -223,11 +224,11 @@ def _with_labels(
         arms[f"labels + {control}"] = Arm(targets[control], lesson.student_space, task)
     known: dict[str, Any] = {"soft_labels": lesson.soft_labels}
     both = {"soft_label_weight": 1.0} if lesson.soft_labels is not None else {}
-    if _are_scores(lesson.labels) and lesson.logits is not None:
+    if _are_scores(labels) and lesson.logits is not None:
         # The squared error to both is that to their mean, but for a constant.
-        known["labels"] = (lesson.labels + lesson.logits[:, 0]) / 2
+        known["labels"] = (labels + lesson.logits[:, 0]) / 2
     if both or "labels" in known:
-        shuffled = np.random.default_rng(seed).permutation(len(lesson.labels))
+        shuffled = np.random.default_rng(seed).permutation(len(labels))
         arms[LABELS_LOGITS] = Arm(None, space, alone | both, **known)
         arms["labels + shuffled logits"] = Arm(
             None, space, alone | both, **{name: value if value is None else value[shuffled] for name, value in known.items()}

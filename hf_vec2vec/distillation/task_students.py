@@ -139,7 +139,7 @@ def open_lesson(
     reading = {"progress": progress, "bf16": bool(arguments.get("bf16"))}
     loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
     known, said = read_inputs(loaded, tokenizer, task.prepare(tokenizer, "train"), **reading)
-    logits = task.in_task_order(loaded, cast(Tensor, said).numpy())
+    logits = task.in_task_order(cast(PreTrainedModel, loaded), cast(Tensor, said).numpy())
     model, tokenizer, _ = load_student(student, trust_remote_code=trust_remote_code)
     own = input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), **reading)
     translator, verdict = unpaired_translator(known, own, seed, progress)
