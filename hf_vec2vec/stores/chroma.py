@@ -26,6 +26,7 @@ class ChromaEngine(RenamingEngine):
             import chromadb
         settings = chromadb.Settings(anonymized_telemetry=False)
         url = urlparse(address.place)
+        self.client: Any
         if url.scheme in ("http", "https"):
             self.client = chromadb.HttpClient(
                 host=url.hostname or "", port=url.port or 8000, ssl=url.scheme == "https", settings=settings

@@ -103,7 +103,7 @@ class FaissIndex(VectorStore):
         if id_column is not None and id_column not in self.beside_schema.names:
             raise ValueError(f"`id_column` is {id_column!r}, which is no column of {str(beside)!r}.")
         self.id = id_column or (ID if ID in self.beside_schema.names else None)
-        self.schema = pa.schema([field for field in self.beside_schema if field.name != self.id])
+        self.schema: pa.Schema = pa.schema([field for field in self.beside_schema if field.name != self.id])
 
     def count(self) -> int:
         """See [`VectorStore`]."""

@@ -20,13 +20,14 @@ class Places:
         folder: to lay them in.
     """
 
-    rows = 2000
+    rows, most = 2000, 100_000  # in quick tests, and in the slow one
+    dim = DIM
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def vectors(self, rows: int, seed: int = 3) -> np.ndarray:
-        return np.random.default_rng(seed).normal(size=(rows, DIM)).astype("f4")
+        return np.random.default_rng(seed).normal(size=(rows, self.dim)).astype("f4")
 
 
 class Parquet(Places):
@@ -164,7 +165,7 @@ class Chroma(Places):
 
 class Qdrant(Places):
     old, new = "live", "docs-new"
-    rows = 200  # local mode waits for the disk after each
+    rows, most = 200, 10_000  # local mode waits for the disk after each
 
     def url(self, name: str) -> str:
         return f"qdrant:{self.folder}#{name}"
@@ -228,14 +229,18 @@ class Postgres(Places):
         return connection
 
     def fill(self, ids, rows: np.ndarray, payload: list[dict]) -> None:
+        from pgvector import Vector
+        from psycopg.types.json import Jsonb
+
         with self.connect() as connection, connection.cursor() as cursor:
             kind = f"vector({rows.shape[1]})"
             cursor.execute(
                 f"CREATE TABLE {self.table} (id bigint PRIMARY KEY, text text, facts jsonb, embedding {kind} NOT NULL)"
             )
-            with cursor.copy(f"COPY {self.table} FROM STDIN") as copy:
+            with cursor.copy(f"COPY {self.table} FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["bigint", "text", "jsonb", "vector"])
                 for id, row, beside in zip(ids, rows, payload):
-                    copy.write_row((id, beside["text"], json.dumps(beside), str(row.tolist())))
+                    copy.write_row((id, beside["text"], Jsonb(beside), Vector(row)))
 
     def read(self, name: str) -> tuple[list, np.ndarray, list[dict]]:
         with self.connect() as connection:

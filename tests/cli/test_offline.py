@@ -1,0 +1,63 @@
+"""With HF_HUB_OFFLINE=1, which all tests have, no command asks the network for anything, and each says what is missing."""
+
+import socket
+
+import pytest
+
+from helpers.commands import run
+
+PAIRS = ["--source", "a=held_a.npy", "--target", "b=held_b.npy"]
+# A Hub id where a model or a translator is asked for.
+CALLS = {
+    "embed": ["--texts", "texts.txt", "--model", "org/name", "--output", "out.npy"],
+    "evaluate": ["org/name", *PAIRS],
+    "report": ["org/name", *PAIRS, "--output_dir", "out"],
+    "translate": ["org/name", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out.npy"],
+    "migrate": ["org/name", "--from", "parquet:a.parquet", "--to", "parquet:b.parquet", "--source", "a"],
+    "export": ["org/name", "--source", "a", "--target", "b", "--format", "merged", "--map", "linear", "--output", "out.npz"],
+    "finetune": ["--model", "org/name", "--task", "task.jsonl", "--output_dir", "out"],
+    "distill": ["--translator", "org/name", "--student", "bert", "--student_space", "a", "--texts", "texts.txt"]
+    + ["--output_dir", "out"],
+    "distill-check": ["--translator", "org/name", "--student", "bert", "--student_space", "a"]
+    + ["--labelled", "task.jsonl", "--output_dir", "out"],
+    "push": ["model", "--repo_id", "org/name"],
+}
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Addresses that somebody tried to reach."""
+    asked = []
+
+    def refuse(*args, **kwargs):
+        asked.append(args)
+        raise OSError("there is no network in this test")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return asked
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_what_lies_on_the_hub_is_missing(command, trained, bert, tmp_path, monkeypatch, no_network, own_cache, capsys):
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "token")
+    for name, text in (("texts.txt", "the dog\nthe cat\n"), ("task.jsonl", '{"text": "a", "label": "b"}\n' * 9)):
+        (tmp_path / name).write_text(text)
+    here = {"texts.txt", "task.jsonl", "out", "out.npy", "out.npz"}
+    words = [str(tmp_path / word) if word in here else bert if word == "bert" else word for word in CALLS[command]]
+    assert run(command, *words) in (1, 2)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"hf-vec2vec {command}: ")
+    assert "fault of the program" not in said
+    assert no_network == []
+
+
+def test_what_lies_here_is_found(trained, tmp_path, no_network):
+    ends = ["--source", "a", "--target", "b"]
+    output = tmp_path / "out.npy"
+    assert run("translate", trained / "model", *ends, "--input", trained / "held_a.npy", "--output", output) == 0
+    pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
+    assert run("evaluate", trained / "model", *pairs) == 0
+    assert no_network == []
