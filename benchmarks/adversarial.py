@@ -21,6 +21,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from matplotlib import pyplot
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HfArgumentParser, TrainerCallback
@@ -46,6 +47,7 @@ class Arguments:
     seeds: int = field(default=5, metadata={"help": "Of each run."})
     updates: int = field(default=200, metadata={"help": "Of the map in `losses`; both sides' in `random`."})
     held_out: int = field(default=2048, metadata={"help": "Last rows of the files, which measure."})
+    picture: str | None = field(default=None, metadata={"help": "File for a picture of centred cosines."})
 
 
 # The known problem
@@ -117,10 +119,10 @@ def known_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """The r3gan game, other games, and broken ones, by seed."""
     games: dict[str, dict[str, Any]] = {
         "r3gan": {},
-        "least squares": {"gan_loss": "least_squares", "r1_penalty_weight": 0.0, "r2_penalty_weight": 0.0},
         "broken: sign flipped": {},
         "broken: discriminators frozen": {"discriminator_learning_rate": 0.0},
         "broken: translator frozen": {"learning_rate": 0.0},
+        "least squares": {"gan_loss": "least_squares", "r1_penalty_weight": 0.0, "r2_penalty_weight": 0.0},
         "r3gan, three clusters": {"clusters": 3},
         "r3gan, four clusters": {"clusters": 4},
     }
@@ -233,31 +235,34 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
     kinds: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor] | None]] = {
         "none": lambda: None,
         "energy distance": lambda: energy_distance,
+        "relativistic, R1 and R2": lambda: Game(everywhere, "relativistic", 0.5),
+        "relativistic, R1 and R2, 64 directions": lambda: Game(widest, "relativistic", 0.5),
+        "least squares": lambda: Game(everywhere, "least_squares", 0.0),
         "energy distance, shuffled targets": lambda: lambda fake, real: energy_distance(fake, real[:, shuffled]),
         "sliced Wasserstein": lambda: sliced_wasserstein,
         "MMD": lambda: mmd,
         "Sinkhorn divergence": lambda: sinkhorn_divergence,
         "hub statistics": lambda: hub_statistics,
-        "relativistic, R1 and R2": lambda: Game(everywhere, "relativistic", 0.5),
-        "relativistic, R1 and R2, 64 directions": lambda: Game(widest, "relativistic", 0.5),
-        "least squares": lambda: Game(everywhere, "least_squares", 0.0),
     }
     for seed in range(args.seeds):
-        starts = {"finished": whole} | {f"rank {rank}": turned(whole, *pool, rank, seed) for rank in (300, 50)}
+        starts = {"rank 300": turned(whole, *pool, 300, seed), "finished": whole}
         for start, weight in starts.items():
+            for share in (0.1, 0.3, 0.5):
+
+                def transport(share: float = share, weight: Tensor = weight) -> dict:
+                    return figures(geodesic(x @ weight, y, share)(pool[0] @ weight), pool[1])
+
+                yield (
+                    {"study": "losses", "run": f"transport, a = {share}", "start": start, "seed": seed, "updates": 0},
+                    transport,
+                )
             for name, make in kinds.items():
 
                 def run(make: Callable = make, weight: Tensor = weight, seed: int = seed) -> dict:
                     torch.manual_seed(seed)
                     return figures(pool[0] @ moved(weight, x, y, make(), args.updates), pool[1])
 
-                yield {"study": "losses", "run": name, "start": start, "seed": seed}, run
-            for share in (0.1, 0.3, 0.5):
-
-                def transport(share: float = share, weight: Tensor = weight) -> dict:
-                    return figures(geodesic(x @ weight, y, share)(pool[0] @ weight), pool[1])
-
-                yield {"study": "losses", "run": f"transport, a = {share}", "start": start, "seed": seed}, transport
+                yield {"study": "losses", "run": name, "start": start, "seed": seed, "updates": args.updates}, run
 
 
 def turned(weight: Tensor, source: Tensor, target: Tensor, rank: float, seed: int) -> Tensor:
@@ -371,6 +376,8 @@ def main() -> None:
         with open(output, "a") as file:
             file.write(json.dumps(job | found | {"cpu_seconds": round(time.process_time() - started, 1)}) + "\n")
     print(as_markdown(lines_of(output)))
+    if args.picture:
+        draw(lines_of(output), args.picture)
 
 
 def lines_of(output: Path) -> list[dict]:
@@ -394,6 +401,17 @@ def as_markdown(lines: list[dict]) -> str:
             cells.append(f"{mean(values):.{places}f}{error}")
         table.append(f"| {name} | {start} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(table)
+
+
+def draw(lines: list[dict], file: str) -> None:
+    """A dot a run: the centred cosine that it came to."""
+    names = list(dict.fromkeys(line["run"] for line in reversed(lines)))
+    figure, axis = pyplot.subplots(figsize=(7, 0.4 * len(names) + 1), layout="constrained")
+    axis.axvline(0.0, color="grey", linewidth=0.8)
+    axis.axvline(0.95, color="grey", linewidth=0.8, linestyle=":")
+    axis.scatter([line["centred_cosine"] for line in lines], [names.index(line["run"]) for line in lines], alpha=0.6)
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="centred cosine on held-out pairs", xlim=(-1, 1.05))
+    figure.savefig(file, dpi=110)
 
 
 if __name__ == "__main__":
