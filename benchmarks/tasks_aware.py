@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from peft import LoraConfig
 
-from hf_vec2vec.distillation.arms import LABELS_FROM_OURS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK
+from hf_vec2vec.distillation.arms import LABELS_ANSWERS, LABELS_FROM_OURS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK
 from hf_vec2vec.distillation.span_students import SpanLesson, open_spans, train_spans
 from hf_vec2vec.distillation.students import load_student
 from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
@@ -24,7 +24,7 @@ from hf_vec2vec.tasks.trained import load_trained_model
 
 ARMS = [
     *(TASK, LABELS_OURS, LABELS_RIDGE, LABELS_FROM_OURS, "labels + learned projection", "labels + Gram loss"),
-    *(LABELS_LOGITS, "labels + shuffled logits", "labels + logits + ours"),
+    *(LABELS_ANSWERS, LABELS_LOGITS, "labels + shuffled logits", "labels + logits + ours"),
     *("labels + logits + learned projection from ridge", "labels + logits + Gram loss"),
     *("labels + logits + ours + Gram loss", "labels + shuffled teacher", "labels + random isometry"),
 ]
@@ -122,7 +122,7 @@ def task_arms(args) -> list[str]:
     """Names of all arms."""
     if args.arms and TASK not in args.arms:
         raise ValueError(f"`arms` must hold {TASK!r}, which the others are compared with, got {args.arms}.")
-    return ARMS
+    return [arm for arm in ARMS if args.label_rows or arm != LABELS_ANSWERS]
 
 
 def task_cells(args, pair: str, rates: dict[str, list[float]], seeds: list[int]) -> Iterator[dict]:

@@ -31,6 +31,7 @@ from .trainer import DistillationTrainer, LogitTeacher
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
 LABELS_OURS, LABELS_RIDGE = "labels + ours", "labels + learned projection from ridge"
+LABELS_ANSWERS = "labels + teacher's answers"  # where rows without a label are, and nothing more of the teacher
 LABELS_FROM_OURS, LABELS_LOGITS = "labels + learned projection from ours", "labels + logits"
 START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
 ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
@@ -220,6 +221,8 @@ def _with_labels(
         "labels + learned projection": Arm(own, space, task | {"learn_projection": True}),
         "labels + Gram loss": Arm(teacher, space, alone | {"gram_weight": 1.0}),
     }
+    if rows is not None:
+        arms[LABELS_ANSWERS] = Arm(None, space, alone)
     for control in ("shuffled teacher", "random isometry"):
         arms[f"labels + {control}"] = Arm(targets[control], lesson.student_space, task)
     known: dict[str, Any] = {"soft_labels": lesson.soft_labels}

@@ -20,7 +20,7 @@ from ..tasks.fine_tuning import input_vectors, read_inputs
 from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
 from ..tasks.trained import load_trained_model
 from .adapters import PROJECTION
-from .arms import LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
+from .arms import LABELS_ANSWERS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
 from .students import load_student
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def distill_task(
     of label and teacher's score is learned); its vectors, over a projection that starts at ridge regression and learns with
     the student; and these translated, by a translator that sees the one half of the inputs by the teacher and the other by
     the student, if its verdict is "aligned". Where it is not, that way is left out, for a wrong translator costs points.
-    For training rows without a label the teacher's answer stands; labels alone do without them.
+    For training rows without a label the teacher's answer stands, which is a way of its own; labels alone do without them.
 
     Args:
         task: classes or scores of single texts or pairs; or questions with choices, each of which is a pair (`as_pairs`).
@@ -94,7 +94,8 @@ def distill_task(
         logger.info("%d training rows have no label: what the teacher says stands for it", (~opened.lesson.labelled).sum())
     best: tuple[float, Any, str] = (-np.inf, None, "")
     tokenizer = load_student(student, **trusted)[1]
-    for name in [TASK, LABELS_LOGITS, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
+    answers = [] if opened.lesson.labelled is None else [LABELS_ANSWERS]
+    for name in [TASK, *answers, LABELS_LOGITS, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
         logger.info("%s", name)
         model = train_in_arm(opened, name, seed)
         rows.append({"arm": name} | _figures(model, tokenizer, opened.task, progress))

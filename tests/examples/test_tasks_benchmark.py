@@ -156,7 +156,7 @@ def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, gi
         )
     pair = given["pairs"][0].partition("@")[0]
     task = {"regime": "task", "teacher_updates": 2, "tasks": [f"rte={project / 'rte'}"], "pairs": [pair], "texts": None}
-    task["arms"] = ["task loss only", "labels + learned projection from ridge", "labels + logits"]
+    task["arms"] = ["task loss only", "labels + learned projection from ridge", "labels + teacher's answers"]
     task |= {"label_rows": 100, "bf16": True}  # the first two arms read other rows: labelled ones, and all
     assert benchmark.run_all(benchmark.TasksArguments(**given | task)) == 0
     runs, cells = cells_of(project)
