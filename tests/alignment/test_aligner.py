@@ -251,7 +251,7 @@ def test_a_direction_that_drowns_the_others_is_pointed_out():
         (lambda x: torch.cat([x, torch.full((1, 24), torch.nan), x[:9] * 1e9]), ValueError, "NaN or infinite.*index 200"),
         (lambda x: x.long(), TypeError, "int64"),
         (lambda x: x[:0], ValueError, "empty"),
-        (lambda x: x[:30], ValueError, "too few for 20 anchors"),
+        (lambda x: x[:30], ValueError, "too few to align: give at least 80"),
         (lambda x: x[0], ValueError, "shape"),
     ],
 )

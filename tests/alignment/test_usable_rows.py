@@ -121,7 +121,7 @@ def test_a_space_in_other_units_is_the_same_space(spaces, clean, size):
 def test_repeated_rows_do_not_count_as_rows(spaces):
     a, b = spaces
     with pytest.raises(
-        ValueError, match="`source` has 30 different ones among 600 rows, too few for 10 anchors: give at least 40"
+        ValueError, match="`source` has 30 different ones among 600 rows, too few to align: give at least 40"
     ):
         align(a[:30].repeat(20, 1), b, **QUICK)
     with pytest.raises(ValueError, match="`source` has 90 rows that are all alike"):

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +140,29 @@ def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(p
     assert "no trained head" in capsys.readouterr().err
     assert run(project, folders, "--task", task, "--student_head", "classifier", "--output_dir", project / "x") == 2
     assert "go together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["absolute", "relative", "a trailing slash", "through a link", "moved to another machine"])
+def test_the_space_of_a_student_is_found_whatever_its_folder_is_called(kind, project, folders, monkeypatch, capsys):
+    folder = Path(folders["bert"])
+    monkeypatch.chdir(folder.parent)
+    (project / "linked").symlink_to(folder.parent)
+    shutil.copytree(folder, project / "elsewhere" / folder.name)
+    student = {
+        "absolute": folder.resolve(),
+        "relative": folder.name,
+        "a trailing slash": f"./{folder.name}/",
+        "through a link": project / "linked" / folder.name,
+        "moved to another machine": project / "elsewhere" / folder.name,
+    }[kind]
+    words = ["distill-check", "--translator", project / "translator", "--student", student, "--disable_tqdm"]
+    assert main([*map(str, [*words, "--task", project / "task.jsonl", "--output_dir", project / "check"])]) == 0, (
+        capsys.readouterr().err
+    )
+
+
+def test_the_space_of_an_unknown_student_must_be_given(project, folders, capsys):
+    shutil.copytree(folders["bert"], project / "another")
+    words = ["distill-check", "--translator", project / "translator", "--student", project / "another", "--disable_tqdm"]
+    assert main([*map(str, [*words, "--task", project / "task.jsonl", "--output_dir", project / "check"])]) == 2
+    assert "`student_space` must be given" in capsys.readouterr().err

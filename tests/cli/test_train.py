@@ -144,7 +144,7 @@ def test_shared_texts_are_refused_on_the_command_line(tmp_path, capsys):
         (np.full((600, 8), np.nan, dtype=np.float32), "NaN or infinite"),
         (np.ones((600, 8), dtype=np.int8), "int8"),
         (np.ones((0, 8), dtype=np.float32), "empty"),
-        (np.random.default_rng(0).normal(size=(40, 8)), "too few for 25 anchors"),
+        (np.random.default_rng(0).normal(size=(40, 8)), "too few to align: give at least 100"),
     ],
 )
 def test_bad_vectors_to_train(trained, tmp_path, capsys, values, message):

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from peft import LoraConfig
 
 from helpers.distillation import linear_translator
@@ -11,6 +12,7 @@ from hf_vec2vec import TextEncoder
 from hf_vec2vec.distillation.arms import Lesson
 from hf_vec2vec.distillation.experiment import run_arms
 from hf_vec2vec.distillation.task_experiment import TaskExperiment, training_texts
+from hf_vec2vec.distillation.task_students import unpaired_translator
 from hf_vec2vec.tasks import TaskVectors, judge, load_task
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -70,3 +72,9 @@ def test_texts_are_those_of_the_rows(task, tmp_path):
     for name in ("squad", "stsb"):
         with pytest.raises(ValueError, match=f"must have classes or choices, got '{name}'"):
             training_texts(load_task(name, tmp_path / name))
+
+
+@pytest.mark.parametrize("rows", [0, 7, 199])
+def test_a_task_with_too_few_rows_is_told_so_in_words_of_tasks(rows):
+    with pytest.raises(ValueError, match=rf"`task` has {rows} training inputs .* 200 at least. Give more rows"):
+        unpaired_translator(torch.zeros(rows, 4), torch.zeros(rows, 3), seed=0, progress=False)

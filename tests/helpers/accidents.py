@@ -43,27 +43,24 @@ def stopped(work: Callable[[], object], seconds: float | None, by: int) -> tuple
         return child.exitcode, said.read()
 
 
-def kill_at_random(begin: Callable[[int], Callable[[], object]], check: Callable[[int, bool], None], kills: int) -> int:
+def kill_at_random(begin: Callable[[int], Callable[[], object]], check: Callable[[int, bool], None], kills: int) -> None:
     """Kill work at random moments, and let a second run go on.
 
     Args:
         begin: gives the work of the n-th time, which has not been begun.
         check: told the time and whether the second run is over: first after the kill, then after the second run.
-        kills: how often.
-
-    Returns:
-        How many of the kills came before the end of the work.
+        kills: how often, before the end of the work: what ends before its moment is checked, but does not count.
     """
     started = time.perf_counter()
     assert in_a_child(begin(-1))
-    length, draw, hit = time.perf_counter() - started, random.Random(0), 0
-    for number in range(kills):
+    length, draw, hit, number = time.perf_counter() - started, random.Random(0), 0, -1
+    while hit < kills:
+        assert (number := number + 1) < 4 * kills, f"{hit} of {number} were killed"
         work = begin(number)
         hit += not in_a_child(work, seconds=draw.uniform(0.02, length))
         check(number, False)
         assert in_a_child(work), f"the run after kill {number} failed"
         check(number, True)
-    return hit
 
 
 @contextlib.contextmanager
