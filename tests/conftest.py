@@ -1,6 +1,8 @@
 """Shared fixtures: tiny models, a Hub, machines."""
 
+import builtins
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach the network
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -123,3 +125,19 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def own_cache(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def trusting(monkeypatch, tmp_path):
+    """Code of models is copied below the test's folder and forgotten behind it; nobody is asked whether to trust it."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+    def asked(*_):
+        raise AssertionError("somebody was asked")
+
+    monkeypatch.setattr(builtins, "input", asked)
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        del sys.modules[name]

@@ -5,6 +5,7 @@ for the shape of the space. One pair of rows does not tell whether it overlaps: 
 of rows that have such a neighbour does: docs/measurements/alignment.md, "Repeated rows and chunks that overlap".
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,10 +93,9 @@ def _thinned(rows: Tensor, radius: float) -> Tensor:
 
 def _first_come(near: Tensor) -> Tensor:
     """Mask `(n,)` of those that stay: each that does sends away all behind it that it is `near` to, `(n, n)`."""
-    near = near.cpu().numpy()
-    stays = torch.ones(len(near), dtype=torch.bool)
-    mask = stays.numpy()
-    for i in range(len(near)):
-        if mask[i]:
-            mask[i + 1 :] &= ~near[i, i + 1 :]
-    return stays
+    apart = ~near.cpu().numpy()
+    stays = np.ones(len(apart), dtype=bool)
+    for i in range(len(apart)):
+        if stays[i]:
+            stays[i + 1 :] &= apart[i, i + 1 :]
+    return torch.from_numpy(stays)

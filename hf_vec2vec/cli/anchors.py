@@ -64,14 +64,22 @@ class Anchors:
         unpaired.
 
         Raises:
-            ValueError: for numbers of rows or dimensions that differ, or an id that is not there or there twice.
+            ValueError: for numbers of rows, dimensions or encoders that differ, or an id that is not there or there twice.
         """
         from ..data.columns import vectors
         from ..data.files import load_embeddings
+        from ..encoders.recorded import described, differences
 
         source, target = spaces
         if self.vectors:
             sides = [load_embeddings(self.vectors[name], column=columns[name]["column"]) for name in spaces]
+            for side, (name, data) in zip(sides, spaces.items(), strict=True):
+                now, then = (described(known.info.description or "") for known in (side, data))
+                if differing := differences(now, then):
+                    raise ValueError(
+                        f"`anchors` of {name!r} were made otherwise than the vectors of {name!r}: {'; '.join(differing)}. "
+                        "Embed their texts in the same way."
+                    )
             rows = [vectors(side, f"anchors {name}") for side, name in zip(sides, spaces, strict=True)]
             if len(rows[0]) != len(rows[1]):
                 raise ValueError(f"`anchors` have {len(rows[0])} and {len(rows[1])} rows: row i of both is the same text.")

@@ -218,10 +218,12 @@ def _data(
     from ..data.texts import load_texts
     from ..distillation.data import LABEL, LABELS
     from ..distillation.store_targets import targets_from_store
+    from ..encoders.recorded import check_description
 
     config = teaching.translator.config
     if flags.vectors:
         stored = load_embeddings(flags.vectors)
+        check_description(config, teaching.teacher_space, stored.info.description or "")
         store = vectors(stored, "vectors", (config.embedding_dims or {})[teaching.teacher_space])
         if flags.texts:  # nobody can ask the teacher about these
             texts = load_texts(flags.texts)

@@ -124,8 +124,10 @@ def _store(path: str, teaching: "Teaching", seen: set[str]) -> "Tensor":
     """Teacher vectors of texts that are not `seen`: a text on both sides would be a pair."""
     from ..data.columns import TEXT, vectors
     from ..data.files import load_embeddings
+    from ..encoders.recorded import check_description
 
     stored: Any = load_embeddings(path)
+    check_description(teaching.translator.config, teaching.teacher_space, stored.info.description or "")
     if TEXT in stored.column_names:
         stored = stored.select([i for i, text in enumerate(stored[TEXT]) if text not in seen])
     return vectors(stored, "vectors", (teaching.translator.config.embedding_dims or {})[teaching.teacher_space])

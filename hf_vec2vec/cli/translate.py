@@ -93,6 +93,7 @@ def run(flags: TranslateFlags) -> None:
     from ..data.columns import vectors
     from ..data.files import load_embeddings
     from ..data.staging import check_apart
+    from ..encoders.recorded import check_description
     from ..training.start import load_translator
 
     files = [file for pattern in flags.data_files or [] for file in glob.glob(pattern, recursive=True)]
@@ -111,6 +112,7 @@ def run(flags: TranslateFlags) -> None:
     sample = None
     if flags.correct_hubs:
         stored = load_embeddings(flags.correct_hubs, argument="correct_hubs")
+        check_description(model.config, flags.target, stored.info.description or "")
         sample = vectors(stored, "correct_hubs", (model.config.embedding_dims or {})[flags.target])
     done = translate_store(
         model,

@@ -61,19 +61,20 @@ def check_same_encoder(config: Vec2VecConfig, space: str, settings: dict[str, An
         space: name of the space.
         settings: how the vectors were made, as `embed` describes them.
     """
-    recorded = (config.encoders or {}).get(space)
-    if recorded is None:
-        return
-    differing = [
-        f"`{name}` is {settings[name]!r} and was {recorded[name]!r}"
-        for name in RECORDED
-        if name in settings and name in recorded and not _same(name, settings[name], recorded[name])
-    ]
-    if differing:
+    if differing := differences(settings, (config.encoders or {}).get(space)):
         raise ValueError(
             f"`space` {space!r}: these vectors were made otherwise than those that the translator learned from: "
             f"{'; '.join(differing)}. Embed the texts as recorded."
         )
+
+
+def differences(settings: dict[str, Any], recorded: dict[str, Any] | None) -> list[str]:
+    """What differs between two ways to make vectors, in words; nothing where one of them is not known."""
+    return [
+        f"`{name}` is {settings[name]!r} and was {recorded[name]!r}"
+        for name in RECORDED
+        if recorded and name in settings and name in recorded and not _same(name, settings[name], recorded[name])
+    ]
 
 
 def _same(name: str, now: Any, recorded: Any) -> bool:
@@ -89,9 +90,13 @@ def same_model(one: str, other: str) -> bool:
 
 def check_description(config: Vec2VecConfig, space: str, description: str) -> None:
     """`check_same_encoder` of a data set's description, if that tells how its vectors were made; else nothing."""
+    check_same_encoder(config, space, described(description))
+
+
+def described(description: str) -> dict[str, Any]:
+    """How vectors were made, if a data set's description tells; else nothing."""
     try:
         settings = json.loads(description)
     except ValueError:
-        return
-    if isinstance(settings, dict) and isinstance(settings.get("model"), str):
-        check_same_encoder(config, space, settings)
+        return {}
+    return settings if isinstance(settings, dict) and isinstance(settings.get("model"), str) else {}

@@ -1,42 +1,21 @@
 """Encoders whose folders bring code: it runs where it is trusted, and nobody is ever asked."""
 
-import builtins
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from helpers.encoders import SHAPE, TEXTS, save_model, write_modules
+from helpers.encoders import SHAPE, TEXTS, save_model, with_own_code, write_modules
 from hf_vec2vec import TextEncoder, Vec2VecConfig
 from hf_vec2vec.encoders import recorded_encoder
 
-CONFIGURATION = "from transformers import BertConfig\nclass OwnConfig(BertConfig):\n    model_type = 'own_bert'\n"
-MODELING = """from pathlib import Path
-from transformers import BertModel
-from .configuration_own import OwnConfig
-Path(__file__).with_name('ran').touch()
-class OwnModel(BertModel):
-    config_class = OwnConfig
-"""
-
 
 @pytest.fixture
-def with_code(tmp_path, monkeypatch) -> str:
+def with_code(tmp_path, trusting) -> str:
     torch.manual_seed(0)
     folder = Path(save_model(BertModel(BertConfig(**SHAPE)), tmp_path / "own"))
-    classes = {"AutoConfig": "configuration_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
-    config = json.loads((folder / "config.json").read_text()) | {"model_type": "own_bert", "auto_map": classes}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "configuration_own.py").write_text(CONFIGURATION)
-    (folder / "modeling_own.py").write_text(MODELING)
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-
-    def asked(*_):
-        raise AssertionError("somebody was asked")
-
-    monkeypatch.setattr(builtins, "input", asked)
+    with_own_code(folder)
     return str(folder)
 
 

@@ -9,6 +9,32 @@ from transformers import PreTrainedTokenizerFast
 TEXTS = ["a dog", "the small dog sat on a mat", "dog", "cat mat cat mat the cat sat"]
 
 
+CONFIGURATION = "from transformers import BertConfig\nclass OwnConfig(BertConfig):\n    model_type = 'own_bert'\n"
+MODELING = """from pathlib import Path
+from transformers import BertForSequenceClassification, BertModel
+from .configuration_own import OwnConfig
+Path(__file__).with_name('ran').touch()
+class OwnModel(BertModel):
+    config_class = OwnConfig
+class OwnClassifier(BertForSequenceClassification):
+    config_class = OwnConfig
+"""
+OWN_CLASSES = {
+    "AutoConfig": "configuration_own.OwnConfig",
+    "AutoModel": "modeling_own.OwnModel",
+    "AutoModelForSequenceClassification": "modeling_own.OwnClassifier",
+}
+
+
+def with_own_code(folder: Path) -> str:
+    """The folder of a BERT, made one whose classes are its own code."""
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "own_bert", "auto_map": OWN_CLASSES}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "configuration_own.py").write_text(CONFIGURATION)
+    (folder / "modeling_own.py").write_text(MODELING)
+    return str(folder)
+
+
 WORDS = ["[PAD]", "[UNK]", "[BOS]", "a", "the", "small", "dog", "cat", "sat", "on", "mat"]
 
 
