@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..model.modeling_vec2vec import Vec2VecModel
     from ..stores import Migrated, Migration
 
-SYNOPSIS = "DIR --from URL --to URL [--source NAME --target NAME] [--switch | --rollback | --dry_run] [flags]"
+SYNOPSIS = "DIR --from URL --to URL --source NAME [--target NAME] [--switch | --rollback | --dry_run] [flags]"
 # Beside reading and translating, which a dry run measures, rows are written, read again and compared.
 LEAST, MOST = 2, 8
 
@@ -24,8 +24,8 @@ class MigrateFlags(TranslatorFlags, DryRunFlags):
 
     from_: str = flag("The store: KIND:PLACE#NAME. Kinds: pgvector, qdrant, lancedb, chroma, faiss, parquet.")
     to: str = flag("The new one, which must not be there; of pgvector a new column: pgvector:postgresql://...#TABLE/COLUMN.")
-    source: str | None = flag("Space that the vectors come from; not needed where their dimension tells it.", None)
-    target: str | None = flag("Space to translate into; not needed with two spaces.", None)
+    source: str | None = flag("Space that the vectors come from; with two spaces, this or `target` is enough.", None)
+    target: str | None = flag("Space to translate into.", None)
     record: str = flag("File that says how far the migration is.", "migration.json")
     map: Literal["auto", "linear", "full"] = flag("Which of the translator's two maps; auto: full.", "auto")
     normalize: bool = flag("Scale translations to length 1, for search by inner product.", False)
