@@ -1,6 +1,6 @@
 """Whether the verdict is right on pairs and texts that its thresholds were not chosen on.
 
-    python benchmarks/verdict.py matrix/results.jsonl more/results.jsonl --output verdict
+    python benchmarks/verdict.py --results matrix/results.jsonl more/results.jsonl --output verdict
 
 Reads what `benchmarks/matrix.py` measured. Three rules are judged: the one that is built in; thresholds of fit and consensus
 that are chosen again on all pairs of encoders but one and judged on that one; the same with one text left out. "Right" is as
@@ -28,7 +28,7 @@ BINS = np.array([0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0001])
 class VerdictArguments:
     """What is read, and where the picture goes."""
 
-    results: list[str] = field(metadata={"help": "Files results.jsonl of the matrix.", "nargs": "+"})
+    results: list[str] = field(metadata={"help": "Files results.jsonl of the matrix."})
     output: str = field(default="verdict", metadata={"help": "Folder of verdict.png and verdict.md."})
 
 
