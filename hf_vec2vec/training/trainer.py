@@ -307,7 +307,7 @@ class Vec2VecTrainer(BaseTrainer):
             "init": "as given",
             "seed": args.seed,
             "steps": self.state.global_step,
-            "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED},
+            "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED and value is not None},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
             "results": self._results(),
             **self.cost(),
@@ -381,8 +381,9 @@ def check_selection(args: Vec2VecTrainingArguments) -> None:
 
 
 def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
-    """Raise ValueError if a batch is larger than the data."""
-    if args.train_batch_size > len(data):
+    """Raise ValueError if a batch that was asked for is larger than the data; the default one is as large as that."""
+    asked = args.per_device_train_batch_size != type(args).per_device_train_batch_size
+    if asked and args.train_batch_size > len(data):
         raise ValueError(
             f"`per_device_train_batch_size` is {args.train_batch_size:,}, but the larger space has {len(data):,} rows. Take "
             "a smaller batch, or give more rows."

@@ -40,6 +40,7 @@ def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     assert found.consensus > 0.6
 
 
+@pytest.mark.few_moments
 def test_known_pairs_are_followed_where_the_clouds_lead_away_from_them():
     rotation = random_rotation(DIM, DIM, seed=11)
     common, rare = torch.full((30,), SHARE), torch.full((30,), SHARE / 10)

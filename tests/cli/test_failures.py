@@ -123,6 +123,8 @@ WORDS = {
     "distill-compare": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "distill-task": ["--teacher", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "push": ["x", "--repo_id", "org/name"],
+    "migrate": ["x", "--from", "parquet:a", "--to", "parquet:b"],
+    "completion": ["bash"],
 }
 
 
@@ -140,7 +142,8 @@ def test_every_command_that_is_stopped_tells_what_is_kept(command, by, capsys, m
     line = capsys.readouterr().err
     assert line.startswith(f"hf-vec2vec {command}: {word}. ")
     assert line.endswith(".\n")
-    assert any(kept in line for kept in ("kept", "Nothing was written", "are in out/report.html", "either org/name has it"))
+    places = ("are in out/report.html", "either org/name has it", "rows that are in place stay")
+    assert any(kept in line for kept in ("kept", "Nothing was written", *places))
     assert line.count("\n") == 1
 
 

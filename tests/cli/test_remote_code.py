@@ -61,7 +61,9 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.slow) if name == "report" else name for name in COMMANDS]
+)
 def test_code_runs_with_the_flag(command, project, capsys):
     assert main([*COMMANDS[command], "--trust_remote_code"]) == 0, capsys.readouterr().err
     assert (project / "out").exists() or (project / "out.npy").exists()
@@ -87,6 +89,7 @@ def test_without_the_flag_one_line_says_so_and_nothing_ran(command, project, cap
     assert not list(project.rglob("ran"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["teacher", "student"])
 def test_a_task_is_learned_and_passed_on(side, project, folders, capsys):
     """Fine-tuned, evaluated, and distilled from or into a model with code of its own."""

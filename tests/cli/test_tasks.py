@@ -83,7 +83,13 @@ def rows_of(name, count, seed):
     return rows
 
 
-@pytest.mark.parametrize(("name", "figures"), [("commonsense_qa", {"accuracy"}), ("stsb", {"pearson", "spearmanr"})])
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        pytest.param("commonsense_qa", {"accuracy"}, marks=pytest.mark.slow),
+        ("stsb", {"pearson", "spearmanr"}),
+    ],
+)
 def test_choices_and_scores_are_taught_as_classes_are(folders, tmp_path, monkeypatch, name, figures):
     for split, count, seed in (("train", 250, 0), ("validation", 40, 1)):
         write_rows(rows_of(name, count, seed), tmp_path / "task" / f"{split}.jsonl")

@@ -41,6 +41,7 @@ def experiment(folders):  # noqa: F811
     )
 
 
+@pytest.mark.slow
 def test_arms_run_resume_and_are_compared(experiment, tmp_path):
     rows = run_arms(experiment, 1, tmp_path)
     names = [row["arm"] for row in rows]

@@ -94,7 +94,7 @@ def test_blocks_that_need_a_hub_run_with_one(reader, hub, publisher):
     done = publisher.run(
         f"import os, sys; os.chdir({str(reader)!r}); sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]!r}\n"
         "from pathlib import Path; from helpers.documents import run_blocks\n"
-        "assert run_blocks(Path('page.md'), fast=True, offline=False) == 4"
+        "assert run_blocks(Path('page.md'), fast=True, offline=False) == 5"
     )
     assert done.returncode == 0, done.stderr
     assert "config.json" in hub.files("org/name")
