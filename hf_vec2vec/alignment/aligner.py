@@ -59,7 +59,7 @@ def align(
             same two spaces, or by way of a third space, from `synchronize`, where the direct way is too far.
         overrides: single options by name, such as `seed=1`: fields of [`AlignmentOptions`].
 
-    Repeated rows, outliers and what overlaps too much are left out, and the report counts them: see `usable_rows`.
+    Repeated rows and outliers are left out, and the report counts them: see `usable_rows`.
 
     A `KeyboardInterrupt` ends the search, back-translation or the fit of the networks, and what was found before is returned
     with its verdict and a warning; while there is nothing yet, it is raised.
@@ -118,7 +118,6 @@ def align(
         judge(found.rotation, found.consensus, found.held_out, agreement, generator),
         repeated_rows={"source": a.repeated, "target": b.repeated},
         outlying_rows={"source": a.outlying, "target": b.outlying},
-        overlapping_rows={"source": a.overlapping, "target": b.overlapping},
     )
     return Alignment(
         source=source_name,
@@ -145,7 +144,6 @@ class _Space:
     subspace: Subspace
     repeated: int
     outlying: int
-    overlapping: int
 
 
 def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: torch.Generator) -> _Space:
@@ -164,13 +162,12 @@ def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: 
         )
     # Order is shuffled away, so that nothing can lean on it.
     order = torch.randperm(len(rows), generator=generator).to(rows.device)
-    return _Space(rows[order], statistics, subspace, usable.repeated, usable.outlying, usable.overlapping)
+    return _Space(rows[order], statistics, subspace, usable.repeated, usable.outlying)
 
 
 def _check_number(usable: UsableRows, name: str, num_anchors: int) -> None:
     least, rows = ROWS_A_CLUSTER * num_anchors, len(usable.rows)
-    left_out = usable.repeated + usable.overlapping
-    of_all = f"different ones among {rows + left_out:,} " if left_out else ""
+    of_all = f"different ones among {rows + usable.repeated:,} " if usable.repeated else ""
     if rows == 1:
         raise ValueError(f"`{name}` has {rows + usable.repeated} rows that are all alike.")
     if rows < least:

@@ -2,8 +2,8 @@
 
 Repeated rows are no shape of a space: they pull clusters to themselves and are each other's neighbours, so that a search
 that sees them finds a wrong map and takes it for a good one. Stores have many: documents that were read twice, boilerplate,
-the vector of an empty text, copies that went through half precision. Chunks that overlap do harm, too, but no tolerance
-tells them from different texts: see `overlapping`.
+the vector of an empty text, copies that went through half precision. Chunks that overlap do harm, too, but are not found:
+they lie as far apart as some different texts; docs/measurements/alignment.md, "Repeated rows and chunks that overlap".
 """
 
 import torch
@@ -71,12 +71,8 @@ def _usual_distance(rows: Tensor, generator: torch.Generator) -> float:
         return 1.0
     size = max(USUAL_LEAST, min(USUAL_OF, len(rows) // USUAL_PART))
     sample = rows[torch.randperm(len(rows), generator=generator)[:size].to(rows.device)]
-    return usual_distance_among(sample)
-
-
-def usual_distance_among(rows: Tensor) -> float:
-    """Distance of a row to the nearest of a few `(n, d)`, as most rows have it at most; all pairs are compared."""
-    return torch.cdist(rows, rows).fill_diagonal_(torch.inf).amin(1).quantile(USUAL_SHARE).item()
+    distances = torch.cdist(sample, sample)
+    return distances.fill_diagonal_(torch.inf).amin(1).quantile(USUAL_SHARE).item()
 
 
 def _cells(rows: Tensor, width: float, generator: torch.Generator) -> Tensor:

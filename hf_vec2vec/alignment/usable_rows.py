@@ -1,4 +1,4 @@
-"""Which rows of a space an alignment looks at: none twice, none of texts that overlap much, none that is garbage."""
+"""Which rows of a space an alignment looks at: none twice, and none that is garbage beside the others."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..model.modeling_vec2vec import check_embeddings
 from .duplicates import unique_rows
-from .overlapping import rows_apart
 
 # Rows of more than ten times the usual length, or less than a thousandth of it (an empty text, zeros), are garbage. One of
 # ten times among 1,000 holds a tenth of the variance, one of a million times all of it.
@@ -29,17 +28,15 @@ class UsableRows:
         rows: `(k, d)`, float32.
         repeated: rows that were there already, as they are or but for rounding. Left out unless they are very few.
         outlying: rows far longer or shorter than the others, or far from all of them.
-        overlapping: rows whose texts overlap with others', where most do; see `rows_apart`.
     """
 
     rows: Tensor
     repeated: int
     outlying: int
-    overlapping: int
 
 
 def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRows:
-    """Leave out repeated, outlying and overlapping rows; warn of the latter two.
+    """Leave out repeated and outlying rows; warn of the latter.
 
     Args:
         embeddings: `(n, d)`, raw vectors of a space.
@@ -80,17 +77,7 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
             f"usual one {usual_length:.2g}. See what made them.",
             stacklevel=5,  # of whoever called `align`, past `no_grad`
         )
-    rows = _only(rows, near)
-    apart = rows_apart(rows)
-    overlapping = len(rows) - len(apart)
-    if overlapping:
-        warnings.warn(
-            f"`{name}`: {overlapping:,} of {len(given):,} rows are left out of the alignment, for most texts overlap with "
-            "others, as windows over a document do, and a map is found from those that stay. It translates all of them.",
-            stacklevel=5,
-        )
-        rows = rows[apart]
-    return UsableRows(rows, repeated, outlying, overlapping)
+    return UsableRows(_only(rows, near), repeated, outlying)
 
 
 def _only(rows: Tensor, mask: Tensor) -> Tensor:

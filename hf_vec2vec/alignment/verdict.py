@@ -34,8 +34,6 @@ class AlignmentReport:
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
         repeated_rows: how many of `"source"` and `"target"` were there already. They are left out unless they are very few.
         outlying_rows: how many of both are far longer or shorter than the others, or far from them. They are left out.
-        overlapping_rows: how many of both were left out, for their texts overlap with others', as windows over a document
-            do. 0 unless most of a store's texts do.
     """
 
     score: float
@@ -47,7 +45,6 @@ class AlignmentReport:
     agreement: float | None
     repeated_rows: dict[str, int] = field(default_factory=dict)
     outlying_rows: dict[str, int] = field(default_factory=dict)
-    overlapping_rows: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -58,7 +55,7 @@ class AlignmentReport:
         return "aligned" if agreed else "doubtful"
 
     def __str__(self) -> str:
-        counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying"), (self.overlapping_rows, "overlapping")]
+        counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
         found = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
         return (
             f"{self.verdict}: score {self.score:.3f}, by chance {self.null_score:.3f} ({self.excess:.0f} deviations "

@@ -15,16 +15,6 @@ def make_cloud(rows: int, dim: int = 24, seed: int = 0) -> torch.Tensor:
     return (centres[labels] + 0.8 * torch.randn(rows, dim, generator=draws)) * axes + shift
 
 
-def windows(documents: int, step: int, seed: int, dim: int = 24, words: int = 20, variety: float = 1.0) -> torch.Tensor:
-    """Vectors of windows over documents of two windows' length, each `step` words after the last, of a static encoder.
-
-    A document's place, and the mean of a window's words, of so much deviation in every axis.
-    """
-    drawn = torch.randn(documents, 2 * words, dim, generator=torch.Generator().manual_seed(seed)) * variety * words**0.5
-    means = torch.stack([drawn[:, i : i + words].mean(1) for i in range(0, words + 1, step)], 1)
-    return (make_cloud(documents, dim, seed=seed)[:, None] + means).flatten(0, 1)
-
-
 def random_rotation(in_dim: int, out_dim: int, seed: int = 5) -> torch.Tensor:
     """Semi-orthogonal `(in_dim, out_dim)` with `in_dim <= out_dim`: lengths are kept."""
     square = torch.randn(out_dim, out_dim, generator=torch.Generator().manual_seed(seed))
