@@ -75,12 +75,14 @@ def test_pairs_are_split_into_parts_and_tell_how_far_a_rotation_misses_them():
     assert pairs.share(1) > 0.9
 
 
+@pytest.mark.few_moments
 def test_halves_on_noise_do_not_meet():
     noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)
     options = AlignmentOptions(effort="quick")
     assert find_rotation(*noise, options, generator=torch.Generator().manual_seed(0)).consensus < 0.5
 
 
+@pytest.mark.few_moments
 def test_more_is_tried_where_nothing_is_believed():
     noise = F.normalize(torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)), dim=2)
     guesses = []

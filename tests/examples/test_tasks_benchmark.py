@@ -67,6 +67,7 @@ def cells_of(project):
     return runs, [(run["cell"]["arm"], run["cell"]["seed"], run["cell"]["learning_rate"]) for run in runs]
 
 
+@pytest.mark.slow
 def test_runs_end_with_a_table_and_are_never_repeated(benchmark, given, project, monkeypatch):
     monkeypatch.setattr(benchmark.tasks_report, "DRAWS", 20)
     assert benchmark.run_all(benchmark.TasksArguments(**given)) == 0
@@ -145,6 +146,7 @@ def test_gains_are_paired_and_their_intervals_hold_the_mean(benchmark):
         benchmark.tasks_report.summary({"pair": "a=b"}, runs[1:])
 
 
+@pytest.mark.slow
 def test_students_that_learn_labels_are_compared_with_labels_alone(benchmark, given, project, monkeypatch):
     monkeypatch.setattr(benchmark.tasks_report, "DRAWS", 20)
     generator = np.random.default_rng(1)
