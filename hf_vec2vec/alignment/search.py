@@ -160,7 +160,7 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
         for found in clouds.climbed_halves(PATIENT_LOOKS):
             yield best if best.consensus > found.consensus else found
         best = max(best, found, key=lambda found: found.consensus)
-        if clouds.anchors is not None and len(clouds.anchors) >= LEAST_PAIRS:
+        if clouds.anchors is not None and len(clouds.anchors) >= LEAST_PAIRS and not clouds.believed(best):
             best = clouds.nearer_to_pairs(best, clouds.anchors.trusted())
     yield clouds.refined(best, options.steps)
 

@@ -70,7 +70,7 @@ def test_what_is_overwritten_is_old_or_new_after_a_kill(model, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["out", "out.npy", "out.parquet", "out.safetensors"])
 def test_saved_vectors_are_old_or_new_after_a_kill(tmp_path, name):
-    old, new = torch.randn(50, 6), torch.randn(100_000, 6)
+    old, new = torch.randn(50, 6), torch.randn(1_000_000, 6)
 
     def begin(number: int):
         (tmp_path / str(number)).mkdir()
