@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from datasets import Dataset, DatasetInfo
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .columns import EMBEDDING, ID, to_table, vectors
 from .raw_files import check_no_weights
@@ -136,4 +136,5 @@ def _write(data: Dataset, suffix: str, file: Path) -> None:
         with open(file, "wb") as stream:
             np.save(stream, vectors(data, "data").numpy())
     else:
-        save_file({EMBEDDING: vectors(data, "data")}, file)
+        # Not `save_file`, which writes to a file of another name first: if it is killed, that stays.
+        file.write_bytes(save({EMBEDDING: vectors(data, "data")}))
