@@ -34,6 +34,7 @@ from hf_vec2vec.metrics.translation import rank_metrics
 from hf_vec2vec.training import losses
 from hf_vec2vec.training.arguments import PRESETS
 
+RIGID = ", a rotation"  # ends the name of a run whose map stays one
 CARD = Path(__file__).parent.parent / "model_cards" / "minilm-wordllama"
 
 
@@ -46,6 +47,7 @@ class Arguments:
     space: list[str] = field(default_factory=list, metadata={"help": "NAME=FILE of each space; row i is the same text."})
     seeds: int = field(default=5, metadata={"help": "Of each run."})
     updates: int = field(default=200, metadata={"help": "Of the map in `losses`; both sides' in `random`."})
+    runs: list[str] | None = field(default=None, metadata={"help": "Names of runs; default: all."})
     held_out: int = field(default=2048, metadata={"help": "Last rows of the files, which measure."})
     picture: str | None = field(default=None, metadata={"help": "File for a picture of centred cosines."})
 
@@ -235,11 +237,13 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
     kinds: dict[str, Callable[[], Callable[[Tensor, Tensor], Tensor] | None]] = {
         "none": lambda: None,
         "energy distance": lambda: energy_distance,
+        f"energy distance{RIGID}": lambda: energy_distance,
         "relativistic, R1 and R2": lambda: Game(everywhere, "relativistic", 0.5),
         "relativistic, R1 and R2, 64 directions": lambda: Game(widest, "relativistic", 0.5),
         "least squares": lambda: Game(everywhere, "least_squares", 0.0),
         "energy distance, shuffled targets": lambda: lambda fake, real: energy_distance(fake, real[:, shuffled]),
         "sliced Wasserstein": lambda: sliced_wasserstein,
+        f"sliced Wasserstein{RIGID}": lambda: sliced_wasserstein,
         "MMD": lambda: mmd,
         "Sinkhorn divergence": lambda: sinkhorn_divergence,
         "hub statistics": lambda: hub_statistics,
@@ -258,9 +262,10 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
                 )
             for name, make in kinds.items():
 
-                def run(make: Callable = make, weight: Tensor = weight, seed: int = seed) -> dict:
+                def run(name: str = name, make: Callable = make, weight: Tensor = weight, seed: int = seed) -> dict:
                     torch.manual_seed(seed)
-                    return figures(pool[0] @ moved(weight, x, y, make(), args.updates), pool[1])
+                    rigid = name.endswith(RIGID)
+                    return figures(pool[0] @ moved(weight, x, y, make(), args.updates, rigid=rigid), pool[1])
 
                 yield {"study": "losses", "run": name, "start": start, "seed": seed, "updates": args.updates}, run
 
@@ -279,8 +284,13 @@ def turned(weight: Tensor, source: Tensor, target: Tensor, rank: float, seed: in
     return mixed
 
 
-def moved(weight: Tensor, x: Tensor, y: Tensor, loss: Callable | None, updates: int, batch: int = 512) -> Tensor:
-    """The map after so many updates with Adam on batches of unpaired rows; the rate falls to a tenth, half a cosine."""
+def moved(
+    weight: Tensor, x: Tensor, y: Tensor, loss: Callable | None, updates: int, batch: int = 512, rigid: bool = False
+) -> Tensor:
+    """The map after so many updates with Adam on batches of unpaired rows; the rate falls to a tenth, half a cosine.
+
+    `rigid`: after each update the map is the nearest rotation, times a number.
+    """
     weight = weight.clone().requires_grad_()
     if loss is None:
         return weight.detach()
@@ -292,6 +302,9 @@ def moved(weight: Tensor, x: Tensor, y: Tensor, loss: Callable | None, updates: 
         loss(rows @ weight, real).backward()
         optimizer.step()
         schedule.step()
+        if rigid:
+            with torch.no_grad():
+                weight.copy_(polar_factor(weight) * torch.linalg.svdvals(weight).mean())
     return weight.detach()
 
 
@@ -369,7 +382,7 @@ def main() -> None:
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     for job, run in STUDIES[args.study](args):
-        if any(job.items() <= line.items() for line in lines_of(output)):
+        if args.runs and job["run"] not in args.runs or any(job.items() <= line.items() for line in lines_of(output)):
             continue
         started = time.process_time()
         found = run()

@@ -71,7 +71,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a file may be mapped until garbage is collected
 
 
 def fill(disk: Path, left: int) -> None:
