@@ -2,8 +2,8 @@
 
 Repeated rows are no shape of a space: they pull clusters to themselves and are each other's neighbours, so that a search
 that sees them finds a wrong map and takes it for a good one. Stores have many: documents that were read twice, boilerplate,
-the vector of an empty text, copies that went through half precision. Chunks that overlap are not found: they lie as far apart
-as some different texts, and did no harm; docs/measurements/alignment.md, "Repeated rows and chunks that overlap".
+the vector of an empty text, copies that went through half precision. Chunks that overlap are not found: they lie as far
+apart as some different texts, and did no harm; docs/measurements/alignment.md, "Repeated rows and chunks that overlap".
 """
 
 import torch
