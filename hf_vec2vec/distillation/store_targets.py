@@ -1,5 +1,6 @@
 """Targets from a teacher that can no longer be asked: its vectors are there, their texts are not."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,4 +45,34 @@ def targets_from_store(
     return translator.translate(means, source=source, target=target)
 
 
-__all__ = ["targets_from_store"]
+def confident_targets(guesses: Tensor, index: Tensor, *, neighbours: int = 5, share: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Targets for queries from an index alone: means of each guess's nearest rows, where these agree best.
+
+    Rows count by cosine to the guess, less what every query finds (hubs); both are centred by the index's mean. A query is
+    believed the more, the longer the mean of its neighbours' directions is: then they are of one kind.
+
+    Args:
+        guesses: `(n, d)`, where the queries are taken to lie in the index's space.
+        index: `(m, d)`, vectors of the index.
+        neighbours: how many are averaged.
+        share: of the queries, the most confident ones, that get a target.
+
+    Returns:
+        targets `(k, d)`, of norm 1, and the k numbers of their queries.
+
+    Raises:
+        ValueError: for fewer rows in the index than neighbours, or a share that leaves no query.
+    """
+    if len(index) < neighbours:
+        raise ValueError(f"`index` has {len(index)} vectors, fewer than {neighbours} neighbours.")
+    if not 0 < share <= 1 or int(share * len(guesses)) < 1:
+        raise ValueError(f"`share` of {len(guesses)} queries must be above 0, at most 1, and leave one, got {share}.")
+    middle = index.mean(0)
+    queries, rows = (F.normalize(side - middle, dim=1) for side in (guesses, index))
+    means = nearest_means(queries, rows, torch.cat([index, rows], dim=1), neighbours)
+    targets, directions = means.split(index.shape[1], dim=1)
+    chosen = directions.norm(dim=1).topk(int(share * len(guesses))).indices
+    return F.normalize(targets[chosen], dim=1), chosen
+
+
+__all__ = ["confident_targets", "targets_from_store"]

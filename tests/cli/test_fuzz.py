@@ -46,6 +46,8 @@ LINES = {
         "--max_steps",
         "1",
     ],
+    "query-encoder": ["--student", "bert", "--index", "held_b.npy", "--translator", "model", "--student_space", "a"]
+    + ["--output_dir", "out", "--overwrite", "--train", "lora", "--queries", "texts.txt", "--steps", "1"],
     "push": ["model", "--repo_id", "org/name"],
 }
 

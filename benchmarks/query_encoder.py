@@ -1,0 +1,341 @@
+"""A small encoder of queries for an index that exists: starts × pairs × students, frozen and trained.
+
+    python benchmarks/query_encoder.py --output OUT --folder FOLDER --questions nq squad --train nq_train squad_train \
+        --routes l3:minilm --models l3=paraphrase-MiniLM-L3-v2 --train_texts nq_train.parquet squad_train.parquet \
+        --question_texts nq.parquet squad.parquet --arms frozen joint
+    python benchmarks/query_encoder.py --output OUT --report
+
+The folder holds, for each encoder, `passages_ENCODER.npy` `(n, d)`, and for each set of questions `SET_ENCODER.npy`;
+`SET_gold.npy` says which passage answers each question; `may_train.npy` lists passages whose texts answer none. A route is
+STUDENT:TEACHER: the index holds all passages by the teacher. The passages that may train are cut in halves: the student
+knows the one, the index gives the other, and a translator is made of them without a pair, in a space of the teacher that
+a secret rotation has turned. Pairs are drawn from the sets of `--train`, other questions, whose vectors by the teacher are
+taken as known. (Files, halves and rotations are those of `migrated_store.py`, whose translators serve here, too.)
+
+Arms, each a line of the picture:
+
+- teacher, own index: what the teacher finds in its index, and the untouched student in an index of its own;
+- translator; ridge; ours: no training, the student as it is. `ours` is the translator bent by p pairs;
+- refined: the translator, bent without pairs towards what the training questions find in the index;
+- random, ridge, ours + training: the same starts, then student and projection trained on p pairs; with p = 0, `ours` on
+  targets guessed from the index.
+
+Every run is a cell with a JSON file of its own: a benchmark that was interrupted goes on where it stopped.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import mean, median
+
+import numpy as np
+import torch
+from matrix import secret_rotation
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import HfArgumentParser
+
+from hf_vec2vec import Vec2VecModel, align
+from hf_vec2vec.data import load_texts
+from hf_vec2vec.data.staging import staged_file
+from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
+from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, random_projection, translator_projection
+from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
+from hf_vec2vec.distillation.store_targets import confident_targets
+
+TOP = 10
+BLOCK = 256  # questions at a time
+SEED = 0  # of halves, rotation and alignment
+FROZEN = ("translator", "refined", "ridge", "ours")
+JOINT = ("random + training", "ridge + training", "ours + training")
+BOUNDS = ("teacher", "own index")
+COLOURS = {"translator": "C0", "ours": "C0", "ridge": "C1", "random": "C2", "refined": "C4"}
+
+
+@dataclass
+class QueryArguments:
+    """What is run, and where results go."""
+
+    output: str = field(metadata={"help": "Folder of the results."})
+    folder: str | None = field(default=None, metadata={"help": "Folder of the vectors."})
+    questions: list[str] = field(default_factory=list, metadata={"help": "Sets that ask."})
+    train: list[str] = field(default_factory=list, metadata={"help": "Sets that pairs are drawn from."})
+    routes: list[str] = field(default_factory=list, metadata={"help": "STUDENT:TEACHER."})
+    translators: str | None = field(default=None, metadata={"help": "Folder of translators; default: in `output`."})
+    arms: list[str] = field(default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, or single arms."})
+    pairs: list[int] = field(default_factory=lambda: [0, 10, 50, 200, 1000, 3200, 10**9])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Draws of pairs."})
+    most_questions: int = field(default=1000, metadata={"help": "Of a set, drawn once."})
+    models: list[str] = field(default_factory=list, metadata={"help": "STUDENT=MODEL, for training."})
+    train_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `train`."})
+    question_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `questions`."})
+    column: str = field(default="question", metadata={"help": "Of the texts in these files."})
+    trained: str = field(default="lora", metadata={"help": "lora or whole."})
+    loss: str = field(default="squared_error", metadata={"help": "Of training."})
+    steps: int = field(default=200, metadata={"help": "Of training."})
+    batch_size: int = field(default=32, metadata={"help": "Of training."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Of training."})
+    projection_rate: float = field(default=0.1, metadata={"help": "Of training; a random start takes 1."})
+    report: bool = field(default=False, metadata={"help": "Run nothing; write table and picture anew."})
+
+
+class Route:
+    """A student, a teacher, their vectors and what is known between them."""
+
+    def __init__(self, args: QueryArguments, route: str):
+        self.args, self.name = args, route
+        self.student, self.teacher = route.split(":")
+        self.secret = secret_rotation(self._stored("passages", self.teacher).shape[1], SEED)
+        self.index = self.rows("passages", self.teacher)
+        self.chosen = {name: self._chosen(name) for name in args.questions}
+        self.gold = {
+            name: torch.from_numpy(np.load(Path(args.folder or "") / f"{name}_gold.npy")) for name in args.questions
+        }
+        self.exact = {
+            name: answers(self.questions(name, self.teacher), self.index, self.gold[name][self.chosen[name]])[0]
+            for name in args.questions
+        }
+        self.pool = torch.cat([self.rows(name, self.student) for name in args.train])
+        self.answers = torch.cat([self.rows(name, self.teacher) for name in args.train])
+        projection = translator_projection(self._translator(), "old", "new")
+        assert projection is not None  # linear for queries
+        self.translator: Projection = projection
+
+    def _stored(self, name: str, encoder: str) -> np.ndarray:
+        return np.load(Path(self.args.folder or "") / f"{name}_{encoder}.npy", mmap_mode="r")
+
+    def rows(self, name: str, encoder: str) -> Tensor:
+        """Vectors of a set, norm 1; the teacher's are turned."""
+        rows = F.normalize(torch.from_numpy(np.array(self._stored(name, encoder))).float(), dim=1)
+        return rows @ self.secret if encoder == self.teacher else rows
+
+    def _translator(self) -> Vec2VecModel:
+        """Made once, of halves that share no text."""
+        made = (
+            Path(self.args.translators or Path(self.args.output) / "translators") / f"{self.student}-{self.teacher}-{SEED}"
+        )
+        if not (made / "config.json").exists():
+            order = np.random.default_rng(SEED).permutation(np.load(Path(self.args.folder or "") / "may_train.npy"))
+            half, begun = len(order) // 2, time.process_time()
+            mine = self.rows("passages", self.student)[order[:half]]
+            found = align(mine, self.index[order[half:]], source_name="old", target_name="new", seed=SEED, progress=False)
+            print(f"{self.name}: {found.report}, {time.process_time() - begun:.0f} processor seconds", flush=True)
+            Vec2VecModel.from_alignment(found, allow_not_aligned=True).save_pretrained(made)
+        return Vec2VecModel.from_pretrained(made)
+
+    def _chosen(self, name: str) -> Tensor:
+        rows = len(self._stored(name, self.student))
+        return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[: self.args.most_questions]
+
+    def questions(self, name: str, encoder: str) -> Tensor:
+        """Vectors of the questions that ask."""
+        return self.rows(name, encoder)[self.chosen[name]]
+
+    def draw(self, pairs: int, seed: int) -> Tensor:
+        """Numbers of so many pairs."""
+        return torch.randperm(len(self.pool), generator=torch.Generator().manual_seed(seed))[:pairs]
+
+    def judged(self, ask: Callable[[str], Tensor], index: Tensor | None = None) -> dict[str, dict[str, float]]:
+        """Figures of what `ask` makes of each set of questions, in the teacher's index or another."""
+        return {name: self._figures(name, ask(name), self.index if index is None else index) for name in self.args.questions}
+
+    def _figures(self, name: str, queries: Tensor, index: Tensor) -> dict[str, float]:
+        gold = self.gold[name][self.chosen[name]]
+        found, ranks = answers(queries, index, gold)
+        kept = (found[:, :, None] == self.exact[name][:, None]).any(2).float().mean().item()
+        known = gold >= 0
+        hits = (found == gold[:, None])[known].float()
+        discounts = 1 / torch.arange(2, TOP + 2).log2()
+        reciprocal = (1 / (ranks[known] + 1.0)).mean().item()
+        return {"recall": kept, "ndcg": (hits * discounts).sum(1).mean().item(), "mrr": reciprocal}
+
+
+def answers(queries: Tensor, index: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the nearest rows `(n, TOP)`, and how many lie before the right one `(n,)`."""
+    found, ranks = [], []
+    for block, right in zip(F.normalize(queries, dim=1).split(BLOCK), gold.split(BLOCK), strict=True):
+        cosines = block @ index.T
+        found.append(cosines.topk(TOP).indices)
+        ranks.append((cosines > cosines.gather(1, right.clamp_min(0)[:, None])).sum(1))
+    return torch.cat(found), torch.cat(ranks)
+
+
+def frozen(route: Route, arm: str, pairs: int, seed: int) -> dict:
+    """A cell whose student is as it was."""
+    if arm == "teacher":
+        return route.judged(lambda name: route.questions(name, route.teacher))
+    if arm == "own index":
+        return route.judged(lambda name: route.questions(name, route.student), route.rows("passages", route.student))
+    projection = start(route, arm, pairs, seed)
+    return route.judged(lambda name: projection(route.questions(name, route.student)))
+
+
+def start(route: Route, arm: str, pairs: int, seed: int) -> Projection:
+    """The projection of an arm before any training."""
+    chosen = route.draw(pairs, seed)
+    if arm == "random":
+        return random_projection(route.pool.shape[1], route.index.shape[1], seed)
+    if arm == "refined":
+        targets, kept = confident_targets(route.translator(route.pool), route.index)
+        return fitted_projection(route.pool[kept], targets, route.translator)
+    if arm == "translator" or not pairs:
+        return route.translator
+    return fitted_projection(route.pool[chosen], route.answers[chosen], route.translator if arm == "ours" else None)
+
+
+def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
+    """A cell whose student is trained."""
+    args, begun = route.args, time.process_time()
+    kind = arm.partition(" ")[0]
+    models = dict(entry.split("=") for entry in args.models)
+    projection = start(route, kind, pairs, seed)
+    encoder = query_encoder(open_student(models[route.student]), projection)
+    texts = texts_of(tuple(args.train_texts), args.column)
+    if pairs:
+        chosen = route.draw(pairs, seed)
+        targets = route.answers[chosen]
+    else:
+        targets, chosen = confident_targets(projection(route.pool), route.index)
+    training = QueryTraining(
+        trained=args.trained,
+        loss=args.loss,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        projection_rate=1.0 if kind == "random" else args.projection_rate,
+        seed=seed,
+    )
+    train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training)
+    files = dict(zip(args.questions, args.question_texts, strict=True))
+
+    def ask(name: str) -> Tensor:
+        asked = texts_of((files[name],), args.column)
+        return encoder.encode(
+            [asked[i] for i in route.chosen[name].tolist()], convert_to_tensor=True, show_progress_bar=False
+        )
+
+    settings = {"trained": args.trained, "loss": args.loss, "steps": args.steps, "batch_size": args.batch_size}
+    settings |= {"learning_rate": args.learning_rate, "projection_rate": training.projection_rate}
+    return route.judged(ask) | {"settings": settings, "processor_seconds": time.process_time() - begun}
+
+
+@cache
+def texts_of(files: tuple[str, ...], column: str) -> list[str]:
+    return [text for file in files for text in load_texts(file, column=column)]
+
+
+def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
+    """Route, arm, pairs, seed of every cell, cheap ones first."""
+    wanted = {name for arm in args.arms for name in {"frozen": BOUNDS + FROZEN, "joint": JOINT}.get(arm, (arm,))}
+    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT}:
+        raise ValueError(
+            f"`arms` must be of frozen, joint, {', '.join(BOUNDS + FROZEN + JOINT)}, got {sorted(unknown)[0]!r}."
+        )
+    listed = []
+    for seed in args.seeds:
+        for route in args.routes:
+            for arm in (*BOUNDS, *FROZEN, *JOINT):
+                once = arm in (*BOUNDS, "translator", "refined")
+                needs_pairs = arm in ("ridge", "ours", "ridge + training", "random + training")
+                for pairs in [0] if once else args.pairs:
+                    if arm not in wanted or (once and seed != args.seeds[0]) or (needs_pairs and not pairs):
+                        continue
+                    listed.append((route, arm, pairs, seed))
+    return listed
+
+
+def run(args: QueryArguments) -> None:
+    """Every cell that is not there yet."""
+    routes: dict[str, Route] = {}
+    folder = Path(args.output) / "cells"
+    for name, arm, pairs, seed in tqdm(cells(args), desc="cells"):
+        file = folder / f"{name}_{arm}_{pairs}_{seed}.json".replace(":", "-").replace(" ", "-")
+        if file.exists():
+            continue
+        route = routes[name] if name in routes else routes.setdefault(name, Route(args, name))
+        figures = (joint if arm in JOINT else frozen)(route, arm, pairs, seed)
+        shown = min(pairs, len(route.pool))
+        with staged_file(file) as partial:
+            cell = {"route": name, "arm": arm, "pairs": shown, "seed": seed, "figures": figures}
+            partial.write_text(json.dumps(cell, indent=2))
+
+
+def report(output: Path) -> None:
+    """`table.md` and a picture a route, of all cells that are there."""
+    found = [json.loads(file.read_text()) for file in sorted((output / "cells").glob("*.json"))]
+    lines = []
+    for route in sorted({cell["route"] for cell in found}):
+        mine = [cell for cell in found if cell["route"] == route]
+        sets = [name for name, figures in mine[0]["figures"].items() if isinstance(figures, dict) and "recall" in figures]
+        lines += [
+            f"\n{route}\n",
+            "| arm | pairs | seeds | " + " | ".join(f"{s}: recall@10 | nDCG@10 | MRR" for s in sets) + " |",
+        ]
+        lines += ["| --- | ---: | ---: |" + " ---: |" * 3 * len(sets)]
+        for arm in (*BOUNDS, *FROZEN, *JOINT):
+            for pairs in sorted({cell["pairs"] for cell in mine if cell["arm"] == arm}):
+                runs = [cell["figures"] for cell in mine if cell["arm"] == arm and cell["pairs"] == pairs]
+                figures = (_spread([r[s][name] for r in runs]) for s in sets for name in ("recall", "ndcg", "mrr"))
+                lines.append(f"| {arm} | {pairs:,} | {len(runs)} | " + " | ".join(figures) + " |")
+        picture(mine, sets, output / f"{route.replace(':', '-')}.png")
+    (output / "table.md").write_text("\n".join(lines).strip() + "\n")
+    print("\n".join(lines).strip())
+
+
+def _spread(values: list[float]) -> str:
+    """Median, and in brackets how far the seeds lie apart."""
+    digits = f"{median(values):.3f}".removeprefix("0")
+    return digits if len(values) == 1 else f"{digits} ({max(values) - min(values):.3f})".replace("(0", "(")
+
+
+def picture(found: list[dict], sets: list[str], file: Path) -> None:
+    """Recall against pairs, a line an arm; the mean over the sets of questions."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+
+    def at(arm: str) -> dict[int, float]:
+        values: dict[int, list[float]] = {}
+        for cell in found:
+            if cell["arm"] == arm:
+                values.setdefault(cell["pairs"], []).append(mean(cell["figures"][s]["recall"] for s in sets))
+        return {pairs: median(each) for pairs, each in sorted(values.items())}
+
+    for arm in ("translator", "refined"):
+        for level in at(arm).values():
+            axes.axhline(level, color=COLOURS[arm], ls=":", label=f"{arm}, no pair")
+    for arm in ("ridge", "ours", *JOINT):
+        points = at(arm)
+        trained = arm in JOINT
+        if points:
+            style = {
+                "ls": "-" if trained else "--",
+                "marker": "o" if trained else ".",
+                "color": COLOURS[arm.partition(" ")[0]],
+            }
+            axes.plot(list(points), list(points.values()), label=arm, **style)
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set(xlabel="pairs", ylabel="recall@10 of the teacher's ten", title=found[0]["route"].replace(":", " asks "))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    (args,) = HfArgumentParser(QueryArguments).parse_args_into_dataclasses()
+    if not args.report:
+        missing = [name for name in ("folder", "questions", "train", "routes") if not getattr(args, name)]
+        if missing:
+            sys.exit(f"`{missing[0]}` must be given.")
+        run(args)
+    report(Path(args.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""A small encoder that asks an index of a large one: its own modules, a projection into the index's space, norm 1."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from torch import Tensor, nn
+
+from ..data.staging import locked, staged_entries
+from ..encoders.folders import is_sentence_transformer, model_folder, opening, refuse_pickles
+from ..encoders.pooling import is_decoder
+from ..model.checkpoint_vec2vec import not_finite
+from ..sentence_transformers import Vec2VecModule
+from ..version import __version__
+from .query_starts import Projection
+from .students import EXPORT_RECORD, check_export_dir
+
+QUERY = "query"  # the prompt's name, which `SentenceTransformer.encode_query` looks for
+MADE = ("[0-9]*_*", "modules.json", "config*.json", "sentence_bert_config.json", "README.md", "router_config.json")
+MADE += ("model*.safetensors*", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
+MADE += (EXPORT_RECORD,)
+
+
+def open_student(model: str, *, max_length: int | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
+    """A student to put a projection behind, on the CPU, in float32. A plain transformer gets mean pooling.
+
+    Args:
+        model: short name of a bundled encoder, local folder or Hub id.
+        max_length: tokens of a query; default: the student's own.
+        trust_remote_code: run the code that a model brings along.
+
+    Raises:
+        OSError: if it is nowhere.
+        ValueError: for pickled weights, or a plain language model, whose first token must be left out of the pooling, which
+            a folder of sentence-transformers cannot express.
+    """
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    refuse_pickles(folder)
+    known = {"dtype": torch.float32, "use_safetensors": True}
+    with opening(folder):
+        if is_sentence_transformer(folder):
+            encoder = SentenceTransformer(str(folder), device="cpu", model_kwargs=known, trust_remote_code=trust_remote_code)
+        else:
+            transformer = Transformer(str(folder), model_kwargs=known)
+            if is_decoder(transformer.config.model_type):
+                raise ValueError(
+                    f"`student` {model!r} is a language model, whose first token must be left out of the pooling; a folder "
+                    "of sentence-transformers cannot say that. Take an encoder, or one that sentence-transformers wrote."
+                )
+            encoder = SentenceTransformer(
+                modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")], device="cpu"
+            )
+    if max_length is not None:
+        encoder.max_seq_length = max_length
+    return encoder.eval()
+
+
+def query_encoder(
+    student: SentenceTransformer, start: Projection | Vec2VecModule, *, prompt: str = ""
+) -> SentenceTransformer:
+    """A student whose vectors are of the index's space.
+
+    Args:
+        student: all its modules are kept; the new encoder shares them.
+        start: an affine map, which becomes a `Dense` that `SentenceTransformer` loads without this package; or a translator
+            that is not linear, which needs it.
+        prompt: put before each query, by `encode` and `encode_query` alike; documents get none.
+
+    Raises:
+        ValueError: for a projection of other vectors than the student's.
+    """
+    dim = student.get_embedding_dimension()
+    if isinstance(start, Projection):
+        if len(start.weight) != dim:
+            raise ValueError(f"`start` is of vectors of dimension {len(start.weight)}; those of `student` have {dim}.")
+        weight, bias = start.weight.T.contiguous(), start.bias.clone()
+        last: nn.Module = Dense(
+            dim, len(bias), activation_function=nn.Identity(), init_weight=weight.clone(), init_bias=bias
+        )
+    else:
+        last = start
+    prompts: dict[str, Any] = {"prompts": {QUERY: prompt, "document": ""}, "default_prompt_name": QUERY} if prompt else {}
+    return SentenceTransformer(modules=[*student, last, Normalize()], device="cpu", **prompts).eval()
+
+
+def check_queries(encoder: SentenceTransformer, texts: list[str], argument: str = "queries", prompt: str = "") -> None:
+    """Raise ValueError for texts that cannot be queries: none at all, empty ones, or longer ones than the model reads."""
+    if not texts:
+        raise ValueError(f"`{argument}` holds no text.")
+    if empty := [i for i, text in enumerate(texts) if not text.strip()]:
+        raise ValueError(f"`{argument}` has {len(empty)} empty text(s), the first at index {empty[0]}. Drop them.")
+    if isinstance(encoder[0], StaticEmbedding):  # which reads texts of any length
+        return
+    limit = encoder.max_seq_length
+    tokens = encoder.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)
+    lengths = [len(ids) for ids in tokens["input_ids"]]
+    if long := [i for i, length in enumerate(lengths) if length > limit]:
+        raise ValueError(
+            f"`{argument}` has {len(long)} text(s) of more than {limit} tokens, which the student reads, the first at index "
+            f"{long[0]} ({lengths[long[0]]} tokens). Shorten or drop them, or give a larger `max_length` if the model has "
+            "the positions."
+        )
+
+
+def student_vectors(student: SentenceTransformer, texts: list[str], *, prompt: str = "", progress: bool = False) -> Tensor:
+    """Vectors `(n, d)`, float32, as the student makes them, behind a prompt; on the CPU."""
+    return (
+        student.encode(texts, prompt=prompt, batch_size=64, convert_to_tensor=True, show_progress_bar=progress).float().cpu()
+    )
+
+
+def check_query_encoder_dir(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Raise FileExistsError if a folder holds a model already; `overwrite`: that no query encoder replaces."""
+    check_export_dir(folder, overwrite=overwrite, argument="output_dir")
+
+
+def save_query_encoder(
+    encoder: SentenceTransformer, folder: str | Path, facts: dict[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write a folder that `SentenceTransformer(folder)` opens; all files appear together.
+
+    Args:
+        encoder: a query encoder.
+        folder: to write into.
+        facts: of its making, for the record beside it.
+        overwrite: replace what an earlier call made.
+
+    Raises:
+        FileExistsError: if the folder holds a model already, or another process writes there.
+        ValueError: for weights that are not finite.
+    """
+    check_query_encoder_dir(folder, overwrite=overwrite)
+    if broken := not_finite(encoder.state_dict()):
+        raise ValueError(f"the encoder has weights that are not finite ({broken[0]}): it was not saved.")
+    with locked(folder, argument="output_dir"), staged_entries(folder, ours=MADE) as partial:
+        encoder.save(str(partial), create_model_card=False)
+        record = {"made_by": "hf_vec2vec", "version": __version__, "query_encoder": facts}
+        (partial / EXPORT_RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+__all__ = [
+    "check_queries",
+    "check_query_encoder_dir",
+    "open_student",
+    "query_encoder",
+    "save_query_encoder",
+    "student_vectors",
+]

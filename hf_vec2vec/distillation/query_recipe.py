@@ -1,0 +1,183 @@
+"""From a student and an index to an encoder of queries: start, targets, training."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
+from ..sentence_transformers import Vec2VecModule
+from .query_encoder import check_queries, query_encoder, student_vectors
+from .query_starts import Projection, fitted_projection, random_projection, translator_projection
+from .query_training import QueryTraining, train_query_encoder
+from .store_targets import confident_targets
+
+Start = Literal["translator", "ridge", "random"]
+STARTS = ("translator", "ridge", "random")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translator, and which of its spaces are the student's and the index's."""
+
+    model: Vec2VecModel
+    student: str
+    index: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts, and the vectors `(p, d_index)` that the index's own encoder made of them."""
+
+    texts: list[str]
+    vectors: Tensor
+
+
+def make_query_encoder(
+    student: SentenceTransformer,
+    index: Tensor,
+    *,
+    start: Start,
+    translation: Translation | None = None,
+    pairs: Pairs | None = None,
+    queries: list[str] | None = None,
+    training: QueryTraining | None = None,
+    prompt: str = "",
+    progress: bool = False,
+) -> tuple[SentenceTransformer, dict[str, Any]]:
+    """A student that asks an index of another encoder. The index is read only.
+
+    | `start` | needs | the projection is |
+    |---|---|---|
+    | `translator` | `translation` | the translator's map; with pairs, a regression that is pulled to it |
+    | `ridge` | `pairs` | a regression on the pairs |
+    | `random` | `training` | random numbers |
+
+    With `training`, student and projection are then trained together towards the pairs' vectors; without pairs towards the
+    mean of the rows of the index that each of `queries` finds, where these agree (`confident_targets`).
+
+    Args:
+        student: made by `open_student`; training changes it.
+        index: `(m, d_index)`, vectors of the index, or a sample of them.
+        start: see the table.
+        translation: from the student's space to the index's.
+        pairs: known ones.
+        queries: unlabelled ones, to train on where there are no pairs.
+        training: how; default: none.
+        prompt: put before each query.
+        progress: show bars.
+
+    Returns:
+        The encoder, and facts of its making.
+
+    Raises:
+        TypeError, ValueError: for what `start` or `training` needs and is not there, dimensions that do not agree, and
+            texts that cannot be queries.
+    """
+    rows = check_embeddings(index, "index").float()
+    _check(student, rows, start, translation, pairs, queries, training)
+    for argument, texts in (("pairs", pairs.texts if pairs else None), ("queries", queries)):
+        if texts is not None:
+            check_queries(student, texts, argument, prompt)
+    projection = _start(
+        student, rows.shape[1], start, translation, pairs, prompt, training.seed if training else 0, progress
+    )
+    encoder = query_encoder(student, projection, prompt=prompt)
+    facts: dict[str, Any] = {"start": start, "pairs": len(pairs.texts) if pairs else 0, "prompt": prompt}
+    facts |= {"index_rows": len(rows), "linear": isinstance(projection, Projection)}
+    if training is None:
+        return encoder, facts
+    if pairs:
+        texts, targets = pairs.texts, pairs.vectors.float()
+    else:
+        assert queries is not None  # checked
+        found = encoder.encode(queries, prompt=prompt, convert_to_tensor=True, show_progress_bar=progress).float().cpu()
+        targets, chosen = confident_targets(found, rows)
+        texts = [queries[i] for i in chosen.tolist()]
+    train_query_encoder(encoder, texts, targets, rows, training, prompt=prompt, progress=progress)
+    return encoder, facts | {"training": asdict(training), "training_texts": len(texts)}
+
+
+def _check(
+    student: SentenceTransformer,
+    index: Tensor,
+    start: Start,
+    translation: Translation | None,
+    pairs: Pairs | None,
+    queries: list[str] | None,
+    training: QueryTraining | None,
+) -> None:
+    if start not in STARTS:
+        raise ValueError(f"`start` must be one of {', '.join(STARTS)}, got {start!r}.")
+    needed = {"translator": (translation, "translator"), "ridge": (pairs, "pairs"), "random": (training, "train")}
+    given, argument = needed[start]
+    if given is None:
+        raise ValueError(f"`start` is {start!r}, which needs `{argument}`. Give it, or choose another start.")
+    if training is not None and pairs is None and queries is None:
+        raise ValueError("`train` needs texts: give `pairs`, or `queries` to guess targets for.")
+    if training is not None and pairs is None and start == "random":
+        raise ValueError("`start` is 'random', from which no target can be guessed: give `pairs`, or a translator.")
+    dim = index.shape[1]
+    if pairs is not None:
+        check_embeddings(pairs.vectors, "pairs", dim)
+        if len(pairs.texts) != len(pairs.vectors):
+            raise ValueError(f"`pairs` have {len(pairs.texts)} texts and {len(pairs.vectors)} vectors; each text has one.")
+    if translation is None:
+        return
+    sides = (("student", translation.student, student.get_embedding_dimension()), ("index", translation.index, dim))
+    for argument, space, there in sides:
+        known = (translation.model.config.embedding_dims or {}).get(space)
+        if known is None:
+            raise ValueError(f"`{argument}_space` must be one of {translation.model.config.spaces}, got {space!r}.")
+        if known != there:
+            raise ValueError(
+                f"`{argument}` makes vectors of dimension {there}, but the translator's space {space!r} has {known}: no "
+                "encoder of this chain makes them. Name another space, or give another translator."
+            )
+
+
+def _start(
+    student: SentenceTransformer,
+    dim: int,
+    start: Start,
+    translation: Translation | None,
+    pairs: Pairs | None,
+    prompt: str,
+    seed: int,
+    progress: bool,
+) -> Projection | Vec2VecModule:
+    if start == "random":
+        width = student.get_embedding_dimension()
+        assert width is not None
+        return random_projection(width, dim, seed)
+    prior = None
+    if start == "translator":
+        assert translation is not None  # checked
+        prior = translator_projection(translation.model, translation.student, translation.index)
+        if prior is None:
+            return Vec2VecModule(translation.model, translation.student, translation.index)
+    if pairs is None:
+        assert prior is not None  # a ridge has pairs
+        return prior
+    rows = student_vectors(student, pairs.texts, prompt=prompt, progress=progress)
+    return fitted_projection(rows, F.normalize(pairs.vectors.float(), dim=1), prior)
+
+
+def drawn(pairs: Pairs, count: int | None, seed: int) -> Pairs:
+    """So many of the pairs, at random; all where none is said.
+
+    Raises:
+        ValueError: for more than there are.
+    """
+    if count is None:
+        return pairs
+    if not 0 < count <= len(pairs.texts):
+        raise ValueError(f"`max_pairs` must be at least 1 and at most {len(pairs.texts)}, the pairs there are, got {count}.")
+    order = torch.randperm(len(pairs.texts), generator=torch.Generator().manual_seed(seed))[:count]
+    return Pairs([pairs.texts[i] for i in order.tolist()], pairs.vectors[order])
+
+
+__all__ = ["Pairs", "Start", "Translation", "drawn", "make_query_encoder"]

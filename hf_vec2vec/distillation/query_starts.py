@@ -1,0 +1,98 @@
+"""Where the projection of a query encoder starts: a translator, a regression on pairs, both, or chance."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..deployment.merging import merged_linear
+from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
+
+# Penalties that are tried, in units of the mean eigenvalue of the pairs' second moments.
+STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-8, 9))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """An affine map from a student's vectors to vectors of an index.
+
+    Args:
+        weight: `(d_student, d_index)`.
+        bias: `(d_index,)`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """`(n, d_student)` to `(n, d_index)`; lengths are as they come."""
+        return rows @ self.weight + self.bias
+
+
+def translator_projection(translator: Vec2VecModel, source: str, target: str) -> Projection | None:
+    """The map that a translator has for queries, both normalisations folded in: the linear one, where there is one.
+
+    Args:
+        translator: knows both spaces.
+        source: the student's space.
+        target: the index's.
+
+    Returns:
+        The map, or `None` where it is not linear.
+
+    Raises:
+        ValueError: for a space that the translator does not have.
+    """
+    chosen = translator.chosen_map("auto", source, target, queries=True)
+    merged = merged_linear(translator, source, target, chosen)
+    return None if merged is None else Projection(*merged)
+
+
+def fitted_projection(student: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
+    """Ridge regression on pairs; with a start, of what the start leaves over, so that few pairs change it little.
+
+    The penalty is the one of `STRENGTHS` whose squared error is least when each pair is left out in turn. The bias is
+    penalised like a weight.
+
+    Args:
+        student: `(p, d_student)`, the student's vectors of p texts.
+        index: `(p, d_index)`, the vectors that the index's encoder made of the same texts.
+        start: what the penalty pulls to; default: zero.
+
+    Raises:
+        TypeError, ValueError: for rows that `check_embeddings` refuses, or more on one side than on the other.
+    """
+    rows = check_embeddings(student, "student").double()
+    targets = check_embeddings(index, "index").double()
+    if len(rows) != len(targets):
+        raise ValueError(f"`student` and `index` have {len(rows)} and {len(targets)} rows: row i of both must be one text.")
+    constant = rows.square().sum(1).mean().sqrt()  # as long as a row: a bias of its size costs what such a row costs
+    inputs = torch.cat([rows, constant.expand(len(rows), 1)], dim=1)
+    if start is not None:
+        targets = targets - Projection(start.weight.double(), start.bias.double())(rows)
+    left, values, right = torch.linalg.svd(inputs, full_matrices=False)
+    turned = left.T @ targets
+    unit = values.square().sum() / inputs.shape[1]
+
+    def left_out_error(strength: float) -> float:
+        shares = values.square() / (values.square() + strength * unit)
+        leverages = (left.square() * shares).sum(1, keepdim=True)
+        errors = (targets - left @ (shares[:, None] * turned)) / (1 - leverages)
+        return errors.square().mean().item()
+
+    strength = min(reversed(STRENGTHS), key=left_out_error)
+    solution = right.T @ ((values / (values.square() + strength * unit))[:, None] * turned)
+    weight, bias = solution[:-1], solution[-1] * constant
+    if start is not None:
+        weight, bias = weight + start.weight, bias + start.bias
+    return Projection(weight.float(), bias.float())
+
+
+def random_projection(student_dim: int, index_dim: int, seed: int = 0) -> Projection:
+    """A random map, to be trained: normal numbers of variance `1 / d_student`, no bias."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(student_dim, index_dim, generator=generator) / student_dim**0.5
+    return Projection(weight, torch.zeros(index_dim))
+
+
+__all__ = ["Projection", "fitted_projection", "random_projection", "translator_projection"]
