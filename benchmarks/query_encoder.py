@@ -15,8 +15,9 @@ taken as known. (Files, halves and rotations are those of `migrated_store.py`, w
 Arms, each a line of the picture:
 
 - teacher, own index: what the teacher finds in its index, and the untouched student in an index of its own;
-- translator; ridge; ours: no training, the student as it is. `ours` is the translator bent by p pairs;
-- refined: the translator, bent without pairs towards what the training questions find in the index;
+- translator; plain ridge: no training, the student as it is; the translator alone, and a regression on p pairs;
+- ridge; ours: the same regression, and the translator bent by p pairs, each less the index's mean in the end;
+- refined: the translator, bent without pairs towards what the training questions find in the index, less the mean;
 - random, ridge, ours + training: the same starts, then student and projection trained on p pairs; with p = 0, `ours` on
   targets guessed from the index.
 
@@ -43,18 +44,24 @@ from transformers import HfArgumentParser
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.data import load_texts
 from hf_vec2vec.data.staging import staged_file
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
-from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, random_projection, translator_projection
+from hf_vec2vec.distillation.query_encoder import open_student, query_encoder, take_off_the_middle
+from hf_vec2vec.distillation.query_starts import (
+    Projection,
+    fitted_projection,
+    off_the_middle,
+    random_projection,
+    translator_projection,
+)
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 from hf_vec2vec.distillation.store_targets import confident_targets
 
 TOP = 10
 BLOCK = 256  # questions at a time
 SEED = 0  # of halves, rotation and alignment
-FROZEN = ("translator", "refined", "ridge", "ours")
+FROZEN = ("translator", "plain ridge", "refined", "ridge", "ours")
 JOINT = ("random + training", "ridge + training", "ours + training")
 BOUNDS = ("teacher", "own index")
-COLOURS = {"translator": "C0", "ours": "C0", "ridge": "C1", "random": "C2", "refined": "C4"}
+COLOURS = {"translator": "C0", "ours": "C0", "ridge": "C1", "random": "C2", "refined": "C4", "plain": "C3"}
 
 
 @dataclass
@@ -171,7 +178,9 @@ def frozen(route: Route, arm: str, pairs: int, seed: int) -> dict:
         return route.judged(lambda name: route.questions(name, route.teacher))
     if arm == "own index":
         return route.judged(lambda name: route.questions(name, route.student), route.rows("passages", route.student))
-    projection = start(route, arm, pairs, seed)
+    projection = start(route, arm.removeprefix("plain "), pairs, seed)
+    if arm not in ("translator", "plain ridge"):
+        projection = off_the_middle(projection, route.index)
     return route.judged(lambda name: projection(route.questions(name, route.student)))
 
 
@@ -200,7 +209,7 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         chosen = route.draw(pairs, seed)
         targets = route.answers[chosen]
     else:
-        targets, chosen = confident_targets(projection(route.pool), route.index)
+        targets, chosen = confident_targets(off_the_middle(projection, route.index)(route.pool), route.index)
     training = QueryTraining(
         trained=args.trained,
         loss=args.loss,
@@ -210,7 +219,9 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         projection_rate=1.0 if kind == "random" else args.projection_rate,
         seed=seed,
     )
-    train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training)
+    learned = [texts[i] for i in chosen.tolist()]
+    train_query_encoder(encoder, learned, targets, route.index, training)
+    take_off_the_middle(encoder, route.index, learned)
     files = dict(zip(args.questions, args.question_texts, strict=True))
 
     def ask(name: str) -> Tensor:
@@ -241,7 +252,7 @@ def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
         for route in args.routes:
             for arm in (*BOUNDS, *FROZEN, *JOINT):
                 once = arm in (*BOUNDS, "translator", "refined")
-                needs_pairs = arm in ("ridge", "ours", "ridge + training", "random + training")
+                needs_pairs = not arm.startswith("ours")
                 for pairs in [0] if once else args.pairs:
                     if arm not in wanted or (once and seed != args.seeds[0]) or (needs_pairs and not pairs):
                         continue
@@ -309,7 +320,7 @@ def picture(found: list[dict], sets: list[str], file: Path) -> None:
     for arm in ("translator", "refined"):
         for level in at(arm).values():
             axes.axhline(level, color=COLOURS[arm], ls=":", label=f"{arm}, no pair")
-    for arm in ("ridge", "ours", *JOINT):
+    for arm in ("plain ridge", "ridge", "ours", *JOINT):
         points = at(arm)
         trained = arm in JOINT
         if points:

@@ -16,13 +16,15 @@ from ..encoders.pooling import is_decoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..sentence_transformers import Vec2VecModule
 from ..version import __version__
-from .query_starts import Projection
+from .query_starts import Projection, off_the_middle
 from .students import EXPORT_RECORD, check_export_dir
 
+LENGTHS = 256  # queries that tell how long vectors are before they are scaled
 QUERY = "query"  # the prompt's name, which `SentenceTransformer.encode_query` looks for
-MADE = ("[0-9]*_*", "modules.json", "config*.json", "sentence_bert_config.json", "README.md", "router_config.json")
-MADE += ("model*.safetensors*", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
-MADE += (EXPORT_RECORD,)
+MADE = (
+    *("[0-9]*_*", "modules.json", "config*.json", "sentence_bert_config.json", "README.md", "model*.safetensors*"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", EXPORT_RECORD),
+)
 
 
 def open_student(model: str, *, max_length: int | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
@@ -87,15 +89,32 @@ def query_encoder(
     return SentenceTransformer(modules=[*student, last, Normalize()], device="cpu", **prompts).eval()
 
 
+@torch.no_grad()
+def take_off_the_middle(encoder: SentenceTransformer, index: Tensor, texts: list[str], *, prompt: str = "") -> None:
+    """[`off_the_middle`] of an encoder whose projection was trained, in place.
+
+    Args:
+        encoder: made by `query_encoder` from a [`Projection`].
+        index: `(m, d_index)`, vectors of the index.
+        texts: some queries, which tell how long the projection's outputs are.
+        prompt: put before each.
+    """
+    dense: Any = encoder[len(encoder) - 2]
+    rows = student_vectors(SentenceTransformer(modules=list(encoder)[:-2], device="cpu"), texts[:LENGTHS], prompt=prompt)
+    trained = Projection(dense.linear.weight.T.cpu(), dense.linear.bias.cpu())
+    length = trained(rows).norm(dim=1).mean().item()
+    dense.linear.bias.copy_(off_the_middle(trained, index, length).bias)
+
+
 def check_queries(encoder: SentenceTransformer, texts: list[str], argument: str = "queries", prompt: str = "") -> None:
     """Raise ValueError for texts that cannot be queries: none at all, empty ones, or longer ones than the model reads."""
     if not texts:
         raise ValueError(f"`{argument}` holds no text.")
     if empty := [i for i, text in enumerate(texts) if not text.strip()]:
         raise ValueError(f"`{argument}` has {len(empty)} empty text(s), the first at index {empty[0]}. Drop them.")
-    if isinstance(encoder[0], StaticEmbedding):  # which reads texts of any length
-        return
     limit = encoder.max_seq_length
+    if isinstance(encoder[0], StaticEmbedding) or limit is None:  # which read texts of any length
+        return
     tokens = encoder.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)
     lengths = [len(ids) for ids in tokens["input_ids"]]
     if long := [i for i, length in enumerate(lengths) if length > limit]:
@@ -149,4 +168,5 @@ __all__ = [
     "query_encoder",
     "save_query_encoder",
     "student_vectors",
+    "take_off_the_middle",
 ]

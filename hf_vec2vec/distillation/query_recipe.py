@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
 from ..sentence_transformers import Vec2VecModule
-from .query_encoder import check_queries, query_encoder, student_vectors
-from .query_starts import Projection, fitted_projection, random_projection, translator_projection
+from .query_encoder import check_queries, query_encoder, student_vectors, take_off_the_middle
+from .query_starts import Projection, fitted_projection, off_the_middle, random_projection, translator_projection
 from .query_training import QueryTraining, train_query_encoder
 from .store_targets import confident_targets
 
@@ -56,8 +56,9 @@ def make_query_encoder(
     | `ridge` | `pairs` | a regression on the pairs |
     | `random` | `training` | random numbers |
 
-    With `training`, student and projection are then trained together towards the pairs' vectors; without pairs towards the
-    mean of the rows of the index that each of `queries` finds, where these agree (`confident_targets`).
+    In the end the index's mean is taken off (`off_the_middle`). With `training`, student and projection are trained together
+    before that: towards the pairs' vectors; without pairs towards the mean of the rows of the index that each of `queries`
+    finds, where these agree (`confident_targets`).
 
     Args:
         student: made by `open_student`; training changes it.
@@ -82,22 +83,27 @@ def make_query_encoder(
     for argument, texts in (("pairs", pairs.texts if pairs else None), ("queries", queries)):
         if texts is not None:
             check_queries(student, texts, argument, prompt)
-    projection = _start(
-        student, rows.shape[1], start, translation, pairs, prompt, training.seed if training else 0, progress
-    )
-    encoder = query_encoder(student, projection, prompt=prompt)
+    seed = training.seed if training else 0
+    projection = _start(student, rows.shape[1], start, translation, pairs, prompt, seed, progress)
+    linear = isinstance(projection, Projection)
+    settled = off_the_middle(projection, rows) if isinstance(projection, Projection) else projection
+    encoder = query_encoder(student, settled if training is None else projection, prompt=prompt)
     facts: dict[str, Any] = {"start": start, "pairs": len(pairs.texts) if pairs else 0, "prompt": prompt}
-    facts |= {"index_rows": len(rows), "linear": isinstance(projection, Projection)}
+    facts |= {"index_rows": len(rows), "linear": linear}
     if training is None:
         return encoder, facts
     if pairs:
         texts, targets = pairs.texts, pairs.vectors.float()
     else:
         assert queries is not None  # checked
-        found = encoder.encode(queries, prompt=prompt, convert_to_tensor=True, show_progress_bar=progress).float().cpu()
-        targets, chosen = confident_targets(found, rows)
+        found = query_encoder(student, settled).encode(
+            queries, prompt=prompt, convert_to_tensor=True, show_progress_bar=progress
+        )
+        targets, chosen = confident_targets(found.float().cpu(), rows)
         texts = [queries[i] for i in chosen.tolist()]
     train_query_encoder(encoder, texts, targets, rows, training, prompt=prompt, progress=progress)
+    if linear:
+        take_off_the_middle(encoder, rows, texts, prompt=prompt)
     return encoder, facts | {"training": asdict(training), "training_texts": len(texts)}
 
 

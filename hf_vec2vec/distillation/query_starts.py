@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..deployment.merging import merged_linear
 from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
@@ -46,6 +47,19 @@ def translator_projection(translator: Vec2VecModel, source: str, target: str) ->
     chosen = translator.chosen_map("auto", source, target, queries=True)
     merged = merged_linear(translator, source, target, chosen)
     return None if merged is None else Projection(*merged)
+
+
+def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -> Projection:
+    """The same projection, less the index's mean, which makes hubs count for less.
+
+    What a student does not know of a query pulls its vector to the middle, near which lie the rows that every query finds.
+
+    Args:
+        projection: into the index's space.
+        index: `(m, d_index)`, vectors of the index.
+        length: how long the projection's outputs are, where rows of the index are taken to be of length 1.
+    """
+    return Projection(projection.weight, projection.bias - length * F.normalize(index.float(), dim=1).mean(0))
 
 
 def fitted_projection(student: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
@@ -95,4 +109,4 @@ def random_projection(student_dim: int, index_dim: int, seed: int = 0) -> Projec
     return Projection(weight, torch.zeros(index_dim))
 
 
-__all__ = ["Projection", "fitted_projection", "random_projection", "translator_projection"]
+__all__ = ["Projection", "fitted_projection", "off_the_middle", "random_projection", "translator_projection"]

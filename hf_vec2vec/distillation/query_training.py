@@ -77,6 +77,8 @@ class QueryLoss(nn.Module):
         seen: `(m, d)`, rows of the index, norm 1.
     """
 
+    seen: Tensor
+
     def __init__(self, model: SentenceTransformer, loss: Loss, seen: Tensor):
         super().__init__()
         self.model, self.function = model, LOSSES[loss]

@@ -57,7 +57,7 @@ def give_translator(page: Path, folder: Path) -> None:
     """A translator of the kind that the page is about, where the page does not make one itself."""
     if "--output_dir translator" in page.read_text():
         return
-    encoders = {"new": "student", "old": "teacher"} if page.name in ("distil.md", "sharing.md") else {}
+    encoders = {"new": "student", "old": "teacher"} if page.name in ("distil.md", "query_encoder.md", "sharing.md") else {}
     if encoders:
         recorded = {space: TextEncoder(encoder) for space, encoder in encoders.items()}
         old, new = (recorded[space].encode(TEXTS, progress=False) for space in ("old", "new"))
