@@ -18,6 +18,8 @@ Arms, each a line of the picture:
 - translator; plain ridge: no training, the student as it is; the translator alone, and a regression on p pairs;
 - ridge; ours: the same regression, and the translator bent by p pairs, each less the index's mean in the end;
 - refined: the translator, bent without pairs towards what the training questions find in the index, less the mean;
+- mixed: the other way round. Half of an index by the student, translated, beside the other half by the teacher, asked
+  by the teacher: the share of translated rows among the first ten, plainly and after a calibration without pairs;
 - random, ridge, ours + training: the same starts, then student and projection trained on p pairs; with p = 0, `ours` on
   targets guessed from the index.
 
@@ -36,6 +38,7 @@ from statistics import mean, median
 import numpy as np
 import torch
 from matrix import secret_rotation
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -44,7 +47,7 @@ from transformers import HfArgumentParser
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.data import load_texts
 from hf_vec2vec.data.staging import staged_file
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder, take_off_the_middle
+from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
 from hf_vec2vec.distillation.query_starts import (
     Projection,
     fitted_projection,
@@ -54,13 +57,16 @@ from hf_vec2vec.distillation.query_starts import (
 )
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 from hf_vec2vec.distillation.store_targets import confident_targets
+from hf_vec2vec.metrics.hubness import hub_penalties
 
 TOP = 10
+SAMPLE = 1000  # questions without answers that a calibration looks at
 BLOCK = 256  # questions at a time
 SEED = 0  # of halves, rotation and alignment
 FROZEN = ("translator", "plain ridge", "refined", "ridge", "ours")
 JOINT = ("random + training", "ridge + training", "ours + training")
 BOUNDS = ("teacher", "own index")
+MIXED = ("mixed", "mixed, one mean", "mixed, fewer hubs", "mixed, lengths")
 COLOURS = {"translator": "C0", "ours": "C0", "ridge": "C1", "random": "C2", "refined": "C4", "plain": "C3"}
 
 
@@ -74,7 +80,7 @@ class QueryArguments:
     train: list[str] = field(default_factory=list, metadata={"help": "Sets that pairs are drawn from."})
     routes: list[str] = field(default_factory=list, metadata={"help": "STUDENT:TEACHER."})
     translators: str | None = field(default=None, metadata={"help": "Folder of translators; default: in `output`."})
-    arms: list[str] = field(default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, or single arms."})
+    arms: list[str] = field(default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, mixed, or single arms."})
     pairs: list[int] = field(default_factory=lambda: [0, 10, 50, 200, 1000, 3200, 10**9])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Draws of pairs."})
     most_questions: int = field(default=1000, metadata={"help": "Of a set, drawn once."})
@@ -152,8 +158,11 @@ class Route:
         return {name: self._figures(name, ask(name), self.index if index is None else index) for name in self.args.questions}
 
     def _figures(self, name: str, queries: Tensor, index: Tensor) -> dict[str, float]:
+        return self.scored(name, *answers(queries, index, self.gold[name][self.chosen[name]]))
+
+    def scored(self, name: str, found: Tensor, ranks: Tensor) -> dict[str, float]:
+        """Figures of the ten rows that each question finds, and of how many lie before the right one."""
         gold = self.gold[name][self.chosen[name]]
-        found, ranks = answers(queries, index, gold)
         kept = (found[:, :, None] == self.exact[name][:, None]).any(2).float().mean().item()
         known = gold >= 0
         hits = (found == gold[:, None])[known].float()
@@ -162,11 +171,11 @@ class Route:
         return {"recall": kept, "ndcg": (hits * discounts).sum(1).mean().item(), "mrr": reciprocal}
 
 
-def answers(queries: Tensor, index: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+def answers(queries: Tensor, index: Tensor, gold: Tensor, penalty: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
     """Numbers of the nearest rows `(n, TOP)`, and how many lie before the right one `(n,)`."""
     found, ranks = [], []
     for block, right in zip(F.normalize(queries, dim=1).split(BLOCK), gold.split(BLOCK), strict=True):
-        cosines = block @ index.T
+        cosines = block @ index.T - penalty
         found.append(cosines.topk(TOP).indices)
         ranks.append((cosines > cosines.gather(1, right.clamp_min(0)[:, None])).sum(1))
     return torch.cat(found), torch.cat(ranks)
@@ -197,6 +206,29 @@ def start(route: Route, arm: str, pairs: int, seed: int) -> Projection:
     return fitted_projection(route.pool[chosen], route.answers[chosen], route.translator if arm == "ours" else None)
 
 
+def mixed(route: Route, arm: str, seed: int) -> dict:
+    """A cell of an index of two kinds of rows: figures of the teacher's questions, and the share of translated answers."""
+    native = torch.rand(len(route.index), generator=torch.Generator().manual_seed(seed)) < 0.5
+    translated = F.normalize(route.translator(route.rows("passages", route.student)), dim=1)
+    if arm == "mixed, one mean":
+        translated = F.normalize(translated - translated.mean(0) + route.index[native].mean(0), dim=1)
+    index = torch.where(native[:, None], route.index, translated)
+    if arm == "mixed, lengths":  # best cosines of some questions to either kind shall be alike
+        asked = route.answers[route.draw(SAMPLE, seed)]
+        best = [(asked @ index[kind].T).topk(TOP).values.mean() for kind in (native, ~native)]
+        index = torch.where(native[:, None], index, index * (best[0] / best[1]))
+    penalty = torch.zeros(len(index))
+    if arm == "mixed, fewer hubs":
+        penalty = hub_penalties(index, route.answers[route.draw(SAMPLE, seed)])
+    figures = {}
+    for name in route.args.questions:
+        gold = route.gold[name][route.chosen[name]]
+        found, ranks = answers(route.questions(name, route.teacher), index, gold, penalty)
+        share = (~native[found]).float().mean().item()
+        figures[name] = route.scored(name, found, ranks) | {"translated": share}
+    return figures
+
+
 def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
     """A cell whose student is trained."""
     args, begun = route.args, time.process_time()
@@ -219,20 +251,28 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         projection_rate=1.0 if kind == "random" else args.projection_rate,
         seed=seed,
     )
-    learned = [texts[i] for i in chosen.tolist()]
-    train_query_encoder(encoder, learned, targets, route.index, training)
-    take_off_the_middle(encoder, route.index, learned)
+    train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training)
     files = dict(zip(args.questions, args.question_texts, strict=True))
 
-    def ask(name: str) -> Tensor:
-        asked = texts_of((files[name],), args.column)
-        return encoder.encode(
-            [asked[i] for i in route.chosen[name].tolist()], convert_to_tensor=True, show_progress_bar=False
+    student, dense = SentenceTransformer(modules=list(encoder)[:-2], device="cpu"), encoder[len(encoder) - 2].linear
+    trained = Projection(dense.weight.detach().T, dense.bias.detach())
+    asked = {name: texts_of((files[name],), args.column) for name in args.questions}
+    rows = {
+        name: student.encode(
+            [asked[name][i] for i in route.chosen[name].tolist()], convert_to_tensor=True, show_progress_bar=False
         )
-
+        for name in args.questions
+    }
+    length = torch.cat([trained(each) for each in rows.values()]).norm(dim=1).mean().item()
+    settled = off_the_middle(trained, route.index, length)
     settings = {"trained": args.trained, "loss": args.loss, "steps": args.steps, "batch_size": args.batch_size}
     settings |= {"learning_rate": args.learning_rate, "projection_rate": training.projection_rate}
-    return route.judged(ask) | {"settings": settings, "processor_seconds": time.process_time() - begun}
+    facts = {"settings": settings, "processor_seconds": time.process_time() - begun}
+    return (
+        route.judged(lambda name: settled(rows[name]))
+        | {"not centred": route.judged(lambda name: trained(rows[name]))}
+        | facts
+    )
 
 
 @cache
@@ -242,16 +282,18 @@ def texts_of(files: tuple[str, ...], column: str) -> list[str]:
 
 def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
     """Route, arm, pairs, seed of every cell, cheap ones first."""
-    wanted = {name for arm in args.arms for name in {"frozen": BOUNDS + FROZEN, "joint": JOINT}.get(arm, (arm,))}
-    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT}:
+    wanted = {
+        name for arm in args.arms for name in {"frozen": BOUNDS + FROZEN, "joint": JOINT, "mixed": MIXED}.get(arm, (arm,))
+    }
+    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT, *MIXED}:
         raise ValueError(
-            f"`arms` must be of frozen, joint, {', '.join(BOUNDS + FROZEN + JOINT)}, got {sorted(unknown)[0]!r}."
+            f"`arms` must be of frozen, joint, mixed, {', '.join(BOUNDS + FROZEN + JOINT)}, got {sorted(unknown)[0]!r}."
         )
     listed = []
     for seed in args.seeds:
         for route in args.routes:
-            for arm in (*BOUNDS, *FROZEN, *JOINT):
-                once = arm in (*BOUNDS, "translator", "refined")
+            for arm in (*BOUNDS, *FROZEN, *JOINT, *MIXED):
+                once = arm in (*BOUNDS, *MIXED, "translator", "refined")
                 needs_pairs = not arm.startswith("ours")
                 for pairs in [0] if once else args.pairs:
                     if arm not in wanted or (once and seed != args.seeds[0]) or (needs_pairs and not pairs):
@@ -269,7 +311,10 @@ def run(args: QueryArguments) -> None:
         if file.exists():
             continue
         route = routes[name] if name in routes else routes.setdefault(name, Route(args, name))
-        figures = (joint if arm in JOINT else frozen)(route, arm, pairs, seed)
+        if arm in MIXED:
+            figures = mixed(route, arm, seed)
+        else:
+            figures = (joint if arm in JOINT else frozen)(route, arm, pairs, seed)
         shown = min(pairs, len(route.pool))
         with staged_file(file) as partial:
             cell = {"route": name, "arm": arm, "pairs": shown, "seed": seed, "figures": figures}
@@ -293,9 +338,25 @@ def report(output: Path) -> None:
                 runs = [cell["figures"] for cell in mine if cell["arm"] == arm and cell["pairs"] == pairs]
                 figures = (_spread([r[s][name] for r in runs]) for s in sets for name in ("recall", "ndcg", "mrr"))
                 lines.append(f"| {arm} | {pairs:,} | {len(runs)} | " + " | ".join(figures) + " |")
+        lines += mixtures(mine, sets)
         picture(mine, sets, output / f"{route.replace(':', '-')}.png")
     (output / "table.md").write_text("\n".join(lines).strip() + "\n")
     print("\n".join(lines).strip())
+
+
+def mixtures(found: list[dict], sets: list[str]) -> list[str]:
+    """A table of the mixed indexes, if there are any."""
+    runs = {arm: [cell["figures"] for cell in found if cell["arm"] == arm] for arm in MIXED}
+    if not any(runs.values()):
+        return []
+    head = ["| index | " + " | ".join(f"{s}: translated among ten | recall@10 | nDCG@10" for s in sets) + " |"]
+    names = [(s, figure) for s in sets for figure in ("translated", "recall", "ndcg")]
+    body = [
+        f"| {arm} | " + " | ".join(_spread([run[s][figure] for run in each]) for s, figure in names) + " |"
+        for arm, each in runs.items()
+        if each
+    ]
+    return ["", *head, "| --- |" + " ---: |" * len(names), *body]
 
 
 def _spread(values: list[float]) -> str:

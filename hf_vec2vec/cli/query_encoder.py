@@ -66,6 +66,9 @@ class QueryEncoderFlags(QueryTrainingFlags):
         None,
     )
     prompt: str = flag("Text that the student puts before each query.", "", may_be_empty=True)
+    centre: bool = flag(
+        "Take the index's mean off each query: better answers, but cosines are no longer those of the index's encoder.", True
+    )
     max_length: int | None = flag("Tokens of a query that the student reads; default: its own.", None, minimum=1)
     trust_remote_code: bool = flag("Run the code that a model's repository brings along.", False)
     overwrite: bool = flag("Replace the query encoder in `output_dir` if there is one.", False)
@@ -114,6 +117,7 @@ def run(flags: QueryEncoderFlags) -> None:
         queries=load_texts(flags.queries) if flags.queries else None,
         training=training,
         prompt=flags.prompt,
+        centre=flags.centre,
         progress=flags.progress,
     )
     facts |= {"student": flags.student, "translator": flags.translator}

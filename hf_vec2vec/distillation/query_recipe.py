@@ -46,6 +46,7 @@ def make_query_encoder(
     queries: list[str] | None = None,
     training: QueryTraining | None = None,
     prompt: str = "",
+    centre: bool = True,
     progress: bool = False,
 ) -> tuple[SentenceTransformer, dict[str, Any]]:
     """A student that asks an index of another encoder. The index is read only.
@@ -56,9 +57,9 @@ def make_query_encoder(
     | `ridge` | `pairs` | a regression on the pairs |
     | `random` | `training` | random numbers |
 
-    In the end the index's mean is taken off (`off_the_middle`). With `training`, student and projection are trained together
-    before that: towards the pairs' vectors; without pairs towards the mean of the rows of the index that each of `queries`
-    finds, where these agree (`confident_targets`).
+    In the end the index's mean is taken off, unless `centre` is false. With `training`, student and projection are trained
+    together before that: towards the pairs' vectors; without pairs towards the mean of the rows of the index that each of
+    `queries` finds, where these agree (`confident_targets`).
 
     Args:
         student: made by `open_student`; training changes it.
@@ -69,6 +70,7 @@ def make_query_encoder(
         queries: unlabelled ones, to train on where there are no pairs.
         training: how; default: none.
         prompt: put before each query.
+        centre: answers are better, as hubs count for less; but cosines are no longer those of the index's own encoder.
         progress: show bars.
 
     Returns:
@@ -86,10 +88,10 @@ def make_query_encoder(
     seed = training.seed if training else 0
     projection = _start(student, rows.shape[1], start, translation, pairs, prompt, seed, progress)
     linear = isinstance(projection, Projection)
-    settled = off_the_middle(projection, rows) if isinstance(projection, Projection) else projection
+    settled = off_the_middle(projection, rows) if centre and isinstance(projection, Projection) else projection
     encoder = query_encoder(student, settled if training is None else projection, prompt=prompt)
     facts: dict[str, Any] = {"start": start, "pairs": len(pairs.texts) if pairs else 0, "prompt": prompt}
-    facts |= {"index_rows": len(rows), "linear": linear}
+    facts |= {"index_rows": len(rows), "linear": linear, "centred": linear and centre}
     if training is None:
         return encoder, facts
     if pairs:
@@ -102,7 +104,7 @@ def make_query_encoder(
         targets, chosen = confident_targets(found.float().cpu(), rows)
         texts = [queries[i] for i in chosen.tolist()]
     train_query_encoder(encoder, texts, targets, rows, training, prompt=prompt, progress=progress)
-    if linear:
+    if linear and centre:
         take_off_the_middle(encoder, rows, texts, prompt=prompt)
     return encoder, facts | {"training": asdict(training), "training_texts": len(texts)}
 

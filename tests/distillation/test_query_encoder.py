@@ -22,6 +22,7 @@ from hf_vec2vec.distillation.query_training import LOSSES, QueryTraining
 from hf_vec2vec.distillation.store_targets import confident_targets
 
 DIM = 5  # of the index
+PLAIN = {"centre": False}  # cosines to the teacher are what is trained for
 QUICK = {"steps": 40, "batch_size": 16, "learning_rate": 1e-2, "projection_rate": 1.0}
 
 
@@ -81,7 +82,21 @@ def test_unpaired_start_is_the_translators_map_for_queries(student):
     found = model.translate(rows, source="old", target="new", queries=True)
     expected = F.normalize(found - index.mean(0), dim=1)  # less of what all queries find
     torch.testing.assert_close(encoder.encode(TEXTS, convert_to_tensor=True), expected, atol=1e-5, rtol=0)
-    assert facts == {"start": "translator", "pairs": 0, "prompt": "", "index_rows": len(TEXTS), "linear": True}
+    assert facts == {
+        "start": "translator",
+        "pairs": 0,
+        "prompt": "",
+        "index_rows": len(TEXTS),
+        "linear": True,
+        "centred": True,
+    }
+
+
+def test_the_middle_may_stay(student):
+    translation = Translation(random_translator(8, DIM), "old", "new")
+    encoder, _ = make_query_encoder(student, teacher(TEXTS), start="translator", translation=translation, centre=False)
+    found = translation.model.translate(student_vectors(student, TEXTS), source="old", target="new", queries=True)
+    torch.testing.assert_close(encoder.encode(TEXTS, convert_to_tensor=True), F.normalize(found, dim=1), atol=1e-5, rtol=0)
 
 
 def test_a_translator_with_a_network_takes_its_linear_map_for_queries():
@@ -94,9 +109,9 @@ def test_a_translator_with_a_network_takes_its_linear_map_for_queries():
 @pytest.mark.parametrize("trained", ["lora", "whole"])
 def test_training_on_pairs_comes_nearer_to_the_teacher(student, trained):
     pairs = Pairs(TEXTS, teacher(TEXTS))
-    before = cosine(make_query_encoder(student, pairs.vectors, start="ridge", pairs=pairs)[0], TEXTS)
+    before = cosine(make_query_encoder(student, pairs.vectors, start="ridge", pairs=pairs, **PLAIN)[0], TEXTS)
     training = QueryTraining(trained=trained, **QUICK)
-    encoder, facts = make_query_encoder(student, pairs.vectors, start="ridge", pairs=pairs, training=training)
+    encoder, facts = make_query_encoder(student, pairs.vectors, start="ridge", pairs=pairs, training=training, **PLAIN)
     assert cosine(encoder, TEXTS) > before + 0.02
     assert facts["training"]["trained"] == trained
     assert not any("lora" in name for name, _ in encoder.named_parameters())  # merged
@@ -107,7 +122,7 @@ def test_every_loss_learns_from_a_random_start(static, loss):
     pairs = Pairs(TEXTS, teacher(TEXTS))
     student = open_student(static)
     training = QueryTraining(trained="whole", loss=loss, **QUICK | {"steps": 80})
-    encoder, _ = make_query_encoder(student, pairs.vectors, start="random", pairs=pairs, training=training)
+    encoder, _ = make_query_encoder(student, pairs.vectors, start="random", pairs=pairs, training=training, **PLAIN)
     assert cosine(encoder, TEXTS) > 0.6
 
 
