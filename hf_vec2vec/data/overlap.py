@@ -111,12 +111,27 @@ def _same_shape(first: Tensor, second: Tensor) -> bool:
 def _many_alike(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
     """Whether more rows `(n, k)` and `(m, k)` are alike than would be by chance.
 
-    By chance their number grows with the volume of the tolerance; that of true copies does not.
+    By chance their number grows with the volume of the tolerance; that of true copies does not. And where rows of one side
+    are alike among themselves, as few rows of many dimensions are, or rows of a few values, others that are tell nothing.
     """
-    blocks = ours.split(max(1, BLOCK * 64 // len(theirs)))
-    differences = torch.cat([(block[:, None] - theirs).abs().amax(2).amin(1) for block in blocks])
+    differences = _least_differences(ours, theirs)
     alike, wider = int((differences <= tolerance).sum()), int((differences <= tolerance * WIDER).sum())
-    return alike >= max(LEAST, SHARED * len(ours)) and wider < alike * WIDER
+    if alike < max(LEAST, SHARED * len(ours)) or wider >= alike * WIDER:
+        return False
+    return alike > WIDER * int((_least_differences(ours) <= tolerance).sum())
+
+
+def _least_differences(ours: Tensor, theirs: Tensor | None = None) -> Tensor:
+    """How far each row `(n, k)` is from the nearest of `theirs`, or of the others of its own side: `(n,)`."""
+    others, found = ours if theirs is None else theirs, []
+    step = max(1, BLOCK * 64 // len(others))
+    for start in range(0, len(ours), step):
+        differences = (ours[start : start + step, None] - others).abs().amax(2)
+        if theirs is None:
+            own = torch.arange(len(differences))
+            differences[own, start + own] = torch.inf  # not itself
+        found.append(differences.amin(1))
+    return torch.cat(found)
 
 
 def _neighbour_distances(rows: Tensor, count: int) -> Tensor:

@@ -91,6 +91,40 @@ def test_rows_of_one_space_with_repeated_rows_are_not_taken_for_the_same(seed):
     assert shared_vectors(torch.cat([a, a[:60].repeat(5, 1)]), torch.cat([b, b[:60].repeat(5, 1)])) is None
 
 
+def gauss(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(rows):
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+# Rows that are alike among themselves: all norms and all distances nearly the same, or of a few values.
+ALIKE = {
+    "few of many dimensions": lambda seed: gauss(seed, 200, 4000),
+    "more of many dimensions": lambda seed: gauss(seed, 1000, 1000),
+    "of length one": lambda seed: unit(gauss(seed, 500, 768)),
+    "of length one, in a narrow cone": lambda seed: unit(gauss(seed, 800, 384) + 2),
+    "of two values": lambda seed: gauss(seed, 1000, 384).sign(),
+    "of whole numbers": lambda seed: (3 * gauss(seed, 1000, 32)).round(),
+    "counts of words": lambda seed: (gauss(seed, 900, 300) > 2).float(),
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_rows_that_are_alike_among_themselves_are_not_taken_for_the_same(kind):
+    assert shared_vectors(ALIKE[kind](0), ALIKE[kind](1)) is None
+
+
+@pytest.mark.parametrize("kind", ["few of many dimensions", "of length one", "of length one, in a narrow cone"])
+def test_such_rows_are_found_where_they_are_the_same(kind):
+    rows = ALIKE[kind](0)[:, :600]
+    turn = random_rotation(rows.shape[1], rows.shape[1])
+    assert shared_vectors(rows, (rows @ turn).flip(0)) == "the same vectors, rotated"
+    most, others = len(rows) * 4 // 5, ALIKE[kind](1)[: len(rows) // 5, :600]
+    assert shared_vectors(rows, torch.cat([rows[:most] @ turn, others])) == "the same vectors, rotated"
+
+
 def test_vectors_are_compared_where_texts_are_not_known():
     with pytest.raises(ValueError, match="`spaces` 'a' and 'b' hold the same vectors, rotated. Training rows must not be"):
         UnpairedEmbeddings({"a": A, "b": A @ TURN})
