@@ -111,6 +111,8 @@ def run(flags: DistillFlags) -> None:
     teaching = Teaching.open(flags)
     defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
     args = training_arguments(DistillationTrainingArguments, flags, defaults)
+    if args.do_eval:  # which `eval_strategy` sets
+        raise ValueError("`eval_strategy` must be no: `distill` holds no texts out to evaluate on.")
     check_output_dir(args, overwrite=flags.overwrite)  # before texts are embedded
     if flags.export_dir:
         check_export_dir(flags.export_dir, overwrite=flags.overwrite or flags.resumes)

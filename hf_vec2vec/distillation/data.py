@@ -92,6 +92,8 @@ def prepare(
     kept += [SOFT_LABELS] if args.soft_label_weight and SOFT_LABELS in names else []
     data = data.select_columns(kept)
     if not streamed:
+        if name == "train_dataset":
+            _check_batch(args, name, len(data))
         for column, dim in columns.items():
             vectors(data.select_columns(column).rename_column(column, EMBEDDING), f"{name}: {column}", dim)  # checks them
     read = partial(_read_rows, name=name, tokenizer=tokenizer, args=args, columns=columns if streamed else {})
@@ -110,6 +112,15 @@ def prepare(
     fingerprint = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     tokens = data.map(read, batched=True, with_indices=True, desc="tokenize", new_fingerprint=fingerprint)
     return tokens.with_format("torch")
+
+
+def _check_batch(args: DistillationTrainingArguments, name: str, rows: int) -> None:
+    """Raise if no batch is full and those that are not are left out, so that nothing would be trained."""
+    if args.dataloader_drop_last and rows < args.train_batch_size * args.world_size:
+        raise ValueError(
+            f"`dataloader_drop_last` leaves out batches that are not full, and `{name}` has {rows:,} rows, fewer than one "
+            f"of {args.train_batch_size * args.world_size:,}. Take a smaller `per_device_train_batch_size`."
+        )
 
 
 def _check_columns(

@@ -290,6 +290,7 @@ class DistillationTrainer(BaseTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss; how far the last batch has moved, and how many dimensions it fills."""
         if "loss" in logs and self._last_batch is not None:
+            self.check_weights()
             logs |= self.movement()
         super().log(logs, start_time)
 
@@ -305,8 +306,7 @@ class DistillationTrainer(BaseTrainer):
             with model.disable_adapter():
                 before = self._pooled(batch)
             freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
-            found["effective_rank_before"] = effective_rank(before)
-            found["student_drift"] = cosine_loss(now, before).item()
+            found |= {"effective_rank_before": effective_rank(before), "student_drift": cosine_loss(now, before).item()}
         model.train(was_training)
         return found
 

@@ -7,6 +7,7 @@ from .base_arguments import BaseTrainingArguments
 from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, Distance, GanLoss, LossArguments
 
 Normalisation = Literal["layer", "none"]
+OF_LANGUAGE_MODELS = ("gradient_checkpointing", "activation_checkpointing", "use_liger_kernel", "neftune_noise_alpha")
 
 
 @dataclass
@@ -50,6 +51,12 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
     def __post_init__(self):
         if self.fp16_full_eval or self.bf16_full_eval:
             raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
+        for name in OF_LANGUAGE_MODELS:
+            if getattr(self, name):
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)}, which changes layers of language models; a translator has none. "
+                    "Leave it out."
+                )
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
         if self.discriminator_dim is not None and self.discriminator_dim < 1:

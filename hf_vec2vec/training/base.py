@@ -146,6 +146,11 @@ class BaseTrainer(HubTrainer):
             f"{self.args.learning_rate}. " + (f"Kept as it was: {kept[-1]}." if kept else "No checkpoint had been saved.")
         )
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The parent's; raises TrainingDivergedError if a weight is not finite, of which figures would say other things."""
+        self.check_weights()
+        return super().evaluate(*args, **kwargs)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The parent's; raises TrainingDivergedError, and writes nothing, if a weight is not finite."""
         self.check_weights()

@@ -1,6 +1,7 @@
 """Arguments that both trainers have, and what no run of either can use."""
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -13,10 +14,13 @@ COMMON = (
     *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "per_device_train_batch_size"),
     *("gradient_accumulation_steps", "bf16", "data_seed", "train_sampling_strategy", "neftune_noise_alpha"),
 )
-NOT_NEGATIVE = ("num_train_epochs", "learning_rate", "weight_decay", "max_grad_norm", "warmup_steps")
+NOT_NEGATIVE = (
+    *("num_train_epochs", "learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "adam_beta1", "adam_beta2"),
+    *("dataloader_num_workers", "data_seed", "eval_delay", "neftune_noise_alpha"),
+)
 AT_LEAST_ONE = (
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
-    *("logging_steps", "save_steps"),
+    *("logging_steps", "save_steps", "eval_steps", "save_total_limit", "eval_accumulation_steps", "ddp_timeout"),
 )
 
 
@@ -42,7 +46,10 @@ class BaseTrainingArguments(TrainingArguments):
         self._check_numbers()
         # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+            raise ValueError(_of_the_parent(error)) from error
 
     def _check_numbers(self) -> None:
         for each in fields(self):
@@ -54,9 +61,21 @@ class BaseTrainingArguments(TrainingArguments):
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
         for name in AT_LEAST_ONE:
             value = getattr(self, name)
+            if value is None:
+                continue
             # Steps between 0 and 1 are a share of the run.
             if value <= 0 or (value < 1 and not name.endswith("_steps")):
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        for name in ("adam_beta1", "adam_beta2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"`{name}` must be below 1, got {getattr(self, name)}.")
+        if self.adam_epsilon <= 0:  # weights whose gradient is 0 would become NaN
+            raise ValueError(f"`adam_epsilon` must be above 0, got {self.adam_epsilon}.")
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"`label_smoothing_factor` is {self.label_smoothing_factor}, but no loss of this trainer smooths labels. "
+                "Leave it out."
+            )
         if self.max_steps != -1 and self.max_steps < 1:
             raise ValueError(
                 f"`max_steps` must be at least 1, got {self.max_steps}. Leave it out to train for `num_train_epochs`."
@@ -67,3 +86,9 @@ class BaseTrainingArguments(TrainingArguments):
         own = {each.name for each in fields(self)} - {each.name for each in fields(TrainingArguments)}
         values = self.to_dict()
         return {name: values[name] for name in sorted({*COMMON, *own}) if name in values}
+
+
+def _of_the_parent(error: Exception) -> str:
+    """What transformers says of arguments, which it calls `--name`, or does not name."""
+    said = re.sub(r"--(\w+)", r"`\1`", str(error))
+    return said if "`" in said else f"`transformers.TrainingArguments` cannot be made of these arguments: {said}"

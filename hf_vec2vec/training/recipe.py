@@ -27,6 +27,7 @@ MADE = (
     *("configuration_vec2vec.py", "modeling_vec2vec.py", "layers_vec2vec.py", "checkpoint_vec2vec.py"),
 )
 KEPT = {START: "alignment alone", TRAINED: "model after adversarial training"}
+CHOOSE = ("alignment_score", "loss")  # figures of held-out rows, by which a checkpoint may be chosen
 DEVIATIONS = 2  # by which training must raise the score: the checkpoint was chosen on the same rows, which favours it
 
 
@@ -144,6 +145,8 @@ def check_output_dir(
         ImportError, ValueError: see `check_before_work`; also for streams without a number of updates.
     """
     check_selection(training_args)
+    if (chosen_by := training_args.metric_for_best_model) and chosen_by.removeprefix("eval_") not in CHOOSE:
+        raise ValueError(f"`metric_for_best_model` must be one of {', '.join(CHOOSE)}, got {chosen_by!r}.")
     if streams and (training_args.num_train_epochs > 0 or training_args.max_steps > 0):
         Vec2VecTrainer.check_streaming(training_args)
     resume = run_folder(training_args).check(

@@ -110,6 +110,9 @@ def test_check_and_arms(project, folders, capsys):
     ("words", "message"),
     [
         ([], "give one of `texts`"),
+        (["--texts", "texts.txt", "--eval_strategy", "steps"], "`eval_strategy` must be no"),
+        (["--texts", "texts.txt", "--optim_args", "lr"], "`optim_args` must be NAME=VALUE"),
+        (["--texts", "texts.txt", "--load_best_model_at_end", "true"], "`load_best_model_at_end` requires"),
         (["--texts", "x.txt", "--task", "bbc"], "give one of `texts`"),
         (["--texts", "texts.txt", "--check"], "`--check` is no flag"),
         (["--vectors", "translator"], "cannot be read"),

@@ -211,6 +211,24 @@ def test_training_stops_at_the_first_loss_that_is_not_finite(train, tmp_path, ra
         assert all(value.isfinite().all() for value in load_file(file).values())
 
 
+@pytest.mark.parametrize(("value", "update"), [(math.nan, 1), (math.inf, 3), (-math.inf, 6)])
+def test_weights_that_an_update_broke_end_the_run(train, tmp_path, monkeypatch, value, update):
+    """Before anything is told of the vectors that they make."""
+    step = torch.optim.AdamW.step
+
+    def breaks(optimizer, *args, **kwargs):
+        step(optimizer, *args, **kwargs)
+        weight = optimizer.param_groups[0]["params"][0]
+        if optimizer.state[weight]["step"] == update:
+            with torch.no_grad():
+                weight.view(-1)[0] = value
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaks)
+    with pytest.raises(TrainingDivergedError, match="is no longer finite|the loss is"):
+        train(tmp_path / "out", logging_steps=1)
+    assert tree(tmp_path / "out") == {}
+
+
 @pytest.mark.parametrize("damage", [math.nan, math.inf, 3e38, -1e38, 1e25], ids=str)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_damaged_teacher_vectors_are_refused(train, tmp_path, stored, damage, streamed):

@@ -327,6 +327,7 @@ def bad(text=TEXTS, **columns):
         ({"cosine_weight": 0.0}, "all weights"),
         ({"gram_weight": -1.0}, "`gram_weight` must be at least 0"),
         ({"pooling": "max"}, "`pooling` must be one of"),
+        ({"dataloader_drop_last": True, "per_device_train_batch_size": 33}, "`dataloader_drop_last`.*32 rows.*33"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_before_training(folders, tmp_path, changes, message):

@@ -25,7 +25,19 @@ BOTH = [Vec2VecTrainingArguments, DistillationTrainingArguments]
         ],
         *[("logging_steps", value) for value in (0, -3)],
         ("warmup_steps", -1),
-        ("adam_beta1", math.nan),
+        *[("adam_beta1", value) for value in (math.nan, -0.1, 1.0, 2.0)],
+        *[("adam_beta2", value) for value in (-1.0, 1.0)],
+        *[("adam_epsilon", value) for value in (0.0, -1e-8)],
+        *[("save_total_limit", value) for value in (0, -2)],
+        *[
+            (name, -1)
+            for name in ("dataloader_num_workers", "data_seed", "eval_accumulation_steps", "eval_delay", "eval_steps")
+        ],
+        ("neftune_noise_alpha", -1.0),
+        ("ddp_timeout", 0),
+        ("label_smoothing_factor", 0.1),
+        ("dataloader_prefetch_factor", 2),
+        ("load_best_model_at_end", True),
         ("fp16", True),
         ("remove_unused_columns", True),
     ],
@@ -33,6 +45,42 @@ BOTH = [Vec2VecTrainingArguments, DistillationTrainingArguments]
 def test_both_trainers_refuse(tmp_path, kind, name, value):
     with pytest.raises(ValueError, match=f"`{name}`"):
         kind(output_dir=str(tmp_path), **{name: value})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"eval_strategy": "steps", "eval_steps": 2}, {"eval_strategy": "no"},
+     {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 3},
+     {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 0.3, "save_steps": 2}],
+    ids=str,
+)  # fmt: skip
+def test_a_best_checkpoint_needs_an_evaluation_at_every_save(tmp_path, given):
+    chosen = {"load_best_model_at_end": True, "save_strategy": "epoch"}
+    with pytest.raises(ValueError, match="`load_best_model_at_end` requires"):
+        Vec2VecTrainingArguments(str(tmp_path), **chosen | given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"gradient_checkpointing": True}, {"activation_checkpointing": True}, {"use_liger_kernel": True},
+     {"neftune_noise_alpha": 5.0}],
+    ids=str,
+)  # fmt: skip
+def test_a_translator_has_no_layers_of_language_models(tmp_path, given):
+    with pytest.raises(ValueError, match=f"`{min(given)}` is .* a translator has none"):
+        Vec2VecTrainingArguments(str(tmp_path), **given)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"eval_strategy": "sometimes"}, "sometimes"), ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type"),
+     ({"accelerator_config": {"no_such_thing": 1}}, "no_such_thing")],
+    ids=str,
+)  # fmt: skip
+def test_what_transformers_refuses_is_bad_input(tmp_path, kind, given, named):
+    with pytest.raises(ValueError, match=f"`.*({named})"):
+        kind(output_dir=str(tmp_path), **given)
 
 
 @pytest.mark.parametrize("kind", BOTH)

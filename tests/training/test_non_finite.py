@@ -78,6 +78,24 @@ def test_weights_that_the_last_update_broke_are_not_saved(tmp_path, value):
     assert not (tmp_path / "published" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize(("value", "update"), [(math.nan, 1), (math.inf, 2), (-math.inf, 4)])
+def test_weights_that_an_update_broke_are_not_evaluated(tmp_path, value, update):
+    """Figures of such a model are errors about rows, which are sound."""
+    held_out = UnpairedEmbeddings(spaces(40))
+    trainer = build(tmp_path, eval_dataset=held_out, max_steps=4, eval_strategy="steps", eval_steps=update)
+    step = trainer.create_optimizer().step
+
+    def breaks(*args, **kwargs):
+        step(*args, **kwargs)
+        if trainer.state.global_step == update - 1:
+            with torch.no_grad():
+                next(iter(trainer.translator.parameters())).view(-1)[3] = value
+
+    trainer.optimizer.step = breaks
+    with pytest.raises(TrainingDivergedError, match="is no longer finite.*Lower `learning_rate`"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("damage", [1e300, 3e38, -2e38, 1e25, math.nan, math.inf], ids=str)
 @pytest.mark.parametrize("init", ["alignment", "random"])
 def test_rows_that_overflow_are_refused_by_name(tmp_path, damage, init):
