@@ -89,6 +89,6 @@ class BaseTrainingArguments(TrainingArguments):
 
 
 def _of_the_parent(error: Exception) -> str:
-    """What transformers says of arguments, which it calls `--name`, or does not name."""
+    """What transformers says of arguments, which it writes as flags, or does not name."""
     said = re.sub(r"--(\w+)", r"`\1`", str(error))
     return said if "`" in said else f"`transformers.TrainingArguments` cannot be made of these arguments: {said}"
