@@ -53,12 +53,15 @@ class EvaluateFlags(TaskFlags):
     title: ClassVar[str] = "results"
 
     output_dir: str | None = flag("For pictures and figures; default: DIR/evaluation (./evaluation for a Hub id).", None)
+    corpus: str | None = flag("What the texts are, in a word or two: the card keeps the figures of each corpus.", None)
     correct_hubs: bool = flag("Also top-1 of a search that corrects hubs, rows that lie near to everything.", False)
     json: str | None = flag("Write the figures as JSON to this file, too.", None)
 
     def __post_init__(self) -> None:
         of_task = set(TaskFlags.__annotations__) - {"title", "task"}
-        of_pairs = {*PairFlags.__annotations__, *ColumnFlags.__annotations__, "correct_hubs", "output_dir"} - {"title"}
+        of_pairs = {*PairFlags.__annotations__, *ColumnFlags.__annotations__, "corpus", "correct_hubs", "output_dir"} - {
+            "title"
+        }
         if self.probe and (wrong := self.given & {"language_model", "label_map", "batch_size", "max_length"}):
             raise ValueError(
                 f"`{min(wrong)}` is for a model with a head, and `probe` asks one without. Leave one of them out."
@@ -107,6 +110,7 @@ def _evaluate_translator(flags: EvaluateFlags) -> None:
         correct_hubs=flags.correct_hubs,
         seed=flags.seed,
     )
+    rows = [row | {"corpus": flags.corpus} for row in rows] if flags.corpus else rows
     print(
         f"\n{len(pairs):,} held-out pairs; ranks of the true target among {len(pairs):,}, by raw cosine. FOSCTTM: fraction "
         "of samples closer than the true match, 0 at best, .5 by chance\n"

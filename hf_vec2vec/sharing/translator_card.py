@@ -38,7 +38,8 @@ def write_model_card(
     Args:
         folder: with the translator's `config.json`.
         facts: of [`Vec2VecTrainer.facts`]; those in `training.json` by default.
-        results: rows of `evaluate_translation`; those known already by default.
+        results: rows of `evaluate_translation`, each with the name of its texts in `corpus` where there is one. They take
+            the place of those of the same corpus and direction; others stay.
         name: what to load it by; the folder's name by default.
 
     Raises:
@@ -46,7 +47,9 @@ def write_model_card(
     """
     facts = read_facts(folder) if facts is None else facts
     if results is not None:
-        facts = facts | {"results": results}
+        new = {(row.get("corpus"), row["direction"]) for row in results}
+        others = [row for row in facts.get("results") or [] if (row.get("corpus"), row["direction"]) not in new]
+        facts = facts | {"results": others + results}
     write_card(folder, FACTS, facts, str(model_card(folder, facts, name=name)))
 
 
@@ -156,9 +159,17 @@ def _card(config: Vec2VecConfig, facts: dict, name: str) -> ModelCard:
         verdict=_alignment_verdict(shown.get("report")),
         unpaired=_unpaired(facts.get("unpaired", "not recorded")),
         selection=_selection(facts.get("selection", {})),
-        table=markdown_table(shown["results"]) if results else None,
-        pool_size=f"{results[0]['pool_size']:,}" if results else None,
+        tables=_tables(shown["results"]) if results else [],
     )
+
+
+def _tables(rows: list[dict]) -> list[dict[str, str]]:
+    """A table for each corpus and number of pairs, which decides what a rank is worth, and its title."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        of = f"Held-out pairs of {_cell(row['corpus'])}" if row.get("corpus") else "Held-out pairs"
+        groups.setdefault(f"{of}, pool of {row['pool_size']:,}", []).append(row)
+    return [{"title": title, "table": markdown_table(group)} for title, group in groups.items()]
 
 
 def surroundings() -> dict:
@@ -196,8 +207,8 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
             task_type="embedding-translation",
             task_name="Translation between embedding spaces",
             dataset_type="held-out-pairs",
-            dataset_name=f"{row['pool_size']:,} held-out pairs, {row['direction']}",
-            dataset_config=row["direction"],
+            dataset_name=f"{_of_corpus(row)}{row['pool_size']:,} held-out pairs, {row['direction']}",
+            dataset_config=f"{_of_corpus(row)}{row['direction']}",  # results of one configuration are taken together
             metric_type=metric,
             metric_name=title,
             metric_value=round(row[metric], 6 if metric == "foscttm" else 4),
@@ -206,6 +217,10 @@ def _eval_results(rows: list[dict]) -> list[EvalResult]:
         for metric, title in METRICS.items()
         if metric in row  # figures of earlier versions have fewer
     ]
+
+
+def _of_corpus(row: dict) -> str:
+    return f"{row['corpus']}: " if row.get("corpus") else ""
 
 
 def _made_by(encoder: dict | None) -> str:

@@ -55,6 +55,30 @@ def test_a_trainer_writes_all_it_knows(tmp_path):
     assert results[0]["metrics"][2] == {"type": "top1", "value": 0.9, "name": "Top-1"}
 
 
+def test_figures_of_several_corpora_and_directions_stand_side_by_side(folder):
+    facts = {"rows": {"a": 10, "b": 10}}
+    write_model_card(folder, facts, rows())
+    write_model_card(folder, results=[row | {"corpus": "film | reviews", "top1": 0.3} for row in rows()])
+    write_model_card(
+        folder, results=[row | {"corpus": "film | reviews", "pool_size": 90, "top1": 0.2} for row in rows()[:1]]
+    )
+    page = (folder / "README.md").read_text()
+    assert PAGE.fullmatch(page)
+    assert not card_errors(page)
+    assert re.findall("### (.*)", page) == [
+        "Held-out pairs, pool of 120",
+        "Held-out pairs of film \\| reviews, pool of 120",
+        "Held-out pairs of film \\| reviews, pool of 90",
+    ]
+    found = {r["dataset"]["name"]: r["metrics"][2]["value"] for r in metadata(page)["model-index"][0]["results"]}
+    assert found == {
+        "120 held-out pairs, a → b": 0.9,
+        "120 held-out pairs, b → a": 0.9,
+        "film | reviews: 120 held-out pairs, b → a": 0.3,
+        "film | reviews: 90 held-out pairs, a → b": 0.2,
+    }
+
+
 def test_the_card_of_two_maps_says_which_is_for_what(tmp_path):
     model = Vec2VecModel.from_alignment(alignment_with_networks())
     pairs = PairedEmbeddings({"a": rows_of(model, 40), "b": torch.randn(40, 4)})
