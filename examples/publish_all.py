@@ -74,12 +74,13 @@ def push(folder: Path, weights: Path, text: str, repo_id: str, private: bool) ->
 def main() -> int:
     (args,) = HfArgumentParser(Arguments, description=__doc__.partition("\n")[0]).parse_args_into_dataclasses()
     folders = sorted(card.parent for card in Path(args.cards).glob("*/README.md"))
-    if not folders:
-        sys.exit(f"publish_all.py: `cards` {args.cards!r} has no folder with a README.md.")
     try:
+        if not folders:
+            raise ValueError(f"`cards` {args.cards!r} has no folder with a README.md.")
         texts = {folder: check_card(folder / "README.md") for folder in folders}
     except ValueError as error:
-        sys.exit(f"publish_all.py: {error} Nothing was pushed.")
+        print(f"publish_all.py: {error} Nothing was pushed.", file=sys.stderr)
+        return 1
     failed = 0
     for folder, text in texts.items():
         repo_id, weights = f"{args.namespace}/{folder.name}", find_weights(folder, args.translators)
