@@ -65,7 +65,28 @@ def projection(
         rows: texts drawn.
         lines: texts joined by a line.
     """
-    x, y = pairs.spaces[source][:rows], pairs.spaces[target][:rows]
+    clouds(model, pairs.spaces[source][:rows], pairs.spaces[target][:rows], source, target, path, method, lines=lines)
+
+
+def clouds(
+    model: Vec2VecModel,
+    x: Tensor,
+    y: Tensor,
+    source: str,
+    target: str,
+    path: Path,
+    method: Literal["PCA", "UMAP"] = "PCA",
+    *,
+    lines: int = 0,
+) -> None:
+    """The picture of [`projection`] for rows that need not be pairs.
+
+    Args:
+        model, source, target, path, method: as there.
+        x: `(n, d_source)`, raw vectors of the source.
+        y: `(m, d_target)`, raw vectors of the target.
+        lines: first rows of both that belong to the same texts, and are joined by a line.
+    """
     of_target, of_source = _projector(method).fit(_unit(y, model, target)), _projector(method)
     translated = model.translate(x, source=source, target=target)
     panels = {
@@ -84,7 +105,8 @@ def projection(
         axis.set_xticks([])
         axis.set_yticks([])
     axes[0].legend(markerscale=3)
-    figure.supxlabel(f"lines join the two vectors of one text ({lines} of {len(x)} texts)", fontsize=9)
+    if lines:
+        figure.supxlabel(f"lines join the two vectors of one text ({lines} of {len(x)} texts)", fontsize=9)
     figure.savefig(path, dpi=130)
 
 
@@ -187,4 +209,4 @@ def _unit(rows: Tensor, model: Vec2VecModel, space: str) -> np.ndarray:
     return F.normalize(rows - model.normalizer(space).mean.cpu(), dim=1).numpy()
 
 
-__all__ = ["draw_attributes", "draw_defences", "draw_ranks", "draw_training", "heatmap", "projection"]
+__all__ = ["clouds", "draw_attributes", "draw_defences", "draw_ranks", "draw_training", "heatmap", "projection"]
