@@ -17,6 +17,7 @@ Arms, each a line of the picture:
 - teacher, own index: what the teacher finds in its index, and the untouched student in an index of its own;
 - translator; plain ridge: no training, the student as it is; the translator alone, and a regression on p pairs;
 - ridge; ours: the same regression, and the translator bent by p pairs, each less the index's mean in the end;
+- ridge, documents; ours, documents: the pairs are passages whose texts are known, not questions;
 - refined: the translator, bent without pairs towards what the training questions find in the index, less the mean;
 - mixed: the other way round. Half of an index by the student, translated, beside the other half by the teacher, asked
   by the teacher: the share of translated rows among the first ten, plainly and after a calibration without pairs;
@@ -60,10 +61,13 @@ from hf_vec2vec.distillation.store_targets import confident_targets
 from hf_vec2vec.metrics.hubness import hub_penalties
 
 TOP = 10
+SPEED = 256  # questions that are timed
+LINKS = 32  # of a row in the graph index
+EFFORTS = (10, 20, 40, 80, 160)  # `efSearch`: rows that a search keeps in sight
 SAMPLE = 1000  # questions without answers that a calibration looks at
 BLOCK = 256  # questions at a time
 SEED = 0  # of halves, rotation and alignment
-FROZEN = ("translator", "plain ridge", "refined", "ridge", "ours")
+FROZEN = ("translator", "plain ridge", "refined", "ridge", "ours", "ridge, documents", "ours, documents")
 JOINT = ("random + training", "ridge + training", "ours + training")
 BOUNDS = ("teacher", "own index")
 MIXED = ("mixed", "mixed, one mean", "mixed, fewer hubs", "mixed, lengths")
@@ -80,7 +84,9 @@ class QueryArguments:
     train: list[str] = field(default_factory=list, metadata={"help": "Sets that pairs are drawn from."})
     routes: list[str] = field(default_factory=list, metadata={"help": "STUDENT:TEACHER."})
     translators: str | None = field(default=None, metadata={"help": "Folder of translators; default: in `output`."})
-    arms: list[str] = field(default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, mixed, or single arms."})
+    arms: list[str] = field(
+        default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, mixed, hnsw, speed, or single arms."}
+    )
     pairs: list[int] = field(default_factory=lambda: [0, 10, 50, 200, 1000, 3200, 10**9])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Draws of pairs."})
     most_questions: int = field(default=1000, metadata={"help": "Of a set, drawn once."})
@@ -149,6 +155,11 @@ class Route:
         """Vectors of the questions that ask."""
         return self.rows(name, encoder)[self.chosen[name]]
 
+    def documents(self) -> tuple[Tensor, Tensor]:
+        """Passages that may train, by student and teacher."""
+        rows = np.load(Path(self.args.folder or "") / "may_train.npy")
+        return self.rows("passages", self.student)[rows], self.index[rows]
+
     def draw(self, pairs: int, seed: int) -> Tensor:
         """Numbers of so many pairs."""
         return torch.randperm(len(self.pool), generator=torch.Generator().manual_seed(seed))[:pairs]
@@ -195,7 +206,9 @@ def frozen(route: Route, arm: str, pairs: int, seed: int) -> dict:
 
 def start(route: Route, arm: str, pairs: int, seed: int) -> Projection:
     """The projection of an arm before any training."""
-    chosen = route.draw(pairs, seed)
+    arm, _, documents = arm.partition(", ")
+    pool, known = route.documents() if documents else (route.pool, route.answers)
+    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:pairs]
     if arm == "random":
         return random_projection(route.pool.shape[1], route.index.shape[1], seed)
     if arm == "refined":
@@ -203,7 +216,7 @@ def start(route: Route, arm: str, pairs: int, seed: int) -> Projection:
         return fitted_projection(route.pool[kept], targets, route.translator)
     if arm == "translator" or not pairs:
         return route.translator
-    return fitted_projection(route.pool[chosen], route.answers[chosen], route.translator if arm == "ours" else None)
+    return fitted_projection(pool[chosen], known[chosen], route.translator if arm == "ours" else None)
 
 
 def mixed(route: Route, arm: str, seed: int) -> dict:
@@ -285,7 +298,7 @@ def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
     wanted = {
         name for arm in args.arms for name in {"frozen": BOUNDS + FROZEN, "joint": JOINT, "mixed": MIXED}.get(arm, (arm,))
     }
-    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT, *MIXED}:
+    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT, *MIXED, "speed", "hnsw"}:
         raise ValueError(
             f"`arms` must be of frozen, joint, mixed, {', '.join(BOUNDS + FROZEN + JOINT)}, got {sorted(unknown)[0]!r}."
         )
@@ -294,7 +307,7 @@ def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
         for route in args.routes:
             for arm in (*BOUNDS, *FROZEN, *JOINT, *MIXED):
                 once = arm in (*BOUNDS, *MIXED, "translator", "refined")
-                needs_pairs = not arm.startswith("ours")
+                needs_pairs = not once and arm not in ("ours", "ours + training")
                 for pairs in [0] if once else args.pairs:
                     if arm not in wanted or (once and seed != args.seeds[0]) or (needs_pairs and not pairs):
                         continue
@@ -315,10 +328,48 @@ def run(args: QueryArguments) -> None:
             figures = mixed(route, arm, seed)
         else:
             figures = (joint if arm in JOINT else frozen)(route, arm, pairs, seed)
-        shown = min(pairs, len(route.pool))
+        shown = min(pairs, len(route.documents()[0] if "documents" in arm else route.pool))
         with staged_file(file) as partial:
             cell = {"route": name, "arm": arm, "pairs": shown, "seed": seed, "figures": figures}
             partial.write_text(json.dumps(cell, indent=2))
+
+
+def speed(args: QueryArguments) -> None:
+    """Processor time of each model's queries, which other work on the machine does not change much, to `speed.md`."""
+    asked = texts_of((args.question_texts[0],), args.column)[:SPEED]
+    lines = ["| model | ms a query, one at a time | queries a second, 64 at a time |", "| --- | ---: | ---: |"]
+    for name, model in (entry.split("=") for entry in args.models):
+        encoder = open_student(model)
+        encoder.encode(asked[:8])
+        seconds = []
+        for size in (1, 64):
+            begun = time.process_time()
+            for first in range(0, len(asked), size):
+                encoder.encode(asked[first : first + size], batch_size=size, show_progress_bar=False)
+            seconds.append((time.process_time() - begun) / len(asked))
+        lines.append(f"| {name} | {1000 * seconds[0]:.2f} | {1 / seconds[1]:,.0f} |")
+    (Path(args.output) / "speed.md").write_text("\n".join(lines) + "\n")
+
+
+def graph(route: Route) -> None:
+    """How far a graph index must be searched to find each query's own exact ten, to `hnsw.md`."""
+    import faiss
+
+    index = faiss.IndexHNSWFlat(route.index.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.add(route.index.numpy())
+    name = route.args.questions[0]
+    student, gold = route.questions(name, route.student), route.gold[name][route.chosen[name]]
+    plain, settled = route.translator, off_the_middle(route.translator, route.index)
+    asked = {"teacher": route.questions(name, route.teacher), "translator": plain(student), "ours": settled(student)}
+    lines = ["| queries | " + " | ".join(f"{effort}" for effort in EFFORTS) + " |", "| --- |" + " ---: |" * len(EFFORTS)]
+    for kind, rows in asked.items():
+        exact, found = answers(rows, route.index, gold)[0], []
+        for effort in EFFORTS:
+            index.hnsw.efSearch = effort
+            near = torch.from_numpy(index.search(F.normalize(rows, dim=1).numpy(), TOP)[1])
+            found.append(f"{(near[:, :, None] == exact[:, None]).any(2).float().mean():.3f}".removeprefix("0"))
+        lines.append(f"| {kind} | " + " | ".join(found) + " |")
+    (Path(route.args.output) / "hnsw.md").write_text("\n".join(lines) + "\n")
 
 
 def report(output: Path) -> None:
@@ -381,14 +432,16 @@ def picture(found: list[dict], sets: list[str], file: Path) -> None:
     for arm in ("translator", "refined"):
         for level in at(arm).values():
             axes.axhline(level, color=COLOURS[arm], ls=":", label=f"{arm}, no pair")
-    for arm in ("plain ridge", "ridge", "ours", *JOINT):
+    for arm in (*FROZEN, *JOINT):
+        if arm in ("translator", "refined"):
+            continue
         points = at(arm)
         trained = arm in JOINT
         if points:
             style = {
-                "ls": "-" if trained else "--",
+                "ls": ":" if "documents" in arm else "-" if trained else "--",
                 "marker": "o" if trained else ".",
-                "color": COLOURS[arm.partition(" ")[0]],
+                "color": COLOURS[arm.partition(",")[0].partition(" ")[0]],
             }
             axes.plot(list(points), list(points.values()), label=arm, **style)
     axes.set_xscale("symlog", linthresh=10)
@@ -406,6 +459,10 @@ def main() -> None:
         if missing:
             sys.exit(f"`{missing[0]}` must be given.")
         run(args)
+        if "hnsw" in args.arms:
+            graph(Route(args, args.routes[0]))
+        if "speed" in args.arms:
+            speed(args)
     report(Path(args.output))
 
 
