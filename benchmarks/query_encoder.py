@@ -59,6 +59,7 @@ from hf_vec2vec.distillation.query_starts import (
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 from hf_vec2vec.distillation.store_targets import confident_targets
 from hf_vec2vec.metrics.hubness import hub_penalties
+from hf_vec2vec.metrics.mixed_index import fair_length
 
 TOP = 10
 SPEED = 256  # questions that are timed
@@ -228,8 +229,8 @@ def mixed(route: Route, arm: str, seed: int) -> dict:
     index = torch.where(native[:, None], route.index, translated)
     if arm == "mixed, lengths":  # best cosines of some questions to either kind shall be alike
         asked = route.answers[route.draw(SAMPLE, seed)]
-        best = [(asked @ index[kind].T).topk(TOP).values.mean() for kind in (native, ~native)]
-        index = torch.where(native[:, None], index, index * (best[0] / best[1]))
+        length = fair_length(index[native], index[~native], asked, k=TOP)
+        index = torch.where(native[:, None], index, length * index)
     penalty = torch.zeros(len(index))
     if arm == "mixed, fewer hubs":
         penalty = hub_penalties(index, route.answers[route.draw(SAMPLE, seed)])
