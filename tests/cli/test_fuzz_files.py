@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.commands import QUICK, run
+from helpers.commands import QUICK, run, train
 from helpers.damage import DAMAGE, changed, damaged
 from helpers.encoders import write_modules
 from helpers.tasks import VALIDATION, write_rows
@@ -83,12 +83,13 @@ def test_files_of_a_start(trained, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["fingerprint.json", "files.json", "trainer_state.json"])
 def test_files_of_a_checkpoint(trained, tmp_path, capsys, name):
-    whole = (checkpoint := trained / "model" / "checkpoint-2" / name).read_bytes()
+    assert train(trained, "--save_total_limit", "2", output=tmp_path / "first") == 0
+    whole = (checkpoint := tmp_path / "first" / "checkpoint-2" / name).read_bytes()
 
     @settings(BOUNDED, max_examples=8)
     @given(st.data())
     def one(data):
-        folder = shutil.copytree(trained / "model", tmp_path / "model", dirs_exist_ok=True)
+        folder = shutil.copytree(tmp_path / "first", tmp_path / "model", dirs_exist_ok=True)
         content = changed(whole, data.draw) if data.draw(st.booleans()) else damaged(whole, data.draw(DAMAGE))
         (folder / "checkpoint-2" / name).write_bytes(content)
         capsys.readouterr()
