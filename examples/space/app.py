@@ -123,7 +123,7 @@ def page(search: Search) -> gr.Blocks:
             drop = gr.Checkbox(label="Leave out vectors that hold NaN, infinity or only zeros")
             button = gr.Button("Align", variant="primary")
             said = gr.Markdown()
-            picture = gr.Image(show_label=False, type="filepath", format="png", visible=False)
+            picture = gr.Image(show_label=False, type="filepath", format="png", buttons=["fullscreen"], visible=False)
             download = gr.DownloadButton("Download the translator", visible=False)
             button.click(
                 align,
