@@ -67,6 +67,7 @@ def push(folder: Path, weights: Path, text: str, repo_id: str, private: bool) ->
             if file.is_file() and file.name not in MADE_ANEW:
                 shutil.copy(file, target)
 
+    text = text.replace(f'from_pretrained("{folder.name}"', f'from_pretrained("{repo_id}"')  # as others load it
     done = publish(save, repo_id, card=text, private=private or None, commit_message="Upload translator and card")
     return done.commit_url
 

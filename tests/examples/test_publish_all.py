@@ -24,6 +24,7 @@ model-index:
     - {{type: top1, value: 0.5}}
 ---
 # {name}, ours
+`Vec2VecModel.from_pretrained("{name}")`
 """
 
 
@@ -55,6 +56,7 @@ def test_every_card_with_weights_is_pushed_and_loads_elsewhere(cards, hub, publi
     for name in ("near", "far"):
         card = hub.read(f"org/{name}", "README.md").decode()
         assert (card_errors(card), metadata(card)["model-index"][0]["name"]) == ([], name)
+        assert f'from_pretrained("org/{name}")' in card
         assert hub.history(f"org/{name}")[0] == "Upload translator and card"
     model = model_of(("input_adapters",))
     rows = rows_of(model)
