@@ -8,7 +8,7 @@ space is the narrower of the two spaces, so translations are the same but for ro
 wider space lose something.
 """
 
-import shutil
+import json
 import sys
 from pathlib import Path
 
@@ -54,7 +54,9 @@ def compact(model: Vec2VecModel) -> Vec2VecModel:
 def main(translator: str, output: str) -> None:
     compact(Vec2VecModel.from_pretrained(translator)).save_pretrained(output)
     if (record := Path(translator) / RECORD).exists():  # `hf-vec2vec evaluate` then writes the card
-        shutil.copy(record, output)
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        facts.pop("results", None)  # are of other weights
+        (Path(output) / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":
