@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
+from ..data.progress import progress_bar
 from .anchors import Anchors
 from .back_translation import BackTranslation, back_translate
 from .options import AlignmentOptions
@@ -233,7 +233,7 @@ class _Stages:
         networks = 2 if options.hidden_dim and options.back_translation_rounds else 0
         self.search_steps = search_steps(options, pairs)
         total = self.search_steps + options.back_translation_rounds + networks
-        self.bar = tqdm(total=total, **({} if options.progress else {"disable": True}))  # else as TQDM_DISABLE has it
+        self.bar = progress_bar(total=total, shown=options.progress)
         self.seconds: dict[str, float] = {}
         self.interrupted = False
 

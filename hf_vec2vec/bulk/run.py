@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..data.blocks import Block, BufferPool, VectorFile
 from ..data.columns import EMBEDDING
+from ..data.progress import progress_bar
 from ..data.raw_files import check_no_weights
 from ..data.staging import locked
 from ..data.vector_files import Store
@@ -107,8 +108,8 @@ class Run:
 
     def _bar(self, total: int | None) -> tqdm:
         several = f", process 1 of {self.processes.count}" if self.processes.count > 1 else ""
-        hidden = {} if self.progress and self.processes.index == 0 else {"disable": True}  # else as TQDM_DISABLE says
-        return tqdm(total=total, unit=" vectors", unit_scale=True, desc=f"translate{several}", **hidden)
+        shown = self.progress and self.processes.index == 0
+        return progress_bar(total=total, unit=" vectors", unit_scale=True, desc=f"translate{several}", shown=shown)
 
     def _parts(self, records: dict[str, dict]) -> list[tuple]:
         """What this process is to do: parts of files, or streams."""

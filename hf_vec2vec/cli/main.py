@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import ModuleType
 from typing import get_type_hints
@@ -117,7 +117,8 @@ def spoken(flags: Flags) -> Iterator[None]:
     if not flags.progress:
         os.environ.update(NO_BARS)
     try:
-        yield
+        with nullcontext() if flags.progress else hidden_bars():
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -126,6 +127,25 @@ def spoken(flags: Flags) -> Iterator[None]:
             os.environ.pop(name, None)
             if name in environment:
                 os.environ[name] = environment[name]
+
+
+@contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Hide the bars of packages that were loaded before this command, and no longer read the variables."""
+    datasets, transformers = sys.modules.get("datasets"), sys.modules.get("transformers")
+    of_datasets = datasets is not None and not datasets.are_progress_bars_disabled()
+    of_transformers = transformers is not None and transformers.utils.logging.is_progress_bar_enabled()
+    if datasets and of_datasets:
+        datasets.disable_progress_bars()
+    if transformers and of_transformers:
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if datasets and of_datasets:
+            datasets.enable_progress_bars()
+        if transformers and of_transformers:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def explain(command: str, module: ModuleType, kind: type[Flags], *, everything: bool) -> str:

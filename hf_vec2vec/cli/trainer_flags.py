@@ -97,7 +97,7 @@ def training_arguments(kind: type[A], flags: TrainerFlags, defaults: dict[str, A
         ValueError: for a flag that the class does not have, or a value that it refuses.
     """
     names = {f.name for f in fields(kind)} - set(flags.fixed)
-    given = {name: getattr(flags, name) for name in flags.given if name in names}
+    given = {name: getattr(flags, name) for name in flags.given if name in names} | {"disable_tqdm": not flags.progress}
     found, rest = _parser(kind).parse_args_into_dataclasses(
         as_words(defaults | given) + flags.others, return_remaining_strings=True, look_for_args_file=False
     )

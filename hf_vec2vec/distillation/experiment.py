@@ -16,10 +16,10 @@ import torch
 from peft import PeftConfig
 from scipy.stats import permutation_test
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..data.corpora import LabelledTexts
 from ..data.json_files import read_object
+from ..data.progress import progress_bar
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -173,7 +173,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
     names = [name for name in known if arms is None or name in arms]
     made_of = experiment.made_of()
     with locked(output, argument="output_dir"):
-        for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
+        for name, seed in progress_bar([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
             file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
             if not file.exists():
                 arm = make_arms(experiment.lesson, experiment.student_vectors, seed)[name]

@@ -6,10 +6,10 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ..data.devices import chosen_device
+from ..data.progress import progress_bar
 from ..encoders.folders import model_folder
 
 
@@ -101,7 +101,7 @@ class PrefixInverter(nn.Module):
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
         self.train()
         losses, order = [], torch.empty(0, dtype=torch.long)
-        for _ in tqdm(range(steps), desc="inverter"):
+        for _ in progress_bar(range(steps), desc="inverter"):
             if len(order) < batch_size:
                 order = torch.cat([order, torch.randperm(len(rows), generator=self.generator)])
             picked, order = order[:batch_size], order[batch_size:]

@@ -15,11 +15,11 @@ import torch
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..data.columns import TEXT
 from ..data.corpora import LabelledTexts, load_labelled
 from ..data.json_files import read_part
+from ..data.progress import progress_bar
 from ..data.staging import locked, staged_entries
 from ..data.texts import load_texts
 from ..encoders.recorded import recorded_encoder
@@ -99,7 +99,7 @@ def check_page(output: Path) -> None:
 def _made(makers: Makers) -> tuple[list[Section], KeyboardInterrupt | None]:
     """The sections, and the interruption behind the last of them, if there was one."""
     sections: list[Section] = []
-    bar = tqdm(makers.items())
+    bar = progress_bar(makers.items())
     for title, make in bar:
         bar.set_description(title)
         try:

@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
 from ..metrics.translation import bootstrap_intervals, csls_metrics, structure_metrics, translation_metrics
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -101,7 +101,7 @@ def fit_methods(
     _check_pairs("pairs", pairs, first, source, target)
     methods: Methods = {}
     transported: dict[str, tuple[Translate, Translate]] = {}
-    for name, method in tqdm(TRANSPORT.items(), desc="transport") if full else ():
+    for name, method in progress_bar(TRANSPORT.items(), desc="transport") if full else ():
         unpaired = pairs.spaces[source][:half], pairs.spaces[target][half:]
         transported[name] = unpaired_transport(*unpaired, method, seed=seed)
     for a, b in ((source, target), (target, source)):

@@ -12,8 +12,8 @@ Source: cross-domain similarity local scaling (CSLS), Conneau et al., "Word tran
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
+from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
 from .selection import largest
 
@@ -57,7 +57,7 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: 
     if not 0 < k <= len(sample):
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
     queries = F.normalize(sample, dim=1).T
-    blocks = tqdm(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
+    blocks = progress_bar(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
     return torch.cat([penalties(F.normalize(rows, dim=1) @ queries, k) for rows in blocks])
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..bulk.block_translation import BlockTranslator
 from ..bulk.threads import read_ahead
 from ..data.blocks import Block
+from ..data.progress import progress_bar
 from ..data.validity import invalid_mask
 from .base import Rows, VectorStore
 from .comparison import Comparison, NeighbourSample, unit
@@ -113,11 +113,12 @@ class Passes:
         live = self.source.live and self.target.live
         number = self.target.block_rows if live else max(self.source.block_rows, self.target.block_rows)
         read = self.source.read(cursor, number, payload=not self.target.inside)
-        hidden = {} if self.progress else {"disable": True}
         with ExitStack() as stack:
             if self.parallel:
                 read = stack.enter_context(read_ahead(read))
-            bar = stack.enter_context(tqdm(total=self.source.count(), unit=" rows", unit_scale=True, desc=title, **hidden))
+            rows = self.source.count()
+            bar = progress_bar(total=rows, unit=" rows", unit_scale=True, desc=title, shown=self.progress)
+            stack.enter_context(bar)
             for block in read:
                 yield block, *self.rows.translate(block)
                 bar.update(len(block))

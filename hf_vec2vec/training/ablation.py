@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from datasets import Dataset
 from scipy import stats
-from tqdm.auto import tqdm
 
 from ..data.json_files import read_object
+from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
 from ..data.staging import locked, staged_file
 from ..metrics.translation import translation_metrics
@@ -63,7 +63,7 @@ def run_ablation(
     data["held-out pairs"] = tensors_digest(pairs.spaces.items())
     results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     with locked(output, argument="output_dir"):
-        for name, seed in tqdm([(name, seed) for seed in range(seeds) for name in variants], desc="runs"):
+        for name, seed in progress_bar([(name, seed) for seed in range(seeds) for name in variants], desc="runs"):
             made_of = Fingerprint(data, {"variant": name, "arguments": variants[name], "seed": seed})
             run = _Run(output, name, seed)
             if not run.file.exists():

@@ -1,7 +1,7 @@
 """What a translator starts from: an alignment of the two spaces, or random weights."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -23,14 +23,27 @@ REPORT = "report.json"
 
 
 def starting_model(
-    rows: UnpairedEmbeddings, args: TranslatorArguments, seed: int, anchors: tuple[Tensor, Tensor] | None = None
+    rows: UnpairedEmbeddings,
+    args: TranslatorArguments,
+    seed: int,
+    anchors: tuple[Tensor, Tensor] | None = None,
+    *,
+    progress: bool = True,
 ) -> tuple[Vec2VecModel, AlignmentReport | None]:
-    """A translator that has not been trained, and the report of its alignment if it is one."""
+    """A translator that has not been trained, and the report of its alignment if it is one.
+
+    Args:
+        rows: to align.
+        args: start and shape.
+        seed: of everything random.
+        anchors: known pairs, for the alignment.
+        progress: show its bar.
+    """
     set_seed(seed)  # hidden weights that have no effect yet are drawn at random
     config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
     if args.init == "alignment":
         (source, x), (target, y) = rows.spaces.items()
-        options = args.alignment_options(seed)
+        options = replace(args.alignment_options(seed), progress=progress)
         alignment = align(x, y, options, source_name=source, target_name=target, anchors=anchors)
         if alignment.interrupted:  # half of an alignment must not be taken for a whole one when the run is resumed
             raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tqdm.auto import tqdm
 
-from helpers.commands import run
+from helpers.commands import QUICK, run
 from hf_vec2vec.cli import main
 from hf_vec2vec.cli.failures import explained, reported
 from hf_vec2vec.cli.main import COMMANDS
@@ -279,30 +279,62 @@ def test_ctrl_c_at_any_moment_is_one_line(trained, tmp_path, seconds):
     assert "Traceback" not in line
 
 
+@pytest.mark.parametrize("how", ["variable", "flag"])
+def test_no_bar_where_packages_that_show_some_were_loaded_before(how, trained, tmp_path, bert, monkeypatch, capfd):
+    import datasets
+    from transformers.utils.logging import is_progress_bar_enabled
+
+    monkeypatch.setenv("TQDM_DISABLE", "1" if how == "variable" else "")
+    more = ["--disable_tqdm"] if how == "flag" else []
+    sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy"]
+    pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
+    (tmp_path / "texts.txt").write_text("the dog\nthe cat\n")
+    embedded = ["--texts", tmp_path / "texts.txt", "--model", bert, "--cache_dir", tmp_path / "c"]
+    shown = datasets.are_progress_bars_disabled(), is_progress_bar_enabled()
+    for words in (
+        ["embed", *embedded, "--output", tmp_path / "x"],
+        ["train", *sides, "--output_dir", tmp_path / "t", *QUICK[:-2]],  # which end in --disable_tqdm true
+        ["evaluate", trained / "model", *pairs, "--output_dir", tmp_path / "e"],
+        ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "a.npy"]
+        + ["--output", tmp_path / "y.npy", "--correct_hubs", trained / "b.npy"],
+    ):
+        assert run(*words, *more) == 0
+        said = capfd.readouterr().err
+        assert "%|" not in said, said
+        assert "/s]" not in said, said
+    assert (datasets.are_progress_bars_disabled(), is_progress_bar_enabled()) == shown
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["variable", "flag"])
 def test_no_bar_and_no_line_of_another_package(how, trained, tmp_path, bert):
     (tmp_path / "texts.txt").write_text("the dog\nthe cat\n")
     pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
+    encoder = ["--model", bert, "--cache_dir", tmp_path / "c"]
+    rows = [{"text": f"the {word} {i}", "label": word} for i in range(20) for word in ("dog", "cat")]
+    (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "variants.yaml").write_text(
+        "x: {num_train_epochs: 0, align_starts: 1, align_steps: 1, allow_not_aligned: true}"
+    )
+    held_out = ["--held_out_source", f"a={trained}/held_a.npy", "--held_out_target", f"b={trained}/held_b.npy"]
+    task = ["--task", tmp_path / "task.jsonl", "--max_steps", "1"]
     lines = [
-        [
-            "embed",
-            "--texts",
-            tmp_path / "texts.txt",
-            "--model",
-            bert,
-            "--output",
-            tmp_path / "x",
-            "--cache_dir",
-            tmp_path / "c",
-        ],
+        ["embed", "--texts", tmp_path / "texts.txt", *encoder, "--output", tmp_path / "x"],
         ["evaluate", trained / "model", *pairs, "--output_dir", tmp_path / "figures"],
         ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "a.npy"]
         + ["--output", tmp_path / "y"],
+        ["train", *pairs, "--output_dir", tmp_path / "t", *QUICK[:-2]],  # which end in --disable_tqdm true
+        ["ablate", *pairs, *held_out, "--variants", tmp_path / "variants.yaml", "--output_dir", tmp_path / "a"],
+        ["report", trained / "model", *pairs, "--output_dir", tmp_path / "r"],
+        ["finetune", "--model", bert, *task, "--output_dir", tmp_path / "f"],
+        ["evaluate", tmp_path / "f", *task[:2]],
     ]
     more = ["--disable_tqdm"] if how == "flag" else []
     environment = os.environ | ({"TQDM_DISABLE": "1"} if how == "variable" else {})
     for line in lines:
         command = [sys.executable, "-m", "hf_vec2vec.cli", *map(str, line), *more]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        assert done.stderr == ""
+        said = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
+        if line[0] in ("embed", "evaluate", "translate"):
+            assert said == ""
+        assert "%|" not in said
+        assert "/s]" not in said

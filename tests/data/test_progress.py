@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hf_vec2vec
+from hf_vec2vec.data.progress import progress_bar
 
 PACKAGE = Path(hf_vec2vec.__file__).parent
 # The module alone, for the package takes seconds to import.
@@ -25,10 +28,9 @@ def calls(name: str):
                 yield file.relative_to(PACKAGE).as_posix(), node
 
 
-def test_no_bar_is_told_to_show_itself_against_the_environment():
-    told = [file for file, call in calls("tqdm") for keyword in call.keywords if keyword.arg == "disable"]
-    assert not told
-    assert len(list(calls("progress_bar"))) >= 4
+def test_every_bar_is_one_that_can_be_hidden():
+    assert [file for file, _ in calls("tqdm")] == ["data/progress.py"]
+    assert len(list(calls("progress_bar"))) >= 12
 
 
 def said(shown: bool, hidden_by_user: bool) -> str:
@@ -40,3 +42,13 @@ def said(shown: bool, hidden_by_user: bool) -> str:
 def test_callers_and_users_may_hide_it():
     assert "3/3" in said(True, False)
     assert said(True, True) == said(False, False) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"), [("1", True), ("true", True), ("yes", True), ("0", False), ("False", False), ("", False)]
+)
+def test_the_variable_counts_also_where_it_was_set_late(monkeypatch, capsys, value, hidden):
+    monkeypatch.setenv("TQDM_DISABLE", value)
+    for _ in progress_bar(range(3), mininterval=0):
+        pass
+    assert (capsys.readouterr().err == "") == hidden
