@@ -10,6 +10,7 @@ import torch
 from helpers.elsewhere import translate_elsewhere
 from helpers.hub_cards import card_errors, metadata
 from helpers.translators import model_of, rows_of
+from hf_vec2vec import Vec2VecModel
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "publish_all.py"
@@ -87,10 +88,14 @@ def test_the_repository_s_own_cards_are_fit_to_push(hub, publisher, tmp_path):
     shutil.copytree(ROOT / "model_cards", tmp_path / "cards")
     done = publish_all(publisher, tmp_path, "--dry_run", "true")
     assert done.returncode == 0, done.stderr
-    assert "would go to org/minilm-wordllama" in done.stdout
+    for name in ("l3-wordllama", "minilm-l3", "minilm-wordllama", "mpnet-minilm"):
+        assert f"would go to org/{name}" in done.stdout
     assert not hub.repositories
     spec = importlib.util.spec_from_file_location("publish_all", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     for card in (ROOT / "model_cards").glob("*/README.md"):
         assert card_errors(script.check_card(card)) == []
+        if (weights := script.find_weights(card.parent, None)) is not None:
+            model = Vec2VecModel.from_pretrained(weights)
+            assert all(model.config.encoders[space]["model"] for space in model.config.spaces)
