@@ -310,6 +310,7 @@ def test_no_bar_where_packages_that_show_some_were_loaded_before(how, trained, t
 def test_no_bar_and_no_line_of_another_package(how, trained, tmp_path, bert):
     (tmp_path / "texts.txt").write_text("the dog\nthe cat\n")
     pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
+    sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy"]
     encoder = ["--model", bert, "--cache_dir", tmp_path / "c"]
     rows = [{"text": f"the {word} {i}", "label": word} for i in range(20) for word in ("dog", "cat")]
     (tmp_path / "task.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -323,8 +324,8 @@ def test_no_bar_and_no_line_of_another_package(how, trained, tmp_path, bert):
         ["evaluate", trained / "model", *pairs, "--output_dir", tmp_path / "figures"],
         ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "a.npy"]
         + ["--output", tmp_path / "y"],
-        ["train", *pairs, "--output_dir", tmp_path / "t", *QUICK[:-2]],  # which end in --disable_tqdm true
-        ["ablate", *pairs, *held_out, "--variants", tmp_path / "variants.yaml", "--output_dir", tmp_path / "a"],
+        ["train", *sides, "--output_dir", tmp_path / "t", *QUICK[:-2]],  # which end in --disable_tqdm true
+        ["ablate", *sides, *held_out, "--variants", tmp_path / "variants.yaml", "--output_dir", tmp_path / "a"],
         ["report", trained / "model", *pairs, "--output_dir", tmp_path / "r"],
         ["finetune", "--model", bert, *task, "--output_dir", tmp_path / "f"],
         ["evaluate", tmp_path / "f", *task[:2]],
