@@ -122,6 +122,7 @@ WORDS = {
     "distill-check": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "distill-compare": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "distill-task": ["--teacher", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
+    "query-encoder": ["--student", "x", "--index", "x", "--translator", "x", "--output_dir", "out"],
     "push": ["x", "--repo_id", "org/name"],
     "migrate": ["x", "--from", "parquet:a", "--to", "parquet:b"],
     "completion": ["bash"],
