@@ -22,6 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "model_cards" / "minilm-wordllama" / "README.md",
 ]
+TAKE_LONG = ("alignment.md", "audit.md", "scale.md")
 WITH_BLOCKS = [page for page in PAGES if re.search(r"^ *```(python|bash|console|sh)\n", page.read_text(), re.M)]
 ROWS, OLD, NEW = 1000, 24, 32  # a side, and dimensions
 ROTATION = random_rotation(OLD, NEW)
@@ -74,7 +75,10 @@ def give_translator(page: Path, folder: Path) -> None:
     model.save_pretrained(folder / "translator")
 
 
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.name in TAKE_LONG), id=name(page)) for page in WITH_BLOCKS],
+)
 def test_blocks_run(page, reader):
     give_translator(page, reader)
     assert run_blocks(page, fast=True, offline=True)

@@ -86,6 +86,7 @@ def test_trained_with_every_strategy_and_loaded_elsewhere(tmp_path, hub, publish
     assert not torch.equal(now_1, then_1)
 
 
+@pytest.mark.slow
 def test_push_command_branches_pull_requests_and_private_repositories(tmp_path, hub, publisher, stranger, tiny_model):
     tiny_model.save_pretrained(tmp_path / "model")
     for name in ("optimizer.pt", "pytorch_model.bin"):
