@@ -31,3 +31,15 @@ def partial_isometry(cross_covariance: Tensor) -> Tensor:
     left, values, right = torch.linalg.svd(cross_covariance.double(), full_matrices=False)
     kept = values > LEAST_VALUE * values[0]
     return (left[:, kept] @ right[kept]).to(cross_covariance.dtype)
+
+
+def paired_rotation(source: Tensor, target: Tensor) -> Tensor:
+    """The best rotation between matched rows `(n, d_a)` and `(n, d_b)`: `(d_a, d_b)`.
+
+    Rows that are fewer than the dimensions of both sides say nothing of the directions that none of them has: the map is 0
+    there, and costs what the rows do, not the cube of the dimensions.
+    """
+    if len(source) >= min(source.shape[1], target.shape[1]):
+        return polar_factor(source.T @ target)
+    (axes_a, inside_a), (axes_b, inside_b) = (torch.linalg.qr(rows.T.double()) for rows in (source, target))
+    return (axes_a @ partial_isometry(inside_a @ inside_b.T) @ axes_b.T).to(source.dtype)

@@ -12,7 +12,14 @@ def ridge(inputs: Tensor, outputs: Tensor, strength: float) -> Tensor:
         outputs: `(n, d_b)`, centred, row i belongs to row i of `inputs`.
         strength: penalty, in units of the mean eigenvalue of the inputs' covariance.
     """
-    return solve_ridge(inputs.T @ inputs, inputs.T @ outputs, strength)
+    rows, dim = inputs.shape
+    if rows >= dim:
+        return solve_ridge(inputs.T @ inputs, inputs.T @ outputs, strength)
+    # The same map by the kernel of the rows, which costs what they do, not the cube of the dimensions.
+    inputs = inputs.double()
+    kernel = inputs @ inputs.T
+    kernel.diagonal().add_(strength * kernel.trace() / dim)
+    return (inputs.T @ torch.linalg.solve(kernel, outputs.double())).to(outputs.dtype)
 
 
 def solve_ridge(inner: Tensor, cross: Tensor, strength: float) -> Tensor:

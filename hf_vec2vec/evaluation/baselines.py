@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..alignment.procrustes import polar_factor
+from ..alignment.procrustes import paired_rotation
 from ..alignment.regression import ridge
 from ..alignment.statistics import Statistics, fit_statistics
 from ..model.configuration_vec2vec import Vec2VecConfig
@@ -25,7 +25,10 @@ def random_rotation(source: Statistics, target: Statistics, seed: int) -> Transl
     """A random semi-orthogonal map between the centred, scaled spaces; mean and scale of each are given."""
     (source_mean, source_scale), (target_mean, target_scale) = source, target
     generator = torch.Generator().manual_seed(seed)
-    rotation = polar_factor(torch.randn(len(source_mean), len(target_mean), generator=generator))
+    shape = len(source_mean), len(target_mean)
+    axes, signs = torch.linalg.qr(torch.randn(max(shape), min(shape), generator=generator))
+    axes *= signs.diagonal().sign()  # which makes all rotations equally likely
+    rotation = axes if shape[0] >= shape[1] else axes.T
     return lambda rows: (rows - source_mean) / source_scale @ rotation * target_scale + target_mean
 
 
@@ -35,7 +38,7 @@ def paired_procrustes(source: Tensor, target: Tensor) -> Translate:
     Source: Schönemann, 1966.
     """
     (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
-    rotation = polar_factor(((source - a_mean) / a_scale).T @ ((target - b_mean) / b_scale))
+    rotation = paired_rotation((source - a_mean) / a_scale, (target - b_mean) / b_scale)
     return lambda rows: (rows - a_mean) / a_scale @ rotation * b_scale + b_mean
 
 

@@ -1,4 +1,5 @@
 import math
+import time
 
 import matplotlib.image
 import pytest
@@ -43,6 +44,18 @@ def test_oracles_find_what_baselines_cannot(model, pairs, own_pairs):
         assert found["random rotation"]["top1"] < 0.1
         assert found["random rotation"]["cosine"] < found["mean vector"]["cosine"] - 0.05  # as long as real vectors, astray
         assert found["ours"]["pool_size"] == 300
+
+
+@pytest.mark.parametrize("dims", [(2000, 2000), (1600, 2400), (3000, 40)])
+def test_few_rows_of_many_dimensions_are_measured_in_the_time_that_rows_take(dims):
+    texts = make_cloud(60, 12, seed=1)  # of which both sides show all
+    pairs = PairedEmbeddings({name: texts @ random_rotation(12, dim) for name, dim in zip("ab", dims, strict=True)})
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims=dict(zip("ab", dims, strict=True)), latent_dim=4, hidden_dim=4))
+    start = time.process_time()
+    found = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    assert time.process_time() - start < 15  # of a processor; with matrices of all dimensions it is minutes
+    oracle = next(row for row in found if row["method"].startswith("paired Procrustes"))
+    assert oracle["top1"] > 0.3  # by chance .02
 
 
 @pytest.mark.parametrize("count", [1, 2])
