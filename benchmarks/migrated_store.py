@@ -27,7 +27,7 @@ from torch.nn.functional import normalize
 from transformers import HfArgumentParser
 
 from hf_vec2vec import Vec2VecModel, align
-from hf_vec2vec.alignment.procrustes import polar_factor
+from hf_vec2vec.alignment.procrustes import paired_rotation
 from hf_vec2vec.alignment.regression import ridge
 
 TOP = 10
@@ -94,8 +94,8 @@ def run(args: StoreArguments, pair: str, seed: int) -> list[dict]:
             asked[1],
             model.translate(old, source="old", target="new", map="linear"),
         ),
-        "new questions, store by a paired rotation": lambda asked: (asked[1], paired_rotation(old, new, by_old)),
-        "new questions, store by a paired regression": lambda asked: (asked[1], paired_regression(old, new, by_old)),
+        "new questions, store by a paired rotation": lambda asked: (asked[1], rotated(old, new, by_old)),
+        "new questions, store by a paired regression": lambda asked: (asked[1], regressed(old, new, by_old)),
         "translated questions, old store": lambda asked: (
             model.translate(asked[1], source="new", target="old", map="linear"),
             old,
@@ -139,13 +139,13 @@ def load(file: Path) -> Tensor:
     return normalize(torch.from_numpy(np.load(file)).float(), dim=1)
 
 
-def paired_rotation(old: Tensor, new: Tensor, pairs: np.ndarray) -> Tensor:
+def rotated(old: Tensor, new: Tensor, pairs: np.ndarray) -> Tensor:
     """The old store under the best rotation that can be had with so many pairs."""
     mean_old, mean_new = old[pairs].mean(0), new[pairs].mean(0)
-    return (old - mean_old) @ polar_factor((old[pairs] - mean_old).T @ (new[pairs] - mean_new)) + mean_new
+    return (old - mean_old) @ paired_rotation(old[pairs] - mean_old, new[pairs] - mean_new) + mean_new
 
 
-def paired_regression(old: Tensor, new: Tensor, pairs: np.ndarray) -> Tensor:
+def regressed(old: Tensor, new: Tensor, pairs: np.ndarray) -> Tensor:
     """The old store by ridge regression on so many pairs."""
     mean_old, mean_new = old[pairs].mean(0), new[pairs].mean(0)
     return (old - mean_old) @ ridge(old[pairs] - mean_old, new[pairs] - mean_new, PENALTY) + mean_new
