@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..alignment.procrustes import polar_factor
+from ..alignment.procrustes import paired_rotation
 from .baselines import Translate
 
 Transport = Literal["hungarian", "emd", "sinkhorn", "entropic_gromov_wasserstein"]
@@ -33,8 +33,7 @@ def transport_map(source: Tensor, target: Tensor, method: Transport, *, rows: in
         seed: of the draw.
 
     Returns:
-        `(d_a, d_b)`, semi-orthogonal: the polar factor of `source.T @ plan @ target`. Fitting the rows to the plan's
-        barycentres comes to the same.
+        `(d_a, d_b)`, the best rotation of the rows to the plan's barycentres (see `paired_rotation`).
 
     Raises:
         ImportError: if POT is needed and missing.
@@ -49,7 +48,7 @@ def transport_map(source: Tensor, target: Tensor, method: Transport, *, rows: in
     generator = torch.Generator().manual_seed(seed)
     source, target = (r[torch.randperm(len(r), generator=generator)[:rows]].double() for r in (source, target))
     plan = _gromov_wasserstein(source, target) if method == "entropic_gromov_wasserstein" else _plan(source, target, method)
-    return polar_factor(source.T @ torch.from_numpy(plan) @ target).float()
+    return paired_rotation(source, torch.from_numpy(plan) @ target).float()
 
 
 def unpaired_transport(source: Tensor, target: Tensor, method: Transport, *, seed: int = 0) -> tuple[Translate, Translate]:
