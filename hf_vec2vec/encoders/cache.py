@@ -48,23 +48,25 @@ def computed_once(
         cache_dir: defaults to `hf_vec2vec/embeddings` in the Hugging Face cache.
     """
     folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
-    if not folder.exists():
+    partial = folder.with_name(f"{folder.name}.partial")
+    if partial.exists() or not folder.exists():
         with locked(folder, wait=True):  # two processes that want the same vectors make them once
             if not folder.exists():
-                _compute(folder, count, chunk, encode, finish, settings)
+                _compute(folder, partial, count, chunk, encode, finish, settings)
+            shutil.rmtree(partial, ignore_errors=True)  # of this process, or of one that was stopped just here
     return load_from_disk(str(folder))
 
 
 def _compute(
     folder: Path,
+    partial: Path,
     count: int,
     chunk: int,
     encode: Callable[[int, int], Tensor],
     finish: Callable[[np.ndarray], Dataset],
     settings: dict,
 ) -> None:
-    """Make the data set, going on where an earlier process stopped; arguments as for `computed_once`."""
-    partial = folder.with_name(f"{folder.name}.partial")
+    """Make the data set, going on where an earlier process left `partial`; the rest as for `computed_once`."""
     partial.mkdir(parents=True, exist_ok=True)
     chunks = []
     for start in range(0, count, chunk):
@@ -79,4 +81,3 @@ def _compute(
     dataset.info.description = json.dumps(settings)
     dataset.save_to_disk(str(partial / "dataset"))
     os.replace(partial / "dataset", folder)
-    shutil.rmtree(partial)

@@ -173,6 +173,23 @@ def test_two_at_once_make_cached_vectors_once(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
 
+@pytest.mark.parametrize("left", [(), ("000000000000.npy",), ("writing", "dataset")])
+def test_what_a_process_left_that_was_stopped_while_it_tidied_up_goes(tmp_path, left):
+    def compute():
+        encode, finish = (
+            (lambda start, stop: torch.ones(stop - start, 3)),
+            (lambda rows: Dataset.from_dict({"embedding": rows})),
+        )
+        return computed_once("key", 2, 2, encode, finish, {}, tmp_path)
+
+    first = compute()["embedding"]
+    (tmp_path / "key.partial").mkdir()
+    for name in left:
+        (tmp_path / "key.partial" / name).write_bytes(b"half")
+    assert compute()["embedding"] == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+
 def test_a_tokenizer_of_another_model_is_one_message(bert):
     encoder = TextEncoder(bert, device="cpu")
     encoder.tokenizer.add_tokens(["zebra"])
