@@ -79,39 +79,38 @@ def align(
     if guess is not None:
         guess = _checked_guess(guess, a, b)
 
-    with _Stages(options, 0 if known is None else len(known)) as stages:
-        with stages.stage("rotation", "align"):
-            found = find_rotation(
-                F.normalize(a.rows, dim=1),
-                F.normalize(b.rows, dim=1),
-                options,
+    stages = _Stages(options.progress)
+    with stages.stage("rotation", "align", search_steps(options, 0 if known is None else len(known))):
+        found = find_rotation(
+            F.normalize(a.rows, dim=1),
+            F.normalize(b.rows, dim=1),
+            options,
+            generator=generator,
+            anchors=None if known is None else known.units(),
+            guess=guess,
+            progress=stages.advance,
+            agreed=stages.show_agreement,
+        )
+    stages.interrupted = found.interrupted
+    if known is not None and found.trusted:
+        known = known.trusted()
+    maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
+    if options.back_translation_rounds and not stages.interrupted:
+        with stages.stage("back-translation", "back-translate", 1 + options.back_translation_rounds):
+            translated = back_translate(
+                a.rows,
+                b.rows,
+                found.rotation,
+                rounds=options.back_translation_rounds,
+                neighbours=options.neighbours,
                 generator=generator,
-                anchors=None if known is None else known.units(),
-                guess=guess,
-                progress=stages.bar.update,
-                agreed=stages.show_agreement,
+                anchors=known,
+                progress=stages.advance,
             )
-        stages.interrupted = found.interrupted
-        if known is not None and found.trusted:
-            known = known.trusted()
-        maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
-        with stages.stage("back-translation", "back-translate"):
-            if options.back_translation_rounds and not stages.interrupted:
-                translated = back_translate(
-                    a.rows,
-                    b.rows,
-                    found.rotation,
-                    rounds=options.back_translation_rounds,
-                    neighbours=options.neighbours,
-                    generator=generator,
-                    anchors=known,
-                    progress=stages.bar.update,
-                )
-                maps, agreement = translated.maps, translated.agreement
-        with stages.stage("full", "residual"):
-            if options.back_translation_rounds and options.hidden_dim and not stages.interrupted:
-                residuals = _residuals(translated, a.subspace, b.subspace, options.hidden_dim, generator, known)
-                stages.bar.update(len(residuals))
+            maps, agreement = translated.maps, translated.agreement
+    if options.back_translation_rounds and options.hidden_dim and not stages.interrupted:
+        with stages.stage("full", "residual", 1):
+            residuals = _residuals(translated, a.subspace, b.subspace, options.hidden_dim, generator, known)
     if stages.interrupted:
         warnings.warn("The alignment was interrupted: its maps are the best so far, its verdict is theirs.", stacklevel=3)
     report = replace(
@@ -227,37 +226,33 @@ def _on_cpu(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Stages:
-    """The bar over all stages, and the seconds that each took."""
+    """A bar for each stage, as steps of one stage take equally long; and the seconds of each."""
 
-    def __init__(self, options: AlignmentOptions, pairs: int):
-        networks = 2 if options.hidden_dim and options.back_translation_rounds else 0
-        self.search_steps = search_steps(options, pairs)
-        total = self.search_steps + options.back_translation_rounds + networks
-        self.bar = progress_bar(total=total, shown=options.progress)
-        self.seconds: dict[str, float] = {}
+    def __init__(self, shown: bool):
+        self.shown = shown
+        self.bar = progress_bar(shown=False)
+        self.seconds = {"rotation": 0.0, "back-translation": 0.0, "full": 0.0}
         self.interrupted = False
 
-    def __enter__(self) -> "_Stages":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
+    def advance(self, steps: int = 1) -> None:
+        """So many steps of the stage are done."""
+        self.bar.update(steps)
 
     def show_agreement(self, agreement: float) -> None:
         """On the bar: how far the two rotations, made of other guesses, agree."""
         self.bar.set_postfix(agreement=f"{agreement:.2f}")
 
     @contextmanager
-    def stage(self, name: str, description: str) -> Iterator[None]:
+    def stage(self, name: str, description: str, steps: int) -> Iterator[None]:
         """Time a stage, and show what goes on."""
-        self.bar.set_description(description)
         start = time.perf_counter()
-        try:
-            yield
-        except KeyboardInterrupt:
-            if name == "rotation":  # there is nothing yet
-                raise
-            self.interrupted = True
+        with progress_bar(total=steps, desc=description, shown=self.shown) as self.bar:
+            try:
+                yield
+            except KeyboardInterrupt:
+                if name == "rotation":  # there is nothing yet
+                    raise
+                self.interrupted = True
+            else:
+                self.bar.update(steps - self.bar.n)  # steps that were not needed
         self.seconds[name] = time.perf_counter() - start
-        if name == "rotation":
-            self.bar.update(self.search_steps - self.bar.n)  # guesses that were not needed

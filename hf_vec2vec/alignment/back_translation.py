@@ -75,7 +75,7 @@ def back_translate(
         neighbours: that a guess averages, and fewer and more; see `scales`.
         generator: source of randomness, on the CPU.
         anchors: known pairs.
-        progress: called after every round.
+        progress: called once before the first round, and after every one.
 
     Source: back-translation is Sennrich et al.'s, "Improving neural machine translation models with monolingual data",
     2016.
@@ -84,6 +84,7 @@ def back_translate(
     rows = min(len(source), len(target), SAMPLE)
     cross = _informed(neighbour_covariance(source, target, rotation, moments, neighbours, generator), moments, anchors, rows)
     balanced = balanced_covariance(source, target, linear_maps(moments, cross), moments, generator)
+    progress()
     agreements = []
     for _ in range(rounds):
         x, y = draw(source, SAMPLE, generator), draw(target, SAMPLE, generator)

@@ -231,6 +231,16 @@ def test_an_interrupt_closes_the_bar_and_goes_on(stage, monkeypatch, capsys):
     assert not tqdm._instances
 
 
+def test_each_stage_that_is_done_has_a_bar_of_its_own(capsys):
+    quick = QUICK | {"num_starts": 1, "num_anchors": 5, "steps": 1, "progress": True}
+    quick |= {"back_translation_rounds": 2, "hidden_dim": 0}
+    found = align(make_cloud(200, seed=1), make_cloud(200, seed=2), **quick)
+    ends = [line.split("\r")[-1] for line in capsys.readouterr().err.strip().split("\n")]
+    for name, line in zip(("align", "back-translate"), ends, strict=True):
+        assert line.startswith(f"{name}: 100%")
+    assert [seconds > 0 for seconds in found.seconds.values()] == [True, True, False]
+
+
 @pytest.mark.few_moments
 def test_a_direction_that_drowns_the_others_is_pointed_out():
     """A rotation hides the one dimension that holds the variance of hidden states, so that nothing standardises it."""
