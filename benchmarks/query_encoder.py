@@ -62,7 +62,6 @@ from hf_vec2vec.metrics.hubness import hub_penalties
 from hf_vec2vec.metrics.mixed_index import fair_length
 
 TOP = 10
-SPEED = 256  # questions that are timed
 LINKS = 32  # of a row in the graph index
 EFFORTS = (10, 20, 40, 80, 160)  # `efSearch`: rows that a search keeps in sight
 SAMPLE = 1000  # questions without answers that a calibration looks at
@@ -86,7 +85,7 @@ class QueryArguments:
     routes: list[str] = field(default_factory=list, metadata={"help": "STUDENT:TEACHER."})
     translators: str | None = field(default=None, metadata={"help": "Folder of translators; default: in `output`."})
     arms: list[str] = field(
-        default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, mixed, hnsw, speed, or single arms."}
+        default_factory=lambda: ["frozen"], metadata={"help": "frozen, joint, mixed, hnsw, or single arms."}
     )
     pairs: list[int] = field(default_factory=lambda: [0, 10, 50, 200, 1000, 3200, 10**9])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Draws of pairs."})
@@ -299,7 +298,7 @@ def cells(args: QueryArguments) -> list[tuple[str, str, int, int]]:
     wanted = {
         name for arm in args.arms for name in {"frozen": BOUNDS + FROZEN, "joint": JOINT, "mixed": MIXED}.get(arm, (arm,))
     }
-    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT, *MIXED, "speed", "hnsw"}:
+    if unknown := wanted - {*BOUNDS, *FROZEN, *JOINT, *MIXED, "hnsw"}:
         raise ValueError(
             f"`arms` must be of frozen, joint, mixed, {', '.join(BOUNDS + FROZEN + JOINT)}, got {sorted(unknown)[0]!r}."
         )
@@ -333,23 +332,6 @@ def run(args: QueryArguments) -> None:
         with staged_file(file) as partial:
             cell = {"route": name, "arm": arm, "pairs": shown, "seed": seed, "figures": figures}
             partial.write_text(json.dumps(cell, indent=2))
-
-
-def speed(args: QueryArguments) -> None:
-    """Processor time of each model's queries, which other work on the machine does not change much, to `speed.md`."""
-    asked = texts_of((args.question_texts[0],), args.column)[:SPEED]
-    lines = ["| model | ms a query, one at a time | queries a second, 64 at a time |", "| --- | ---: | ---: |"]
-    for name, model in (entry.split("=") for entry in args.models):
-        encoder = open_student(model)
-        encoder.encode(asked[:8])
-        seconds = []
-        for size in (1, 64):
-            begun = time.process_time()
-            for first in range(0, len(asked), size):
-                encoder.encode(asked[first : first + size], batch_size=size, show_progress_bar=False)
-            seconds.append((time.process_time() - begun) / len(asked))
-        lines.append(f"| {name} | {1000 * seconds[0]:.2f} | {1 / seconds[1]:,.0f} |")
-    (Path(args.output) / "speed.md").write_text("\n".join(lines) + "\n")
 
 
 def graph(route: Route) -> None:
@@ -388,7 +370,7 @@ def report(output: Path) -> None:
         for arm in (*BOUNDS, *FROZEN, *JOINT):
             for pairs in sorted({cell["pairs"] for cell in mine if cell["arm"] == arm}):
                 runs = [cell["figures"] for cell in mine if cell["arm"] == arm and cell["pairs"] == pairs]
-                figures = (_spread([r[s][name] for r in runs]) for s in sets for name in ("recall", "ndcg", "mrr"))
+                figures = (spread([r[s][name] for r in runs]) for s in sets for name in ("recall", "ndcg", "mrr"))
                 lines.append(f"| {arm} | {pairs:,} | {len(runs)} | " + " | ".join(figures) + " |")
         lines += mixtures(mine, sets)
         picture(mine, sets, output / f"{route.replace(':', '-')}.png")
@@ -404,14 +386,14 @@ def mixtures(found: list[dict], sets: list[str]) -> list[str]:
     head = ["| index | " + " | ".join(f"{s}: translated among ten | recall@10 | nDCG@10" for s in sets) + " |"]
     names = [(s, figure) for s in sets for figure in ("translated", "recall", "ndcg")]
     body = [
-        f"| {arm} | " + " | ".join(_spread([run[s][figure] for run in each]) for s, figure in names) + " |"
+        f"| {arm} | " + " | ".join(spread([run[s][figure] for run in each]) for s, figure in names) + " |"
         for arm, each in runs.items()
         if each
     ]
     return ["", *head, "| --- |" + " ---: |" * len(names), *body]
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     """Median, and in brackets how far the seeds lie apart."""
     digits = f"{median(values):.3f}".removeprefix("0")
     return digits if len(values) == 1 else f"{digits} ({max(values) - min(values):.3f})".replace("(0", "(")
@@ -462,8 +444,6 @@ def main() -> None:
         run(args)
         if "hnsw" in args.arms:
             graph(Route(args, args.routes[0]))
-        if "speed" in args.arms:
-            speed(args)
     report(Path(args.output))
 
 

@@ -20,6 +20,7 @@ from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Map, Vec2VecModel
 from .block_translation import BlockTranslator, InvalidRows
 from .hub_correction import HubCorrected
+from .lengths import OfLength
 from .manifest import fingerprint
 from .outputs import Summary
 from .processes import Processes
@@ -51,6 +52,7 @@ def translate_store(
     verify: bool = False,
     facts: dict | None = None,
     hub_sample: Tensor | None = None,
+    length: float | None = None,
     progress: bool = True,
 ) -> Summary:
     """Translate vectors on disk, or of a streamed data set, in constant memory.
@@ -83,6 +85,8 @@ def translate_store(
         hub_sample: `(m, d)`, real vectors of the target space, queries like those to come. Translations then get norm 1 and
             one more coordinate, for an index that compares by inner product, asked with `hub_queries` (see
             `hf_vec2vec.hub_corrected`).
+        length: of all translations; default: as they come. For an index by inner product that also holds native rows, of
+            length 1: `hf_vec2vec.metrics.mixed_index.fair_length` tells it.
         progress: show a bar.
 
     Raises:
@@ -108,10 +112,7 @@ def translate_store(
             f"{opened.name} has vectors of dimension {opened.dim}, but the space {source!r} has dimension {dim}."
         )
     kept = opened.kept_columns() if kind in TABULAR else None
-    network: nn.Module = merge(model, source, target, chosen)
-    dim = dims[target]
-    if hub_sample is not None:
-        network, dim = HubCorrected(network, hub_sample), dim + 1
+    network, dim, made = _rows_of(merge(model, source, target, chosen), dims[target], hub_sample, length)
     layout = Layout(kind, dtype, dim, kept, invalid_rows == "mark" and kind in TABULAR)
     if kind in TABULAR:
         layout.schema()
@@ -123,8 +124,7 @@ def translate_store(
     }
     if chosen == "linear":
         job["map"] = chosen  # jobs of earlier versions have none
-    if hub_sample is not None:
-        job["hub_sample"] = weights_sha256({"sample": hub_sample})
+    job |= made
     translator = BlockTranslator(
         network=network,
         warn=lambda rows: model._warn_of_foreign(rows, source),
@@ -148,6 +148,19 @@ def translate_store(
     if kind not in TABULAR and (columns := opened.kept_columns()) is not None:
         summary.dropped_columns = tuple(columns.names)
     return summary
+
+
+def _rows_of(
+    network: nn.Module, dim: int, hub_sample: Tensor | None, length: float | None
+) -> tuple[nn.Module, int, dict[str, Any]]:
+    """The network whose outputs are written, their dimension, and what of it the manifest says."""
+    if hub_sample is not None and length is not None:
+        raise ValueError("`hub_sample` and `length` both say how long translations are. Leave out one of them.")
+    if hub_sample is not None:
+        return HubCorrected(network, hub_sample), dim + 1, {"hub_sample": weights_sha256({"sample": hub_sample})}
+    if length is not None:
+        return OfLength(network, length), dim, {"length": length}
+    return network, dim, {}
 
 
 @dataclass

@@ -55,6 +55,12 @@ class TranslateFlags(DirectionFlags, DeviceFlags, DryRunFlags):
         "coordinate, for an index by inner product that hubs do not lead astray; ask it with `hf_vec2vec.hub_queries`.",
         None,
     )
+    length: float | None = flag(
+        "Length of all translations, for an index by inner product that holds native rows, of length 1, too; "
+        "`hf_vec2vec.metrics.mixed_index.fair_length` tells it. Default: as they come.",
+        None,
+        above=0,
+    )
     cache_dir: str | None = flag("Where embeddings of `texts` are cached.", None)
     batch_size: int = flag("Rows at a time; a GPU likes more.", 2048, minimum=1)
     verify: bool = flag("Compare checksums of shards that are there; mend damaged ones.", False)
@@ -69,6 +75,8 @@ class TranslateFlags(DirectionFlags, DeviceFlags, DryRunFlags):
             )
         if self.dataset is None and (given := self.given & {"dataset_config", "data_files", "split"}):
             raise ValueError(f"`{min(given)}` is of a `dataset`, which was not given. Leave it out.")
+        if self.correct_hubs is not None and self.length is not None:
+            raise ValueError("`correct_hubs` and `length` both say how long translations are. Leave out one of them.")
 
     def after_interrupt(self) -> str:
         """Whole shards are kept; a single file is there when it is complete."""
@@ -131,6 +139,7 @@ def run(flags: TranslateFlags) -> None:
         verify=flags.verify,
         facts=facts,
         hub_sample=sample,
+        length=flags.length,
         progress=flags.progress,
     )
     print(_report(done, flags, processes))

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -127,15 +127,21 @@ def deviation(outputs: Tensor | np.ndarray, expected: Tensor) -> float:
 
 
 def _write_onnx(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
-    program = _onnx_program(network, rows)
+    program = _program(network, rows)
     program.model.metadata_props.update(facts)
     program.save(path, external_data=False)
     return run_onnx(path, rows.numpy())
 
 
 def _write_int8(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
-    program = _onnx_program(network, rows)
+    program = _program(network, rows)
     program.model.metadata_props.update(facts)
+    write_int8(program, path)
+    return run_onnx(path, rows.numpy())
+
+
+def write_int8(program: Any, path: Path) -> None:
+    """Write a graph with weights, and activations as they come, in 8 bits."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     advice = logging.getLogger()  # to pre-process first, which has nothing to do for these layers
@@ -145,7 +151,6 @@ def _write_int8(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, s
         quantize_dynamic(program.model_proto, path, per_channel=True, weight_type=QuantType.QInt8)
     finally:
         advice.setLevel(level)
-    return run_onnx(path, rows.numpy())
 
 
 def _write_torch(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, str]) -> Tensor:
@@ -171,7 +176,25 @@ Writer = Callable[[Any, Tensor, Path, dict[str, str]], Tensor | np.ndarray]
 WRITERS: dict[str, Writer] = {"onnx": _write_onnx, "int8": _write_int8, "torch": _write_torch, "merged": _write_merged}
 
 
-def _onnx_program(network: nn.Module, rows: Tensor):
+def _program(network: nn.Module, rows: Tensor) -> Any:
+    return onnx_program(network, (rows[:2],), [INPUT], OUTPUT, ({0: torch.export.Dim("batch")},))
+
+
+def onnx_program(
+    network: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], output: str, shapes: tuple[dict, ...]
+) -> Any:
+    """A network as an ONNX graph of torch's exporter.
+
+    Args:
+        network: in evaluation mode.
+        example: an input, of at least two of everything whose number may differ.
+        inputs: their names.
+        output: its name.
+        shapes: for each input, which of its axes may be of any length.
+
+    Raises:
+        ImportError: if onnx, onnxruntime or onnxscript is missing.
+    """
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -183,13 +206,14 @@ def _onnx_program(network: nn.Module, rows: Tensor):
     with warnings.catch_warnings():
         # torch's exporter copies trees in a way that torch itself deprecates.
         warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="# The axis name: ", category=UserWarning)  # of two inputs, one axis
         return torch.onnx.export(
             network,
-            (rows[:2],),
+            example,
             dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=shapes,
             verbose=False,
         )
 
@@ -202,4 +226,4 @@ def run_onnx(path: str | Path, rows: np.ndarray) -> np.ndarray:
     return session.run([OUTPUT], {INPUT: rows})[0]
 
 
-__all__ = ["check_export", "deviation", "export", "run_onnx"]
+__all__ = ["check_export", "deviation", "export", "onnx_program", "run_onnx", "write_int8"]

@@ -61,6 +61,26 @@ def test_hub_corrected_translations_are_those_of_the_library(trained, tmp_path, 
     torch.testing.assert_close(corrected, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", ["", ".npy", ".parquet"])
+def test_translations_of_one_length_keep_their_directions(trained, tmp_path, suffix):
+    ends = ["--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    for name, more in (("plain", []), ("longer", ["--length", "1.25"])):
+        assert run("translate", trained / "model", *ends, *more, "--output", tmp_path / f"{name}{suffix}") == 0
+    plain, longer = (vectors(load_embeddings(tmp_path / f"{name}{suffix}"), name) for name in ("plain", "longer"))
+    torch.testing.assert_close(longer, 1.25 * torch.nn.functional.normalize(plain, dim=1), rtol=0, atol=1e-5)
+    assert (plain.norm(dim=1) - 1.25).abs().max() > 0.01  # which no flag has touched
+
+
+def test_a_folder_of_another_length_is_another_job(trained, tmp_path, capsys):
+    ask = ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    ask += ["--output", tmp_path / "out"]
+    assert run(*ask, "--length", "1.25") == 0
+    assert run(*ask, "--length", "1.25") == 0
+    assert "were there already" in capsys.readouterr().out
+    assert run(*ask, "--length", "1.5") == 2
+    assert "is of another job" in capsys.readouterr().err
+
+
 def test_a_folder_of_other_hubs_is_another_job(trained, tmp_path, capsys):
     ask = ["translate", trained / "model", "--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
     ask += ["--output", tmp_path / "out"]
@@ -74,6 +94,8 @@ def test_a_folder_of_other_hubs_is_another_job(trained, tmp_path, capsys):
     [
         (["--correct_hubs", "few.npy"], "`hub_sample` must hold at least 10"),
         (["--correct_hubs", "held_a.npy"], "dimension 8"),
+        (["--correct_hubs", "b.npy", "--length", "1.1"], "`correct_hubs` and `length` both say how long"),
+        (["--length", "0"], "`length` must be a number above 0"),
         (["--target", "a"], "are both 'a'"),
         (["--split", "test"], "`split` is of a `dataset`"),
         (["--shard_rows", "0"], "`shard_rows` must be a whole number at least 1"),
