@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 FORK = multiprocessing.get_context("fork")  # a child needs no seconds to import what its parent has
 
 
 def _quiet(work: Callable[[], object], said: str) -> None:
     torch.set_num_threads(1)  # threads of the parent are not there
+    tqdm.set_lock(threading.RLock())  # the parent's is shared: a child that is killed while it holds it keeps it for good
     with open(said, "w") as file, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(file.fileno(), 2)
