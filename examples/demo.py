@@ -62,7 +62,7 @@ def main() -> None:
     hf_vec2vec(
         "train",
         *("--source", f"minilm={folder}/minilm_a", "--target", f"wordllama={folder}/wordllama_b"),
-        *("--output_dir", translator, "--num_train_epochs", 4, "--seed", args.seed, "--overwrite"),
+        *("--output_dir", translator, "--seed", args.seed, "--overwrite"),
         *("--texts", "sentences of BBC news, Rotten Tomatoes and IMDb, in English"),
     )
     hf_vec2vec(

@@ -41,7 +41,7 @@ def run(flags: AblateFlags) -> None:
         raise ValueError(f"`held_out_source` and `held_out_target` must name {list(sides)}, got {list(held_out)}.")
     check_folder("output_dir", flags.output_dir)
     variants = _variants(flags.variants)
-    data = ["--source", flags.source, "--target", flags.target, "--disable_tqdm", "true"]
+    data = ["--source", flags.source, "--target", flags.target, "--disable_tqdm", "true", "--num_train_epochs", "3"]
 
     def parse_variant(name: str, *more: str) -> train.TrainFlags:
         return parse(train.TrainFlags, [*data, *as_words(variants[name]), *more, "--overwrite"])

@@ -39,7 +39,12 @@ class AdversarialFlags(RunFlags):
 
     title: ClassVar[str] = "adversarial training"
 
-    num_train_epochs: float = flag("Passes over the larger space's rows; 0 keeps the alignment.", 3.0, minimum=0)
+    num_train_epochs: float | None = flag(
+        "Passes over the larger space's rows. Default: 0 after an alignment, which no training has improved so far; 3 from "
+        "random weights, or where `preset` or another flag of this group is given.",
+        None,
+        minimum=0,
+    )
     learning_rate: float = flag("Learning rate of the translator.", 1e-5, minimum=0)
     per_device_train_batch_size: int = flag("Rows of each space in a batch.", 256, minimum=1)
     logging_steps: int = flag("Updates between two lines of the log.", 50, minimum=1)
@@ -121,7 +126,7 @@ class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
     strict_unpaired: bool = flag("Refuse data sets that share texts, where texts are known.", True)
     streaming: bool = flag(
         "Read vectors as they are needed, for stores that do not fit into memory; PATH may then be a folder or pattern of "
-        "files, too, or ORG/NAME[:SPLIT] on the Hub. Needs max_steps.",
+        "files, too, or ORG/NAME[:SPLIT] on the Hub. To train on one needs max_steps.",
         False,
     )
     buffer_rows: int = flag("Rows of a stream that are shuffled together.", 16_384, minimum=1)
@@ -166,6 +171,7 @@ def run(flags: TrainFlags) -> None:
     from ..training.translator_arguments import TranslatorArguments
 
     defaults: dict[str, Any] = TRAIN_DEFAULTS | (STREAM_DEFAULTS if flags.streaming else {})
+    defaults["num_train_epochs"] = 3.0 if _trains(flags) else 0.0
     if flags.preset:
         defaults |= PRESETS[flags.preset]
     translator_args = TranslatorArguments(**_shape(flags))
@@ -226,6 +232,12 @@ def _plan(
     copies = 5 if updates else 2  # the translator, both stages, a checkpoint with the optimizer's two moments
     notes = [f"{updates:,} updates of adversarial training with batches of {batch:,} rows."]
     return Plan(reads, {flags.output_dir: 4.0 * weights * copies}, (least + trained, most + trained), notes)
+
+
+def _trains(flags: TrainFlags) -> bool:
+    """Whether to train where nobody says for how long."""
+    asked = flags.preset is not None or any(name in flags.given for name in AdversarialFlags.__annotations__)
+    return asked or flags.init == "random"
 
 
 def _shape(flags: TrainFlags) -> dict[str, Any]:

@@ -41,6 +41,24 @@ def test_flags_from_a_file_give_way_to_the_line(trained, tmp_path):
     assert Vec2VecModel.from_pretrained(tmp_path / "model").config.hidden_dim == 12
 
 
+@pytest.mark.parametrize(
+    ("more", "updates"),
+    [
+        ([], 0),
+        (["--seed", "3", "--effort", "quick"], 0),
+        (["--init", "random"], 7),
+        (["--preset", "r3gan"], 1),
+        (["--gan_loss", "hinge"], 7),
+        (["--num_train_epochs", "2"], 4),
+        (["--max_steps", "9"], 9),
+    ],
+)
+def test_training_follows_where_it_is_asked_for_or_starts_at_random(trained, tmp_path, capsys, more, updates):
+    sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy", "--output_dir", tmp_path / "new"]
+    assert run("train", *sides, *more, "--dry_run") == 0
+    assert f"{updates} updates of adversarial training" in capsys.readouterr().out
+
+
 def test_preset_starts_at_random_with_the_published_network(trained, tmp_path):
     sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy", "--output_dir", tmp_path / "model"]
     small = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
