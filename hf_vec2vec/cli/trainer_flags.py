@@ -25,7 +25,7 @@ class TrainerFlags(Flags):
     fixed: ClassVar[tuple[str, ...]] = ("remove_unused_columns", "debug")  # what no user sets
 
     output_dir: str = flag("Folder for the result, its card and checkpoints.")
-    num_train_epochs: float = flag("Passes over the data.", 3.0, minimum=0)
+    num_train_epochs: float | None = flag("Passes over the data.", 3.0, minimum=0)
     max_steps: int = flag("Updates, instead of epochs; -1: epochs decide.", -1, minimum=-1)
     learning_rate: float = flag("Step size of the optimizer.", minimum=0)
     per_device_train_batch_size: int = flag("Rows in a batch.", minimum=1)
