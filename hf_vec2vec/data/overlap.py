@@ -1,9 +1,10 @@
 """Whether rows of two spaces, which must have nothing to do with each other, are of the same texts after all."""
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 
 import torch
 from torch import Tensor
@@ -17,32 +18,54 @@ NOT_CHECKED = "not checked"
 ON_A_SAMPLE = " on a sample"
 CHECKS = (TEXTS_COMPARED, VECTORS_COMPARED, NOTHING_TO_COMPARE, NOT_CHECKED)
 
-FORMAT = "Cf"  # Unicode's category of signs that are not seen: soft hyphens, byte-order marks, joiners
+UNSEEN = ("Cc", "Cf")  # Unicode's categories of signs that are not seen: controls, soft hyphens, byte-order marks, joiners
+WITHOUT_FORM = {code: None for code in (0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))}  # joiner, variants of forms
+# What programs put in place of the signs of a keyboard: quotes and apostrophes, hyphens and dashes.
+PLAIN = dict.fromkeys(map(ord, "‘’‚‛′ʼ`´"), "'") | dict.fromkeys(map(ord, "“”„‟″«»"), '"')
+ENDS = " .,;:!?"
+PLAIN |= dict.fromkeys(map(ord, "‐‑‒–—―−"), "-") | {ord("…"): "..."}
 SHARED = 0.001  # of the smaller space: more vectors than this on both sides are no accident, such as two empty texts
 COMPARED = 4_096  # rows of a space whose neighbours are looked up, which takes memory and time by its square
 BLOCK = 1_024  # rows whose distances are held at a time
-COPY = 1e-3  # distance of unit vectors up to which one is a copy of the other; half precision moves it by 3e-4
+# Distances of unit vectors up to which one is a copy of the other: half precision moves it by 3e-4, eight bits by up to 2e-2.
+# As near as the latter may also lie different rows of a narrow cone.
+COPY, ROUNDED_COPY = 1e-3, 3e-2
 # Distances to the nearest neighbours tell a row from others, however the space is rotated: so many of them, and the relative
 # difference up to which two are the same. Four, for copies that were rounded; two, where only some of the rows are shared,
 # so that few have all of four neighbours on both sides.
 SIGNS = ((4, 2e-3), (2, 2e-5))
-WIDER = 4  # times as wide a tolerance, which shows how many rows are alike by chance
+WIDER = 4  # times as wide a tolerance, or as many rows, as are alike by chance
 LEAST_DIMENSIONS = 5  # in fewer there is so little room that rows are near each other by chance
 LEAST = 10  # rows that must be alike in rotated spaces: fewer say nothing
 
 
 def normal_text(text: str) -> str:
-    """A text without what readers do not see, or hardly: Unicode forms, upper case, white space, signs without width."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    if not folded.isascii():
-        folded = "".join(letter for letter in folded if unicodedata.category(letter) != FORMAT)
-    return re.sub(r"\s+", " ", folded).strip()
+    """A text without what readers do not see, or hardly.
+
+    That is: Unicode forms, upper case, white space, signs without width, entities of HTML, kinds of quotes and dashes, and
+    the signs that end a sentence.
+    """
+    text = html.unescape(text) if "&" in text else text
+    if text.isascii() and text.isprintable() and "`" not in text:
+        folded = text.casefold()
+    else:
+        # Before NFKC, which makes a space and an accent of some quotes.
+        text = text.translate(WITHOUT_FORM | PLAIN)
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        folded = "".join(sign for sign in folded if sign.isspace() or unicodedata.category(sign) not in UNSEEN)
+    folded = re.sub(r"\s+", " ", folded).strip()
+    return folded.rstrip(ENDS) or folded
 
 
-def shared_texts(first: Iterable[str], second: Iterable[str]) -> list[str]:
-    """Texts of the first that are the same as one of the second, when both are normalised."""
-    known = {normal_text(text) for text in second if text is not None}
-    return [text for text in first if text is not None and normal_text(text) in known]
+def has_text(text: object) -> bool:
+    """Whether there is anything to compare."""
+    return text is not None and bool(str(text).strip())
+
+
+def shared_texts(first: Iterable[object], second: Iterable[object]) -> list[str]:
+    """Texts of the first that are the same as one of the second, when both are normalised. Blank ones are none."""
+    known = {normal_text(str(text)) for text in second if has_text(text)}
+    return [str(text) for text in first if has_text(text) and normal_text(str(text)) in known]
 
 
 def row_hashes(rows: Tensor) -> Tensor:
@@ -70,11 +93,22 @@ def shared_vectors(first: Tensor, second: Tensor) -> str | None:
     centred, other = _centred(first), _centred(second)
     first, second = F.normalize(first, dim=1), F.normalize(second, dim=1)
     sample, share = _evenly(first, COMPARED), min(1.0, COMPARED / max(len(first), 1))
-    near = torch.cat([(block @ second.T).amax(1) for block in sample.split(BLOCK)])
-    if int((near >= 1 - COPY**2 / 2).sum()) > few * share:
+    near = _nearest(sample, second, 1)
+    if int((near <= COPY).sum()) > few * share:
         return "the same vectors"
+    if (copies := int((near <= ROUNDED_COPY).sum())) > few * share:
+        own = [_nearest(sample, first, 2), _nearest(_evenly(second, COMPARED), second, 2)]  # but for themselves
+        if copies > WIDER * max(int((distances <= ROUNDED_COPY).sum()) for distances in own):
+            return "the same vectors"
     rotated = _same_shape(_outermost(first), _outermost(second)) or _same_shape(_outermost(centred), _outermost(other))
     return "the same vectors, rotated" if rotated else None
+
+
+def _nearest(rows: Tensor, others: Tensor, place: int) -> Tensor:
+    """Distance of each row `(n, d)`, of norm 1, to the one of others `(m, d)` that has this place among the nearest: `(n,)`."""
+    place = min(place, len(others))
+    products = torch.cat([(block @ others.T).topk(place, dim=1).values[:, -1] for block in rows.split(BLOCK)])
+    return (2 - 2 * products).clamp_min(0).sqrt()
 
 
 def _distinct(rows: Tensor) -> Tensor:
@@ -153,7 +187,7 @@ def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str
 
     Args:
         spaces: `{name: (n, d) vectors}`.
-        texts: of those spaces where they are known.
+        texts: of those spaces where they are known; some may be missing.
 
     Returns:
         One of `CHECKS`: what was compared for every two spaces.
@@ -170,6 +204,7 @@ def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str
                     "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
                     "mean it."
                 )
+        if a in texts and b in texts and all(map(has_text, chain(texts[a], texts[b]))):
             done.append(TEXTS_COMPARED)
         elif spaces[a].shape[1] == spaces[b].shape[1]:
             if how := shared_vectors(spaces[a], spaces[b]):

@@ -158,6 +158,7 @@ def _card(config: Vec2VecConfig, facts: dict, name: str) -> ModelCard:
         texts=_cell(texts),
         verdict=_alignment_verdict(shown.get("report")),
         unpaired=_unpaired(facts.get("unpaired", "not recorded")),
+        texts_compared=facts.get("unpaired") == TEXTS_COMPARED,
         selection=_selection(facts.get("selection", {})),
         tables=_tables(shown["results"]) if results else [],
     )
@@ -253,16 +254,19 @@ def _cell(text: str) -> str:
 
 
 def _unpaired(how: str) -> str:
-    sample = " These rows are a sample of what was trained on." if how.endswith(ON_A_SAMPLE) else ""
+    """What is known of texts that both sides may share: no more than what was compared."""
+    where = "in a sample of the rows " if how.endswith(ON_A_SAMPLE) else ""
     said = {
-        TEXTS_COMPARED: "No text was on both sides; texts were compared without case, white space and Unicode forms.",
-        VECTORS_COMPARED: "Texts were not given with the vectors. The vectors were compared: they are not the same rows, "
-        "nor the same ones scaled, rounded or rotated.",
-        NOTHING_TO_COMPARE: "Texts were not given with the vectors, so it could not be checked that none is on both sides.",
-        NOT_CHECKED: "It was not checked whether texts were on both sides.",
+        TEXTS_COMPARED: f"no text was on both sides {where}; texts were compared without case, white space and Unicode forms.",
+        VECTORS_COMPARED: f"texts were not given with all vectors, so it could not be checked that none is on both sides. The "
+        f"vectors were compared {where}: they are not the same rows, nor the same ones scaled or rounded, nor, as a whole, "
+        "rotated. Vectors of one text by two encoders would not be found so.",
+        NOTHING_TO_COMPARE: "texts were not given with all vectors, so it could not be checked that none is on both sides.",
+        NOT_CHECKED: "it was not checked whether texts were on both sides.",
     }
-    found = said.get(how.removesuffix(ON_A_SAMPLE))
-    return f"{found}{sample}" if found else "How the rows were chosen is not recorded."
+    found = said.get(how.removesuffix(ON_A_SAMPLE), "how the rows were chosen is not recorded.")
+    found = found.replace(" ;", ";").replace(" :", ":")
+    return found[0].upper() + found[1:]
 
 
 def _alignment_verdict(report: dict | None) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from datasets import Dataset
 
 from helpers.clouds import make_cloud, random_rotation
 from hf_vec2vec import UnpairedEmbeddings
@@ -28,6 +29,7 @@ ORDER = torch.randperm(400, generator=torch.Generator().manual_seed(0))
     "other",
     [
         "An apple a day",
+        "An apple a day.",
         " an apple  a day\n",
         "AN APPLE A DAY",
         "An\u00a0apple\u2003a day",
@@ -48,6 +50,45 @@ def test_texts_are_compared_without_what_readers_do_not_see(other):
     assert UnpairedEmbeddings(spaces, strict_unpaired=False).checked == NOT_CHECKED
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Tom & Jerry's “farm” – a café…", "tom &amp; jerry&#39;s \"farm\" - a caf&eacute;..."),
+        ("it's 5−3", "it’s 5‐3"),
+        ("an apple", "an\u034f ap\ufe0fple\x00\x1f"),
+        ("C'est «bon»", 'c`est "bon"!'),
+        ("one\x1ftwo", "one two"),
+    ],
+)
+def test_signs_that_programs_put_in_place_of_others_are_one(one, other):
+    assert normal_text(one) == normal_text(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("C++", "C"), ("1.5", "15"), ("a-b", "ab"), ("?", "!"), ("AT&T", "AT T")])
+def test_other_texts_stay_others(one, other):
+    assert normal_text(one) != normal_text(other)
+
+
+@pytest.mark.parametrize("missing", [None, "", " \n"])
+def test_rows_without_a_text_leave_only_vectors_to_compare(missing):
+    """Two empty texts are not one text; and who has none was not compared by it."""
+    texts = {"a": [missing, *map(str, range(399))], "b": [missing, *(f"b {i}" for i in range(399))]}
+    assert UnpairedEmbeddings({"a": to_dataset(A, texts["a"]), "b": to_dataset(B, texts["b"])}).checked == VECTORS_COMPARED
+    spaces = {"a": to_dataset(A, texts["a"]), "b": to_dataset(B[:, :7].clone(), texts["b"])}
+    assert UnpairedEmbeddings(spaces).checked == NOTHING_TO_COMPARE
+    with pytest.raises(ValueError, match="hold the same vectors"):
+        UnpairedEmbeddings({"a": to_dataset(A, texts["a"]), "b": to_dataset(A[ORDER], texts["b"])})
+    with pytest.raises(ValueError, match="share 1 text"):
+        UnpairedEmbeddings({"a": to_dataset(A, texts["a"]), "b": to_dataset(B, [*texts["b"][:-1], "7"])})
+
+
+def test_numbers_are_texts_too():
+    a = Dataset.from_dict({"text": list(range(400)), "embedding": A.tolist()})
+    assert UnpairedEmbeddings({"a": a, "b": to_dataset(B, [f"b {i}" for i in range(400)])}).checked == TEXTS_COMPARED
+    with pytest.raises(ValueError, match="share 1 text"):
+        UnpairedEmbeddings({"a": a, "b": to_dataset(B, [*(f"b {i}" for i in range(399)), "17"])})
+
+
 def test_forms_of_one_letter_are_one():
     assert normal_text("caf\u00e9") == normal_text("cafe\u0301") == normal_text("CAFE\u0301")
     assert normal_text("straße") == normal_text("STRASSE")
@@ -59,6 +100,9 @@ SAME = {
     "as they are": A,
     "in another order": A[ORDER],
     "in half precision": A[ORDER].half().float(),
+    "in bfloat16": A[ORDER].bfloat16().float(),
+    "in eight bits": (A[ORDER] / A.abs().max() * 127).round(),
+    "in eight bits, a scale a row": (A[ORDER] / A[ORDER].abs().amax(1, keepdim=True) * 127).round(),
     "scaled": 3 * A[ORDER],
     "each of length one": torch.nn.functional.normalize(A, dim=1)[ORDER],
     "one in ten of them": torch.cat([A[:40], B[40:]]),
@@ -72,7 +116,7 @@ ROTATED = {
     "rotated and scaled": 0.1 * (A @ TURN),
     "rotated and moved": A @ TURN + 1,
     "centred and rotated": ((A - A.mean(0)) @ TURN)[ORDER],
-    "in a mirror": A[ORDER] * torch.tensor([-1.0] + [1.0] * 11),
+    "in a mirror": A[ORDER] * torch.tensor([-1.0] * 5 + [1.0] * 7),
     "rotated, most of them": (A @ TURN)[ORDER[:300]],
 }
 OTHER = {"other rows": B, "other rows, rotated": B @ TURN, "other rows, many times": B[:100].repeat(4, 1), "few": B[:3]}
@@ -105,6 +149,7 @@ ALIKE = {
     "more of many dimensions": lambda seed: gauss(seed, 1000, 1000),
     "of length one": lambda seed: unit(gauss(seed, 500, 768)),
     "of length one, in a narrow cone": lambda seed: unit(gauss(seed, 800, 384) + 2),
+    "of length one, in a very narrow cone": lambda seed: unit(gauss(seed, 800, 64) + 50),
     "of two values": lambda seed: gauss(seed, 1000, 384).sign(),
     "of whole numbers": lambda seed: (3 * gauss(seed, 1000, 32)).round(),
     "counts of words": lambda seed: (gauss(seed, 900, 300) > 2).float(),

@@ -9,13 +9,14 @@ from helpers.hub_cards import card_errors, metadata
 from helpers.training import build, spaces
 from helpers.translators import alignment_with_networks, rows_of
 from hf_vec2vec import PairedEmbeddings, Vec2VecModel
+from hf_vec2vec.data.overlap import CHECKS, NOT_CHECKED, NOTHING_TO_COMPARE, ON_A_SAMPLE, TEXTS_COMPARED, VECTORS_COMPARED
 from hf_vec2vec.evaluation.translation import evaluate_translation
 from hf_vec2vec.sharing.translator_card import model_card, write_model_card
 
 # What an older version measured: there was no reverse top-1.
 FIGURES = {"cosine": 0.5, "centred_cosine": 0.4, "top1": 0.9, "top5": 0.95, "mean_rank": 3.0, "median_rank": 1.0}
 PAGE = re.compile(
-    r"---\n.*library_name: hf_vec2vec\n.*\n---\n\n# a ↔ b\n.*learned \*\*without a single paired example\*\*.*\n"
+    r"---\n.*library_name: hf_vec2vec\n.*\n---\n\n# a ↔ b\n.*learned \*\*without known pairs\*\*.*\n"
     r"\| `a` \| 6 \|.*\n\| `b` \| 4 \|.*\n## Use\n.*from_pretrained\(\"[\w/-]+\"\).*trust_remote_code=True.*\n"
     r"## Training\n.*\n## Results\n.*\n## Intended use\n.*\n## Limits and privacy\n.*tool of attack.*"
     r"\n## Citation\n.*2505\.12540\.\s*",
@@ -53,6 +54,22 @@ def test_a_trainer_writes_all_it_knows(tmp_path):
     results = metadata(page)["model-index"][0]["results"]
     assert [result["dataset"]["config"] for result in results] == ["a → b", "b → a"]
     assert results[0]["metrics"][2] == {"type": "top1", "value": 0.9, "name": "Top-1"}
+
+
+@pytest.mark.parametrize("place", ["", ON_A_SAMPLE])
+@pytest.mark.parametrize("how", [*CHECKS, "as ever"])
+def test_of_shared_texts_the_card_says_what_was_compared(how, place, folder):
+    write_model_card(folder, {"unpaired": how + place})
+    page = " ".join((folder / "README.md").read_text().split())
+    compared = how == TEXTS_COMPARED and not place
+    assert ("without a single paired example" in page) == ("This run saw no pair" in page) == compared
+    assert ("without known pairs" in page) == ("This run was given no pair" in page) == (not compared)
+    assert ("o text was on both sides" in page) == (how == TEXTS_COMPARED)
+    assert ("could not be checked that none is on both sides" in page) == (how in (VECTORS_COMPARED, NOTHING_TO_COMPARE))
+    assert ("The vectors were compared" in page) == (how == VECTORS_COMPARED)
+    assert ("was not checked whether texts were on both sides" in page) == (how == NOT_CHECKED)
+    assert ("how the rows were chosen is not recorded" in page.lower()) == (how == "as ever")
+    assert ("in a sample of the rows" in page) == (bool(place) and how in (TEXTS_COMPARED, VECTORS_COMPARED))
 
 
 def test_figures_of_several_corpora_and_directions_stand_side_by_side(folder):
