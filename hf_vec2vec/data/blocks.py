@@ -10,6 +10,19 @@ import torch
 from torch import Tensor
 
 
+POINTER = b"version https://git-lfs"  # begins the few lines that Git has in place of a large file
+
+NOT_FETCHED = "it is a pointer of Git LFS, not the file itself. Get that with `git lfs pull`, or download it."
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file was left on the server: Git keeps large ones there (LFS)."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(POINTER)) == POINTER
+
+
 @dataclass
 class Block:
     """Rows that are read at a time.

@@ -95,14 +95,16 @@ def vector_column(table: pa.Table, where: str, column: str | None = None) -> str
     kind = table.schema.field(column).type
     element = _element(kind)
     if element is None and column not in able:
-        raise ValueError(f"{where}: its column {column!r} is of the type {kind}; it must be a list of numbers a row.")
+        first = _first_string(table[column]) if _is_text(kind) else ""
+        found = f"strings that are no vectors of numbers, such as {_shown(first)!r}" if first else f"the type {kind}"
+        raise ValueError(f"{where} has in the column {column!r} {found}; it must be a list of numbers a row.")
     if element is not None and pa.types.is_integer(element):
         raise TypeError(
-            f"{where}: its column {column!r} holds {element} values; embeddings are floating-point. If they are quantised, "
+            f"{where} has in the column {column!r} {element} values; embeddings are floating-point. If they are quantised, "
             "scale them back to floats first."
         )
     if element is not None and not _is_float(element):
-        raise ValueError(f"{where}: its column {column!r} has vectors with elements of the type {element}, not numbers.")
+        raise ValueError(f"{where} has in the column {column!r} vectors with elements of the type {element}, not numbers.")
     return column
 
 
@@ -134,8 +136,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _has_vectors(column: pa.ChunkedArray) -> bool:
     """Whether the first string that says anything is a list of numbers in brackets."""
-    strings = (value.as_py() for value in column)
-    first = next((text.strip() for text in strings if text is not None and text.strip() not in NO_VECTOR), "")
+    first = _first_string(column)
     if first[:1] not in ("[", "{", "("):
         return False
     try:
@@ -143,6 +144,16 @@ def _has_vectors(column: pa.ChunkedArray) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def _first_string(column: pa.ChunkedArray) -> str:
+    """The first that says anything, empty if none does."""
+    strings = (value.as_py() for value in column)
+    return next((text.strip() for text in strings if text is not None and text.strip() not in NO_VECTOR), "")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:40]} … {text[-20:]}"
 
 
 def vector_dimension(kind: pa.DataType) -> int:
@@ -219,9 +230,9 @@ def _parsed_rows(strings: pa.Array, place: Callable[[int], str]) -> pa.Array:
             try:
                 _parsed(strings[row : row + 1])
             except pa.ArrowInvalid:
-                text = strings[row].as_py()
-                text = text if len(text) <= 60 else f"{text[:40]} … {text[-20:]}"
-                raise RowError(f"{place(row)}: a string that is no vector of numbers: {text!r}.") from None
+                raise RowError(
+                    f"{place(row)}: a string that is no vector of numbers: {_shown(strings[row].as_py())!r}."
+                ) from None
         raise
 
 
@@ -230,6 +241,9 @@ def _parsed(strings: pa.Array) -> pa.Array:
     plain = pc.replace_substring_regex(strings.cast(pa.large_string()), r"np\.float\d+\(([^()]*)\)", r"\1")
     plain = pc.utf8_trim(plain, characters=BRACKETS)
     plain = pc.if_else(pc.is_in(plain, pa.array(NO_VECTOR, pa.large_string())), pa.scalar(None, pa.large_string()), plain)
+    # Both between numbers: commas are decimal points there, and would double the dimension.
+    if pc.any(pc.and_(pc.match_substring(plain, ","), pc.match_substring_regex(plain, r"[^\s,]\s+[^\s,]"))).as_py():
+        raise pa.ArrowInvalid("commas and spaces between numbers")
     words = pc.split_pattern(pc.replace_substring_regex(plain, r"\s*,\s*|\s+", ","), ",")
     numbers = words.flatten()
     missing = pc.is_in(numbers, pa.array(NO_NUMBER, pa.large_string()))

@@ -19,7 +19,9 @@ ON_A_SAMPLE = " on a sample"
 CHECKS = (TEXTS_COMPARED, VECTORS_COMPARED, NOTHING_TO_COMPARE, NOT_CHECKED)
 
 UNSEEN = ("Cc", "Cf")  # Unicode's categories of signs that are not seen: controls, soft hyphens, byte-order marks, joiners
-WITHOUT_FORM = {code: None for code in (0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))}  # joiner, variants of forms
+WITHOUT_FORM = {
+    code: None for code in (0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}  # joiner, variants of forms
 # What programs put in place of the signs of a keyboard: quotes and apostrophes, hyphens and dashes.
 PLAIN = dict.fromkeys(map(ord, "‘’‚‛′ʼ`´"), "'") | dict.fromkeys(map(ord, "“”„‟″«»"), '"')
 ENDS = " .,;:!?"

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from .blocks import NOT_FETCHED, is_pointer
+
 CHUNK = 1 << 20  # bytes or characters that are looked at together
 MARKS = {  # byte-order marks; the longer ones first, for one starts as another
     codecs.BOM_UTF32_LE: "utf-32",
@@ -32,6 +34,7 @@ PACKED = {
 SEPARATORS = ",;\t|"  # of CSV; where the comma is the decimal point, Excel writes semicolons
 WESTERN = "cp1252"  # of Windows in Western Europe and America; a few letters in a hundred are beyond ASCII
 FOREIGN_SHARE = 0.15  # of the letters: where more are beyond ASCII, the language is another one, and its encoding unknown
+TOLD = re.compile(r"sep=(.)\s*")  # the first line of a CSV that tells Excel what separates its values
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 NUMBER = re.compile(r"-?(0|[1-9]\d*)\.\d+")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -44,6 +47,8 @@ def text_encoding(path: Path) -> str:
         ValueError: if it is none of these, or holds NUL bytes.
     """
     with open(path, "rb") as file:
+        if is_pointer(path):
+            raise ValueError(NOT_FETCHED)
         start = file.read(8)
         if packed := next((name for mark, name in PACKED.items() if start.startswith(mark)), None):
             raise ValueError(f"it is compressed ({packed}). Unpack it, or save it as text, first.")
@@ -102,9 +107,11 @@ class TextTable:
         self.separator, self.plain_quotes, self.width = ",", False, 0  # of a row; 0 until the header is read
         if self.separated:
             csv.field_size_limit(sys.maxsize)  # long documents and vectors are larger than 128 KiB
-            self.separator = "\t" if path.suffix == ".tsv" else self._separator()
+            first, end = next(self._lines(0), ("", 0))
+            told = TOLD.fullmatch(first)
+            self.separator = told[1] if told else "\t" if path.suffix == ".tsv" else self._separator()
             self.plain_quotes = path.suffix == ".tsv" and self._has_plain_quotes()
-            header = next((record for record in self._split(0, 1) if record[1]), None)
+            header = next((record for record in self._split(*((end, 2) if told else (0, 1))) if record[1]), None)
             if header is None:
                 raise ValueError("it is empty: it has no header.")
             _, self.names, self.start = header[0], _distinct(header[1]), header[2]

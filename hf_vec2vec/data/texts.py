@@ -49,7 +49,9 @@ def load_texts(path: str | Path, *, column: str = TEXT, invalid_rows: InvalidRow
         else:
             without.append(number)
     if not texts:
-        raise ValueError(f"`path` {str(path)!r} holds no text.")
+        other = next((type(value).__name__ for _, value in rows if value is not None and not isinstance(value, str)), None)
+        found = f", but values of the type {other}: each row must have one text" if other else ""
+        raise ValueError(f"`path` {str(path)!r} holds no text{found}.")
     if without:
         shown = ", ".join(f"{number:,}" for number in without[:SHOWN]) + (", …" if len(without) > SHOWN else "")
         found = f"`path` {str(path)!r}: {len(without):,} of {len(rows):,} rows have no text: {word} {shown}"
@@ -137,9 +139,17 @@ def _text_table(path: Path) -> pa.Table:
 
 def _arrow_table(path: Path) -> pa.Table:
     if path.is_dir():
+        if not (path / "state.json").exists():
+            splits = sorted(file.parent.name for file in path.glob("*/state.json"))
+            raise ValueError(
+                f"it has the splits {splits}: give the folder of one."
+                if splits
+                else "it is a folder, but no saved data set. "
+                "Give a file of it, or save the rows with `Dataset.save_to_disk`."
+            )
         return load_from_disk(str(path)).with_format("arrow")[:]
     if path.suffix == ".parquet":
-        return pq.read_table(path)
+        return pq.ParquetFile(path).read()  # `read_table` cannot read two columns of one name
     if path.suffix == ".arrow":
         with pa.memory_map(str(path)) as source:
             is_file = source.read(6) == b"ARROW1"

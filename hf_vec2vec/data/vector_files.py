@@ -12,7 +12,7 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from . import raw_files, table_files, text_vectors
-from .blocks import Block, BufferPool, VectorFile
+from .blocks import NOT_FETCHED, Block, BufferPool, VectorFile, is_pointer
 from .columns import RowError
 
 OPENERS = {**raw_files.OPENERS, **table_files.OPENERS, **text_vectors.OPENERS}
@@ -134,7 +134,8 @@ def naming(argument: str, file: Path | str, row: int | None = None) -> Iterator[
     except TypeError as error:
         raise TypeError(f"{place} cannot be used: {error}") from error
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SafetensorError, pa.ArrowException) as error:
-        raise ValueError(f"{place} cannot be read: {' '.join(str(error).split())}") from error
+        reason = NOT_FETCHED if is_pointer(Path(file)) else " ".join(str(error).split())
+        raise ValueError(f"{place} cannot be read: {reason}") from error
 
 
 def _found(path: str, argument: str) -> list[Path]:

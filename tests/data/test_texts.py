@@ -7,10 +7,11 @@ import warnings
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from hf_vec2vec.data import load_table, load_texts
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 TEXTS = ["Grüße aus Köln", "a déjà vu, again", 'he said "no"', "plain"]
 
 
@@ -76,6 +77,18 @@ def test_csv_values_stay_what_they_are(tmp_path):
     assert table["share"].to_pylist() == [0.5, 1.0, 0.25]
     (tmp_path / "numbers.jsonl").write_text('{"text": 7}\n{"text": 7.5}\n{"text": "007"}\n')
     assert load_texts(tmp_path / "numbers.jsonl") == ["7", "7.5", "007"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [";", "^", "\t"])
+def test_a_csv_may_tell_its_separator_as_excel_does(tmp_path, separator, encoding):
+    lines = f"sep={separator}", f"id{separator}text", f'1{separator}"one{separator}, two"', f"2{separator}three", ""
+    (tmp_path / "x.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    assert load_texts(tmp_path / "x.csv") == [f"one{separator}, two".strip(), "three"]
+    assert load_table(tmp_path / "x.csv")["id"].to_pylist() == [1, 2]
+    (tmp_path / "x.csv").write_bytes("\r\n".join([*lines[:4], f"3{separator} "]).encode(encoding))
+    with pytest.raises(ValueError, match="1 of 3 rows have no text: line 5"):
+        load_texts(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -227,6 +240,11 @@ def test_a_file_of_one_column_has_a_row_for_each_blank_line_but_the_last_ones(tm
         ("x.txt", "\n\n", "holds no text"),
         ("x.txt", "", "holds no text"),
         ("x.doc", "one", "no known format"),
+        ("x.json", '{"text": ["one", "two"]}', "holds no text, but values of the type list: each row must have one text"),
+        ("x.txt", POINTER, "x.txt' cannot be read: it is a pointer of Git LFS, not the file itself. .*git lfs pull"),
+        ("x.csv", POINTER, "pointer of Git LFS"),
+        ("x.jsonl", POINTER, "pointer of Git LFS"),
+        ("x.parquet", POINTER, "pointer of Git LFS"),
     ],
 )
 def test_bad_texts(tmp_path, name, content, message):
@@ -234,6 +252,23 @@ def test_bad_texts(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_texts(tmp_path / name)
     assert name in str(caught.value)
+
+
+def test_tables_that_are_none(tmp_path):
+    rows = Dataset.from_dict({"text": ["one"]})
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(
+        ValueError, match=r"splits' cannot be read: it has the splits \['test', 'train'\]: give the folder of"
+    ):
+        load_texts(tmp_path / "splits")
+    assert load_texts(tmp_path / "splits" / "test") == ["one"]
+    (tmp_path / "shards.parquet").mkdir()  # as Spark writes them
+    rows.to_parquet(tmp_path / "shards.parquet" / "part-0.parquet")
+    with pytest.raises(ValueError, match="shards.parquet' cannot be read: it is a folder, but no saved data set"):
+        load_texts(tmp_path / "shards.parquet")
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="x.parquet' cannot be read: it has 2 columns 'text'"):
+        load_texts(tmp_path / "x.parquet")
 
 
 def test_other_columns_and_places(tmp_path):
