@@ -9,7 +9,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-
 POINTER = b"version https://git-lfs"  # begins the few lines that Git has in place of a large file
 
 NOT_FETCHED = "it is a pointer of Git LFS, not the file itself. Get that with `git lfs pull`, or download it."

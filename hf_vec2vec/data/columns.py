@@ -96,7 +96,7 @@ def vector_column(table: pa.Table, where: str, column: str | None = None) -> str
     element = _element(kind)
     if element is None and column not in able:
         first = _first_string(table[column]) if _is_text(kind) else ""
-        found = f"strings that are no vectors of numbers, such as {_shown(first)!r}" if first else f"the type {kind}"
+        found = f"strings that are no vectors of numbers, such as {_shown(first)!r}" if first else f"values of type {kind}"
         raise ValueError(f"{where} has in the column {column!r} {found}; it must be a list of numbers a row.")
     if element is not None and pa.types.is_integer(element):
         raise TypeError(

@@ -24,7 +24,7 @@ def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[st
         n names, `None` for rows without a label.
 
     Raises:
-        ValueError: for fractions, which are scores and no classes, or a place that is not among `names`.
+        ValueError: for fractions, which are scores and no classes, for lists, or for a place that is not among `names`.
     """
     found = _numbers([_label(value) for value in values])
     if names is None:
@@ -50,6 +50,8 @@ def _numbers(labels: list[str | None]) -> list[str | None]:
 def _label(value: object) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"`label` holds {value!r:.80}, a {type(value).__name__}: each row must have one class.")
     if isinstance(value, float):
         if not value.is_integer():
             raise ValueError(f"`label` holds {value!r}: classes have names or whole numbers, a fraction is a score.")

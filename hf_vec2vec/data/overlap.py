@@ -19,9 +19,7 @@ ON_A_SAMPLE = " on a sample"
 CHECKS = (TEXTS_COMPARED, VECTORS_COMPARED, NOTHING_TO_COMPARE, NOT_CHECKED)
 
 UNSEEN = ("Cc", "Cf")  # Unicode's categories of signs that are not seen: controls, soft hyphens, byte-order marks, joiners
-WITHOUT_FORM = {
-    code: None for code in (0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}  # joiner, variants of forms
+WITHOUT_FORM = dict.fromkeys((0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))  # a joiner; variants of letters
 # What programs put in place of the signs of a keyboard: quotes and apostrophes, hyphens and dashes.
 PLAIN = dict.fromkeys(map(ord, "‘’‚‛′ʼ`´"), "'") | dict.fromkeys(map(ord, "“”„‟″«»"), '"')
 ENDS = " .,;:!?"
@@ -29,8 +27,8 @@ PLAIN |= dict.fromkeys(map(ord, "‐‑‒–—―−"), "-") | {ord("…"): ".
 SHARED = 0.001  # of the smaller space: more vectors than this on both sides are no accident, such as two empty texts
 COMPARED = 4_096  # rows of a space whose neighbours are looked up, which takes memory and time by its square
 BLOCK = 1_024  # rows whose distances are held at a time
-# Distances of unit vectors up to which one is a copy of the other: half precision moves it by 3e-4, eight bits by up to 2e-2.
-# As near as the latter may also lie different rows of a narrow cone.
+# Distances of unit vectors up to which one is a copy of the other: half precision moves it by 3e-4, eight bits by up to
+# 2e-2. So near may also lie different rows of a narrow cone.
 COPY, ROUNDED_COPY = 1e-3, 3e-2
 # Distances to the nearest neighbours tell a row from others, however the space is rotated: so many of them, and the relative
 # difference up to which two are the same. Four, for copies that were rounded; two, where only some of the rows are shared,
@@ -107,7 +105,7 @@ def shared_vectors(first: Tensor, second: Tensor) -> str | None:
 
 
 def _nearest(rows: Tensor, others: Tensor, place: int) -> Tensor:
-    """Distance of each row `(n, d)`, of norm 1, to the one of others `(m, d)` that has this place among the nearest: `(n,)`."""
+    """Distance `(n,)` of each row `(n, d)`, of norm 1, to its nearest of others `(m, d)`, or to that of another place."""
     place = min(place, len(others))
     products = torch.cat([(block @ others.T).topk(place, dim=1).values[:, -1] for block in rows.split(BLOCK)])
     return (2 - 2 * products).clamp_min(0).sqrt()
@@ -199,14 +197,13 @@ def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str
     """
     done = []
     for a, b in combinations(spaces, 2):
-        if a in texts and b in texts:
-            if shared := shared_texts(texts[a], texts[b]):
-                raise ValueError(
-                    f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training "
-                    "rows must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you "
-                    "mean it."
-                )
-        if a in texts and b in texts and all(map(has_text, chain(texts[a], texts[b]))):
+        both = a in texts and b in texts
+        if both and (shared := shared_texts(texts[a], texts[b])):
+            raise ValueError(
+                f"`spaces` {a!r} and {b!r} share {len(shared)} text(s), for instance {min(shared)[:80]!r}. Training rows "
+                "must not be paired: drop the shared texts from one side, or set `strict_unpaired=False` if you mean it."
+            )
+        if both and all(map(has_text, chain(texts[a], texts[b]))):
             done.append(TEXTS_COMPARED)
         elif spaces[a].shape[1] == spaces[b].shape[1]:
             if how := shared_vectors(spaces[a], spaces[b]):

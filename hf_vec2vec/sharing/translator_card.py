@@ -255,17 +255,17 @@ def _cell(text: str) -> str:
 
 def _unpaired(how: str) -> str:
     """What is known of texts that both sides may share: no more than what was compared."""
-    where = "in a sample of the rows " if how.endswith(ON_A_SAMPLE) else ""
+    where = " in a sample of the rows" if how.endswith(ON_A_SAMPLE) else ""
+    unknown = "texts were not given with all vectors, so it could not be checked that none is on both sides."
     said = {
-        TEXTS_COMPARED: f"no text was on both sides {where}; texts were compared without case, white space and Unicode forms.",
-        VECTORS_COMPARED: f"texts were not given with all vectors, so it could not be checked that none is on both sides. The "
-        f"vectors were compared {where}: they are not the same rows, nor the same ones scaled or rounded, nor, as a whole, "
-        "rotated. Vectors of one text by two encoders would not be found so.",
-        NOTHING_TO_COMPARE: "texts were not given with all vectors, so it could not be checked that none is on both sides.",
+        TEXTS_COMPARED: f"no text was on both sides{where}; texts were compared without case, white space and Unicode "
+        "forms.",
+        VECTORS_COMPARED: f"{unknown} The vectors were compared{where}: they are not the same rows, nor the same ones "
+        "scaled or rounded, nor, as a whole, rotated. Vectors of one text by two encoders would not be found so.",
+        NOTHING_TO_COMPARE: unknown,
         NOT_CHECKED: "it was not checked whether texts were on both sides.",
     }
     found = said.get(how.removesuffix(ON_A_SAMPLE), "how the rows were chosen is not recorded.")
-    found = found.replace(" ;", ";").replace(" :", ":")
     return found[0].upper() + found[1:]
 
 

@@ -63,12 +63,25 @@ def with_scores(rows: Dataset) -> Dataset:
 
 
 def output_names(config: PretrainedConfig) -> list[str]:
-    """Names of a classifier's outputs in their order, out of `id2label`, or `label2id` where only that has names."""
+    """Names of a classifier's outputs in their order, out of `id2label`, or `label2id` where only that has names.
+
+    Raises:
+        ValueError: if both have the same names in different orders: then nothing tells which of them is right.
+    """
     by_number = {int(i): str(name) for i, name in (config.id2label or {}).items()}
     names = [by_number[i] for i in sorted(by_number)]
     other = {int(i): str(name) for name, i in (config.label2id or {}).items()}
-    if class_numbers(names) is not None and sorted(other) == sorted(by_number):
+    if sorted(other) != sorted(by_number) or class_numbers(list(other.values())) is not None:
+        return names
+    if class_numbers(names) is not None:
         return [other[i] for i in sorted(other)]
+    differing = [i for i in sorted(other) if folded(by_number[i]) != folded(other[i])]
+    if differing and {folded(name) for name in names} == {folded(name) for name in other.values()}:
+        i = differing[0]
+        raise ValueError(
+            f"`model` contradicts itself: its config calls output {i} {by_number[i]!r} in `id2label` and {other[i]!r} in "
+            "`label2id`. Set both to what it was trained with."
+        )
     return names
 
 

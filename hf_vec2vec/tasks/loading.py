@@ -19,7 +19,7 @@ from .labels import with_classes, with_scores
 from .language_model import AnswerGenerationTask, ChoiceLikelihoodTask
 from .metrics import accuracy, accuracy_and_f1, correlations, matthews
 from .multiple_choice import MultipleChoiceTask, right_choices
-from .question_answering import QuestionAnsweringTask, answered
+from .question_answering import QuestionAnsweringTask, answered, with_places
 
 logger = logging.get_logger(__name__)
 
@@ -96,7 +96,14 @@ def load_task(
         return ClassificationTask(name, splits, columns, labels, metrics=metrics, label_map=label_map, unlabelled=unlabelled)
     if name in SQUAD:
         hub_id, unanswerable = SQUAD[name]
-        splits = _splits(name, source, ("context",), ["id", "question", "context", "answers"], hub_id)
+        splits = {
+            split: with_places(
+                _checked(name, split, rows, ["answers"], ("question",)),
+                f"`source` of {name!r}, {split!r}",
+                to_train_on=split.startswith("train") and not language_model,
+            )
+            for split, rows in _splits(name, source, ("context",), ["id", "question", "context", "answers"], hub_id).items()
+        }
         splits, unlabelled = _labelled(splits, lambda rows: answered(rows["answers"][:], unanswerable))
         kind = AnswerGenerationTask if language_model else QuestionAnsweringTask
         return kind(name, splits, unanswerable=unanswerable, unlabelled=unlabelled)

@@ -1,16 +1,21 @@
 """SQuAD by a span head: windows over long passages, and the best span of all windows."""
 
+import json
+import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, List, Value
 from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
 
 from .base import Task, check_offsets, first_of_pair
 from .metrics import squad, squad_v2
 
+logger = logging.getLogger(__name__)
+ANSWERS = {"text": List(Value("string")), "answer_start": List(Value("int32"))}
 N_BEST = 20  # start and end tokens that are combined in each window
 OUTSIDE = (-1, -1)  # offsets of tokens that are not of the passage
 
@@ -156,6 +161,70 @@ def answered(answers: Sequence[dict[str, list] | None], unanswerable: bool) -> n
     """Whether each question has its label, `(n,)`: an answer, or, if `unanswerable`, an empty list of them."""
     found = [None if row is None else row["text"] for row in answers]
     return np.array([texts is not None and (unanswerable or bool(texts)) for texts in found])
+
+
+def with_places(rows: Dataset, where: str, *, to_train_on: bool) -> Dataset:
+    """Rows whose first answer stands where its `answer_start` says: a span head would learn another span else.
+
+    Answers that stand elsewhere in their passage, as where bytes were counted or the passage was edited, get their place.
+
+    Args:
+        rows: with `context` and `answers`, `{text, answer_start}`, or a list of such, one an answer.
+        where: what the rows are of, for errors.
+        to_train_on: leave out rows whose answer is not in the passage; they stay where answers are only compared.
+
+    Raises:
+        ValueError: for answers of another form.
+    """
+    given, found = rows["answers"][:], []
+    moved: list[int] = []
+    lost: list[int] = []
+    for i, (context, answers) in enumerate(zip(rows["context"], given, strict=True)):
+        try:
+            answers = _in_columns(answers)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{where}, row {i}: `answers` must be {{'text': [...], 'answer_start': [...]}}, got {answers!r:.200}."
+            ) from error
+        if answers and answers["text"]:
+            text, start = answers["text"][0], answers["answer_start"][0]
+            stands = bool(text) and start >= 0 and context.startswith(text, start)
+            place = start if stands else _nearest(context, text, start)
+            if place != start:
+                (lost if place is None else moved).append(i)
+                answers = answers | {"answer_start": [start if place is None else place, *answers["answer_start"][1:]]}
+        found.append(answers)
+    if moved:
+        logger.warning("%s: %s answer(s) get the place where they stand, such as of row %s.", where, len(moved), moved[0])
+    if lost:
+        done = " They are left out." if to_train_on else ""
+        example = found[lost[0]]["text"][0]
+        logger.warning(
+            "%s: %s answer(s) are not in the passage, such as %r of row %s.%s", where, len(lost), example, lost[0], done
+        )
+    if found != given:
+        rows = rows.remove_columns("answers").add_column("answers", found, feature=ANSWERS)
+    return rows.select(sorted(set(range(len(rows))) - set(lost))) if lost and to_train_on else rows
+
+
+def _in_columns(answers: Any) -> dict[str, list] | None:
+    """Answers as the Hub has them."""
+    if isinstance(answers, str):
+        answers = json.loads(answers)  # in a CSV, or where rows are of several forms
+    if answers is None:
+        return None
+    if isinstance(answers, list):
+        answers = {name: [answer[name] for answer in answers] for name in ("text", "answer_start")}
+    texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
+    if len(texts) != len(starts) or not all(isinstance(text, str) for text in texts) or isinstance(answers["text"], str):
+        raise ValueError
+    return {"text": texts, "answer_start": starts}
+
+
+def _nearest(context: str, text: str, start: int) -> int | None:
+    """The place of a text that is nearest to where it should be; `None` if it is nowhere."""
+    places = [match.start() for match in re.finditer(f"(?={re.escape(text)})", context)] if text else []
+    return min(places, key=lambda place: abs(place - start), default=None)
 
 
 def right_answers(rows: Dataset, unanswerable: bool) -> dict[str, list[str]]:

@@ -34,6 +34,9 @@ def test_places_among_names_and_what_is_no_class():
     for wrong in ([2], [-3, 0]):
         with pytest.raises(ValueError, match=r"`label` must be a place among \['no', 'yes'\]"):
             read_labels(wrong, ["no", "yes"])
+    for several in ([0, 2], {"a": 1}, ["x"]):
+        with pytest.raises(ValueError, match=r"`label` holds .*, a (list|dict): each row must have one class"):
+            read_labels([several, several])
     with pytest.raises(ValueError, match="0.5: classes have names or whole numbers, a fraction is a score"):
         read_labels([1.0, 0.5])
 

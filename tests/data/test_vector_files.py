@@ -127,7 +127,7 @@ def test_a_column_is_chosen_where_one_can_hold_vectors(tmp_path):
             opened(tmp_path / "two.parquet", column="small")
         with pytest.raises(TypeError, match="'tokens' int64 values"):
             opened(tmp_path / "two.parquet", column="tokens")
-        with pytest.raises(ValueError, match="'about' is of the type struct"):
+        with pytest.raises(ValueError, match="'about' values of type struct"):
             opened(tmp_path / "two.parquet", column="about")
     data = load_embeddings(tmp_path / "two.parquet", column="large")
     np.testing.assert_allclose(vectors(data, "x"), 2 * ROWS)

@@ -123,6 +123,17 @@ def test_names_may_stand_in_label2id_alone():
     assert output_names(config) == ["maybe", "yes", "no"]
 
 
+def test_names_that_contradict_each_other_decide_nothing(tmp_path):
+    config = BertConfig(id2label={0: "no", 1: "yes", 2: "maybe"}, label2id={"yes": 0, "no": 1, "maybe": 2})
+    with pytest.raises(
+        ValueError, match="`model` contradicts itself: its config calls output 0 'no' in `id2label` and 'yes'"
+    ):
+        output_names(config)
+    for label2id in {"NO": 0, "Yes": 1, "maybe": 2}, {"no": 0, "yes": 1}, {"x": 0, "y": 1, "z": 2}, {"LABEL_1": 0}:
+        config.label2id = label2id  # the same order; parts; other words, as where a model was trained anew
+        assert output_names(config) == ["no", "yes", "maybe"]
+
+
 def test_generic_names_are_taken_in_the_datas_order_with_a_word(monkeypatch):
     said = []
     monkeypatch.setattr("hf_vec2vec.tasks.labels.logger.warning", said.append)

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import BertConfig
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from helpers.tasks import decoder_tokenizer, encoder_tokenizer, write_task
+from helpers.tasks import decoder_tokenizer, encoder_tokenizer, write_rows, write_task
 from hf_vec2vec.tasks import evaluate_task, load_task
 from hf_vec2vec.tasks.question_answering import best_span
 
@@ -170,3 +170,57 @@ def test_bad_settings_are_refused(load):
     hidden = replace(task, splits=splits)
     with pytest.raises(ValueError, match=r"no answer for 1 id.*'Who owned the lake\?'. Is this `squad_v2`"):
         hidden.metrics_for(hidden.prepare(ENCODER, "validation"), "validation")
+
+
+ROWS = {
+    "bytes were counted": ("Zoë Åberg came in 1912.", ["1912"], [20], 18),
+    "one too far": ("Ann came home.", ["came"], [5], 4),
+    "of two the nearer": ("in May, or in June, or in July", ["in"], [12], 11),
+    "before the beginning": ("Ann came home.", ["Ann"], [-1], 0),
+    "behind the end": ("Ann came home.", ["home"], [99], 9),
+    "signs of patterns": ("Is it (a.b)? yes", ["(a.b)?"], [7], 6),
+    "a number as text": ("Ann came home.", ["came"], ["4"], 4),
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_answer_is_learned_where_it_stands(kind, split, tmp_path, caplog):
+    context, texts, starts, place = ROWS[kind]
+    row = {"id": "1", "title": "t", "context": context, "question": "What?"}
+    for form in {"text": texts, "answer_start": starts}, [{"text": texts[0], "answer_start": starts[0]}]:
+        write_rows([row | {"answers": form}], tmp_path / f"{split}.jsonl")
+        task = load_task("squad", tmp_path)
+        assert task.splits[split]["answers"][0] == {"text": texts, "answer_start": [place]}
+        window = task.prepare(ENCODER, split)[0]
+        first, last = (window["offsets"][window[name]] for name in ("start_positions", "end_positions"))
+        assert first[0] <= place < place + len(texts[0]) <= last[1]
+        assert last[1] - first[0] <= len(texts[0]) + 1  # a token of a byte-level tokenizer has the space before it
+
+
+def test_an_answer_that_is_nowhere_is_compared_and_not_learned(tmp_path, caplog):
+    row = {"title": "t", "context": "Ann came home.", "question": "Who?"}
+    rows = [row | {"id": text, "answers": {"text": [text], "answer_start": [0]}} for text in ("Ann", "Bob", "")]
+    for split in "train", "validation":
+        write_rows(rows, tmp_path / f"{split}.jsonl")
+    task = load_task("squad", tmp_path)
+    assert task.splits["train"]["id"][:] == ["Ann"]
+    assert task.splits["validation"]["id"][:] == ["Ann", "Bob", ""]
+    assert "'train': 2 answer(s) are not in the passage, such as 'Bob' of row 1. They are left out." in caplog.text
+    assert load_task("squad", tmp_path, language_model=True).splits["train"]["id"][:] == ["Ann", "Bob", ""]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": {"text": ["a"], "answer_start": []}}, r"'validation', row 1: `answers` must be {'text'"),
+        ({"answers": {"text": "a", "answer_start": [1]}}, "row 1: `answers` must be"),
+        ({"answers": {"text": ["a"], "answer_start": ["here"]}}, "row 1: `answers` must be"),
+        ({"question": None}, "1 row.s. without a text in 'question', such as number 1"),
+    ],
+)
+def test_questions_of_another_form_are_named(change, message, tmp_path):
+    row = {"id": "1", "title": "t", "context": "a b", "question": "What?", "answers": {"text": ["a"], "answer_start": [0]}}
+    write_rows([row, row | {"id": "2"} | change], tmp_path / "validation.jsonl")
+    with pytest.raises(ValueError, match=message):
+        load_task("squad", tmp_path)
