@@ -32,7 +32,7 @@ class AlignmentOptions:
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
         num_starts: guesses of the rotation from matched clusters, at most: most pairs are settled by the first six.
         num_anchors: clusters a side and guess.
-        steps: of the last refinement of the rotation.
+        steps: of a round of the last refinement of the rotation, of which there are three at most.
         back_translation_rounds: 0 keeps the rotation.
         neighbours: that back-translation averages, and fewer and more.
         hidden_dim: prototypes; 0 keeps the map linear: a lower cosine, and a higher top-1 where translations ask real rows.

@@ -44,6 +44,7 @@ LEAST_PAIRS, FOLDS = 10, 4  # known pairs, at least, that judge in so many parts
 PAIR_STEPS = 60  # from known pairs, or without them
 ENOUGH = 0.6  # agreement from which the last refinement does the rest
 LAST_SAMPLE = 8000  # rows a step of it: denser samples have nearer neighbours
+SETTLED, MOST_ROUNDS = 0.98, 3  # agreement of two ends of it in a row, which ends it; rounds of steps, at most
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def search_steps(options: AlignmentOptions, pairs: int = 0) -> int:
     of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
     of_waves = waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK)
     of_pairs = (FOLDS + 2) * PAIR_STEPS if pairs >= LEAST_PAIRS else 0
-    return of_guesses + of_waves + of_pairs + options.steps
+    return of_guesses + of_waves + of_pairs + MOST_ROUNDS * options.steps
 
 
 def find_rotation(
@@ -162,7 +163,7 @@ def _ever_better(clouds: "_Clouds", options: AlignmentOptions, given: list[Tenso
         best = max(best, found, key=lambda found: found.consensus)
         if clouds.anchors is not None and len(clouds.anchors) >= LEAST_PAIRS and not clouds.believed(best):
             best = clouds.nearer_to_pairs(best, clouds.anchors.trusted())
-    yield clouds.refined(best, options.steps)
+    yield from clouds.refined(best, options.steps)
 
 
 class _Clouds:
@@ -271,13 +272,17 @@ class _Clouds:
         """Whether the verdict would be "aligned"."""
         return judge(found.rotation, found.consensus, self.held_out, None, self.generator).verdict == "aligned"
 
-    def refined(self, found: _Found, steps: int) -> _Found:
-        """The last refinement."""
+    def refined(self, found: _Found, steps: int) -> Iterator[_Found]:
+        """The last refinement, so many steps at a time, until the rotation has come to rest."""
         anchors = self.anchors.trusted() if self.anchors is not None and found.trusted else self.anchors
         climber = Climber(self.source, self.target, found.rotation, self.generator, anchors)
-        rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR, share=1.0)
-        self.progress(steps)
-        return replace(found, rotation=rotation, score=self._score(rotation))
+        for _ in range(MOST_ROUNDS):
+            before = climber.rotation
+            rotation = climber.climb(steps, LAST_SAMPLE, momentum=NEAR, share=1.0)
+            self.progress(steps)
+            yield replace(found, rotation=rotation, score=self._score(rotation))
+            if agreements(torch.stack([before, rotation]), self.held_out[0])[0, 1] >= SETTLED:
+                break
 
     def _score(self, rotation: Tensor) -> float:
         source, target = self.held_out

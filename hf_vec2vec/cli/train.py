@@ -90,7 +90,7 @@ class ShapeFlags(AdversarialFlags):
         "How long the alignment looks on where it is not settled early.", "default"
     )
     align_starts: int = flag("First guesses that the alignment tries at most.", 24, minimum=1)
-    align_steps: int = flag("Fine steps that refine the best guesses.", 20, minimum=1)
+    align_steps: int = flag("Fine steps that refine the best guesses, at a time.", 20, minimum=1)
     back_translation_rounds: int = flag(
         "Rounds that free the map from being a rotation; 0 keeps the rotation.", 2, minimum=0
     )

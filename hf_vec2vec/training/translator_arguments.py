@@ -36,7 +36,7 @@ class TranslatorArguments:
         metadata={"help": "How long the alignment looks on where it is not settled early.", "choices": list(EFFORTS)},
     )
     align_starts: int = field(default=24, metadata={"help": "First guesses that the alignment tries at most."})
-    align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses."})
+    align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses, at a time."})
     back_translation_rounds: int = field(
         default=2, metadata={"help": "Rounds that free the map from being a rotation; 0 keeps the rotation."}
     )
