@@ -26,7 +26,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..data.staging import locked, staged_entries
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import folder_settings, model_class, model_folder, opening, own_length
+from ..encoders.folders import check_whole, folder_settings, model_class, model_folder, opening, own_length
 from ..encoders.pooling import first_layers, is_decoder, pool
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
@@ -93,6 +93,7 @@ def load_student(
             **extra,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    check_whole(folder, loaded, report["missing_keys"])
     settings["max_length"] = own_length(loaded, tokenizer, settings["max_length"])
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")

@@ -1,20 +1,24 @@
 """Folders of encoders: where they lie, and what sentence-transformers wrote into them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+from transformers.utils import logging
 
 from ..data.json_files import read_object
 from .bundled import find_encoder
 from .pooling import POOLINGS
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 UNLIMITED = 10**6  # tokens; what is recorded where nothing is cut. Tokenizers that know no limit claim 10^30
 PLAIN_LENGTH = 512  # tokens, of a plain model whose makers say nothing: attention costs the square
@@ -119,6 +123,83 @@ def folder_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
+def check_whole(folder: Path, model: PreTrainedModel, missing: Iterable[str], unused: Sequence[str] = ()) -> None:
+    """Raise if a model's folder lacks weights that make its vectors: they would be random numbers, new each time.
+
+    Args:
+        folder: of the model.
+        model: as it was loaded; of one with a head, which may be new, the body counts.
+        missing: names of weights that were not in the folder, as `from_pretrained` reports them.
+        unused: parts of names of weights that are not needed, besides poolers and decoders.
+
+    Raises:
+        ValueError: then.
+    """
+    body = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
+    weights = {name for name, _ in model.named_parameters()}
+    parts = ("pooler", "decoder", "logit_", *unused)
+    lacking = sorted(n for n in missing if n in weights and n.startswith(body) and not any(part in n for part in parts))
+    if lacking:
+        raise ValueError(
+            f"`model` folder {str(folder)!r} lacks {len(lacking)} weight(s), such as {lacking[0]!r}, which would be random: "
+            "its config.json is of another model, or its weights were saved under other names. Get its files anew."
+        )
+
+
+def check_module_whole(folder: Path, model: object) -> None:
+    """`check_whole` of the transformer in a SentenceTransformer, which keeps no report. No weight is read for it."""
+    if not isinstance(model, PreTrainedModel):  # one with adapters, say
+        return
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it was reported when the model was loaded
+    try:
+        subfolder = next(path for kind, path in _modules(folder / MODULES))
+        kind: Any = type(model)
+        _, report = kind.from_pretrained(
+            folder / subfolder, config=model.config, device_map="meta", use_safetensors=True, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    check_whole(folder, model, report["missing_keys"])
+
+
+def places(model: nn.Module) -> int | None:
+    """How many tokens a model has vectors of positions for; `None` where it has no table of these, and so no end.
+
+    RoBERTa and its kin count them from behind the padding on.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith(("position_embeddings", "position_embedding", "wpe")):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def fit(chain: "SentenceTransformer", model: object, *, pad_right: bool) -> None:
+    """Where a SentenceTransformer's settings ask for what its transformer cannot do, ask for what it can.
+
+    Args:
+        chain: the SentenceTransformer.
+        model: its transformer.
+        pad_right: put the padding behind the text, where the first token and the positions of an encoder are the text's own,
+            whatever else is in the batch.
+    """
+    if not isinstance(model, PreTrainedModel):
+        return
+    limit = places(model)
+    if limit is not None and (chain.max_seq_length is None or chain.max_seq_length > limit):
+        chain.max_seq_length = limit  # longer texts would be an error
+    if pad_right:
+        chain.tokenizer.padding_side = "right"
+
+
+def check_length(model: str, length: int | None, limit: int | None) -> None:
+    """Raise a ValueError for a length, of a flag or a folder, that is no number of tokens, or more than there are places."""
+    if isinstance(length, bool) or not isinstance(length, int | None) or (length is not None and length < 1):
+        raise ValueError(f"`model` {model!r}: its maximal length is {length!r}, which must be at least 1 token.")
+    if length is not None and limit is not None and length > limit:
+        raise ValueError(f"`max_length` is {length:,}, but `model` {model!r} reads {limit:,} tokens at most.")
+
+
 def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, said: int | None = None) -> int:
     """Tokens that a model reads at most, by its positions, its tokenizer and what its folder `said`, the least of them.
 
@@ -129,10 +210,9 @@ def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, said:
 
 
 def _positions(model: PreTrainedModel) -> int | None:
-    """How many tokens there are positions for. RoBERTa and its kin count them from behind the padding on."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return module.num_embeddings - module.padding_idx - 1
+    """How many tokens there are positions for, by a table of these or by the config."""
+    if (found := places(model)) is not None:
+        return found
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)  # those without have no limit
 
 

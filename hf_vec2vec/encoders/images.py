@@ -19,7 +19,7 @@ from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
-from .folders import model_folder
+from .folders import check_whole, model_folder
 from .pooling import PROJECTION, is_dual
 
 if TYPE_CHECKING:
@@ -75,14 +75,19 @@ class ImageEncoder:
     ):
         self.folder = model_folder(model, trust_remote_code=trust_remote_code)
         self.device = chosen_device(device)
-        self.model = AutoModel.from_pretrained(
-            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        self.model, report = AutoModel.from_pretrained(
+            self.folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
         if not is_dual(self.model):
             raise ValueError(
                 f"`model` {model!r} is a {self.model.config.model_type}, which has no image side beside a text side. Give a "
                 "CLIP-like model."
             )
+        check_whole(self.folder, self.model, report["missing_keys"], unused=("text",))
         self.model.to(self.device).eval()
         self.processor = AutoImageProcessor.from_pretrained(self.folder, backend="pil", trust_remote_code=trust_remote_code)
         self.settings = ImageEncoderSettings(model=model, normalize=normalize)

@@ -9,7 +9,8 @@ import torch
 
 from ..model.configuration_vec2vec import Vec2VecConfig
 from .bundled import BUNDLED
-from .text import EncoderSettings, TextEncoder
+from .settings import EncoderSettings
+from .text import TextEncoder
 
 RECORDED = {field.name: field for field in fields(EncoderSettings)}
 

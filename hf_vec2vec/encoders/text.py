@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,15 +24,21 @@ from .cache import CACHE_VERSION, computed_once, files_digest
 from .folders import (
     POOLING_NAMES,
     UNLIMITED,
+    check_length,
+    check_module_whole,
+    check_whole,
+    fit,
     is_sentence_transformer,
     model_class,
     model_folder,
     opening,
     own_length,
+    places,
     refuse_pickles,
 )
 from .memory import in_batches
 from .pooling import POOLINGS, PROJECTION, first_layers, is_decoder, is_dual, pool
+from .settings import EncoderSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -40,34 +46,6 @@ if TYPE_CHECKING:
 logger = logging.get_logger(__name__)
 CHUNK = 16_384  # texts that are encoded between two saves of the cache
 ROUTES = ("query", "document")  # names of prompts that also choose the route through a model with two
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """Everything that decides which vector a text gets, apart from the model's own files.
-
-    Args:
-        model: short name of a bundled encoder, local folder or Hub id.
-        pooling: how token vectors become one: `"mean"`, `"cls"` (first token), `"last"`, or `"weighted_mean"` (weights
-            1, 2, 3, … by position). Of the text side of a CLIP-like model always `"projection"`. A SentenceTransformer may
-            have others of its own, several of them joined by `+`, or `"own"`, a module that is no pooling.
-        layer: index into the hidden states, 0 the embeddings, -1 the last (after the model's final norm).
-        prompt: text put before each text.
-        max_length: tokens; the rest is cut.
-        normalize: scale vectors to norm 1.
-        mask_first_token: leave the first token out of the pooling. In decoders it is an attention sink, whose vector is
-            hundreds of times longer than the others.
-        prompt_name: the name that the model's folder has for the prompt, or empty.
-    """
-
-    model: str
-    pooling: str
-    layer: int
-    prompt: str
-    max_length: int
-    normalize: bool
-    mask_first_token: bool
-    prompt_name: str = ""
 
 
 class TextEncoder:
@@ -119,6 +97,7 @@ class TextEncoder:
             own = self._load_modules(dtype, trust_remote_code)
         else:
             own = self._load_transformer(dtype, trust_remote_code)
+        check_length(model, max_length, None if self.is_static else places(self.model))
         prompt, prompt_name = self._prompt(prompt, prompt_name)
         self.settings = EncoderSettings(
             model=model,
@@ -163,6 +142,10 @@ class TextEncoder:
         poolings = [module for module in chain if isinstance(module, Pooling)]
         modes = [mode for module in poolings for mode in np.atleast_1d(module.pooling_mode).tolist()]
         named = "+".join(POOLING_NAMES.get(mode, mode) for mode in modes)
+        if not self.is_static:
+            check_module_whole(self.folder, self.model)
+            check_length(str(self.folder), chain.max_seq_length, None)
+            fit(chain, self.model, pad_right=not self.is_decoder)
         length = chain.max_seq_length
         return {
             "pooling": named or ("mean" if self.is_static else "own"),
@@ -175,11 +158,16 @@ class TextEncoder:
         """Load a model without modules; how its vectors are made where nobody says otherwise."""
         # The slow route through pickled weights stays closed: safetensors only.
         with opening(self.folder):
-            self.model = model_class(self.folder, trust_remote_code=trust_remote_code).from_pretrained(
-                self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            self.model, report = model_class(self.folder, trust_remote_code=trust_remote_code).from_pretrained(
+                self.folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
             )
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
             length = own_length(self.model, self.tokenizer)
+        check_whole(self.folder, self.model, report["missing_keys"], unused=("vision", "visual"))
         if self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         self.model.to(self.device).eval()
@@ -317,6 +305,11 @@ class TextEncoder:
         rows = torch.cat(done)
         vectors = torch.empty_like(rows)
         vectors[torch.tensor(order)] = rows
+        if not vectors.isfinite().all():
+            raise ValueError(
+                f"`model` {self.settings.model!r} makes NaN or infinite values of {texts[_first_wrong(vectors)][:80]!r}. "
+                "Its weights are damaged, or it cannot run in this precision."
+            )
         return check_embeddings(vectors, "texts")
 
     def _rows(self, batch: list[str]) -> Tensor:
@@ -361,6 +354,10 @@ class TextEncoder:
         settings = asdict(self.settings) | {"model": None}
         dtype = next(self.model.parameters()).dtype
         return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(dtype)]))
+
+
+def _first_wrong(vectors: Tensor) -> int:
+    return int((~vectors.isfinite()).any(1).int().argmax())
 
 
 def embed(

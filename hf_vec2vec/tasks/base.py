@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.progress import progress_bar
-from ..encoders.folders import model_folder
+from ..encoders.folders import check_whole, model_folder
 from ..encoders.memory import in_batches
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -75,17 +75,20 @@ class Task:
             trust_remote_code: run the code that a checkpoint brings along.
 
         Raises:
-            ValueError: if the checkpoint has a head for other classes than the task's.
+            ValueError: if the checkpoint has a head for other classes than the task's, or lacks weights below it.
         """
         folder = model_folder(model, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        return self.head.from_pretrained(
+        loaded, report = self.head.from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
             **self.head_arguments(config),
         )
+        check_whole(folder, loaded, report["missing_keys"])
+        return loaded
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
         """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.

@@ -8,7 +8,7 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import model_folder, opening
+from ..encoders.folders import check_whole, model_folder, opening
 from .base import Task
 from .classification import ClassificationTask
 
@@ -43,6 +43,7 @@ def load_trained_model(
             trust_remote_code=trust_remote_code,
             **task.head_arguments(config),
         )
+    check_whole(folder, loaded, report["missing_keys"])
     missing, tokenizer_folder = set(report["missing_keys"]), str(folder)
     if adapter:
         loaded = _with_adapter(loaded, model)
