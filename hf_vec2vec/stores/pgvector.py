@@ -1,10 +1,11 @@
 """PostgreSQL with the extension pgvector: a new column beside the old one, or a new table for rows from elsewhere."""
 
-import json
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace as changed
 from typing import Any, LiteralString, cast
+from uuid import UUID
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from .base import BEFORE, FORMS, Address, Engine, Found, Id, Rows, VectorStore, 
 FORM = FORMS["pgvector"]
 VECTOR, PAYLOAD = "embedding", "payload"
 KINDS = {"vector": 1e-5, "halfvec": 2e-3}  # types of vectors, and how exact they are
-KEYS = ("smallint", "integer", "bigint", "text", "character varying", "uuid")
+NUMBERS = {"vector": ">f4", "halfvec": ">f2"}  # how they are sent: dimension and zero, two bytes each, and then these
+WIDTHS = {"smallint": 2, "integer": 4, "bigint": 8}
+KEYS = (*WIDTHS, "text", "character varying", "uuid")
+COPY_BEGIN, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"  # around the rows of a binary COPY
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, a.attnotnull FROM pg_attribute a
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
@@ -188,7 +192,8 @@ class PostgresColumn(VectorStore):
         return self.connection.execute(f"SELECT count(*) FROM {self._from()}").fetchone()[0]
 
     def _selected(self, payload: bool) -> str:
-        chosen = f"t.{_quoted(self.key)}, t.{_quoted(self.column)}"
+        # As bytes: an object for each vector would cost more than all else that the copy does.
+        chosen = f"t.{_quoted(self.key)}, {self.kind}_send(t.{_quoted(self.column)})"
         if not payload:
             return chosen
         if self.documents:
@@ -211,7 +216,7 @@ class PostgresColumn(VectorStore):
             cursor = ids[-1]
             yield Rows(
                 ids,
-                np.stack([_numbers(row[1]) for row in found]),
+                self._vectors([row[1] for row in found]),
                 [row[2] for row in found] if payload else None,
                 first,
                 cursor,
@@ -226,19 +231,31 @@ class PostgresColumn(VectorStore):
         among = f"t.{_quoted(self.key)} = ANY(%s::{self.key_type}[])"
         ask = f"SELECT {self._selected(not self.inside)} FROM {self._from()} AND {among}"
         found = self.connection.execute(ask, [list(ids)], binary=True).fetchall()
-        return {self._id(row[0]): Found(_numbers(row[1]), {} if self.inside else row[2]) for row in found}
+        vectors = self._vectors([row[1] for row in found])
+        return {self._id(row[0]): Found(vector, {} if self.inside else row[2]) for row, vector in zip(found, vectors)}
+
+    def _vectors(self, sent: list[bytes]) -> np.ndarray:
+        if not sent:
+            return np.zeros((0, self.dim), "f4")
+        if len({len(vector) for vector in sent}) > 1:
+            raise ValueError(f"`from` {self.shown!r}: vectors have several dimensions.")
+        rows = np.frombuffer(b"".join(sent), "u1").reshape(len(sent), -1)[:, 4:]
+        return np.ascontiguousarray(rows).view(NUMBERS[self.kind]).astype("f4")
 
     def add(self, rows: Rows) -> None:
         """See [`VectorStore`]."""
         table, key, column = _quoted(self.table), _quoted(self.key), _quoted(self.column)
+        rows_sent = self._binary(rows)
         with self.connection.transaction(), self.connection.cursor() as cursor:
             payload = "" if self.inside else ", p jsonb"
-            cursor.execute("DROP TABLE IF EXISTS pg_temp.vec2vec_rows")
-            cursor.execute(f"CREATE TEMP TABLE vec2vec_rows (k {self.key_type}, v {self.kind}{payload}) ON COMMIT DROP")
+            # The planner knows nothing of a new table. It would read all of ours for each block, to hash it.
+            cursor.execute(
+                "DROP TABLE IF EXISTS pg_temp.vec2vec_rows; "
+                f"CREATE TEMP TABLE vec2vec_rows (k {self.key_type}, v {self.kind}{payload}) ON COMMIT DROP; "
+                "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+            )
             with cursor.copy("COPY vec2vec_rows FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types([self.key_type, self.kind] + ([] if self.inside else ["jsonb"]))
-                for row in self._values(rows):
-                    copy.write_row(row)
+                copy.write(rows_sent)
             if self.inside:
                 cursor.execute(f"UPDATE {table} AS t SET {column} = r.v FROM vec2vec_rows AS r WHERE t.{key} = r.k")
             else:
@@ -249,23 +266,29 @@ class PostgresColumn(VectorStore):
 
     replace = add
 
-    def _values(self, rows: Rows) -> Iterator[tuple]:
-        from uuid import UUID
+    def _binary(self, rows: Rows) -> bytes:
+        """Rows as COPY takes them: the number of fields, then the length of each and its bytes."""
+        dim, numbers = rows.vectors.shape[1], rows.vectors.astype(NUMBERS[self.kind])
+        head = struct.pack(">ihh", 4 + numbers.itemsize * dim, dim, 0)
+        parts, fields = [COPY_BEGIN], struct.pack(">h", 2 if self.inside else 3)
+        for k, (key, vector) in enumerate(zip(self._keys(rows.ids), numbers)):
+            parts += (fields, struct.pack(">i", len(key)), key, head, vector.tobytes())
+            if not self.inside:
+                text = plain_json(rows.payload[k] if rows.payload else {}, self.shown, rows.ids[k])
+                beside = b"\1" + text.encode(self.connection.info.encoding)  # the version of the form, then JSON
+                parts += (struct.pack(">i", len(beside)), beside)
+        return b"".join([*parts, COPY_END])
 
-        from pgvector import HalfVector, Vector
-        from psycopg.types.json import Jsonb
-
-        kind = HalfVector if self.kind == "halfvec" else Vector
-        ids: Sequence[Any] = [UUID(str(id)) for id in rows.ids] if self.key_type == "uuid" else rows.ids
-        wanted = int if self.key_type in KEYS[:3] else str
-        if self.key_type != "uuid" and not all(isinstance(id, wanted) for id in ids):
+    def _keys(self, ids: Sequence[Id]) -> list[bytes]:
+        if self.key_type == "uuid":
+            return [UUID(str(id)).bytes for id in ids]
+        wanted = int if self.key_type in WIDTHS else str
+        if not all(isinstance(id, wanted) for id in ids):
             wrong = next(id for id in ids if not isinstance(id, wanted))
             raise ValueError(f"`to` {self.shown!r} has ids of the type {self.key_type}, got {wrong!r}.")
-        if self.inside:
-            yield from zip(ids, map(kind, rows.vectors))
-            return
-        for id, vector, payload in zip(ids, rows.vectors, rows.payload or []):
-            yield id, kind(vector), Jsonb(json.loads(plain_json(payload, self.shown, id)))
+        if wanted is int:
+            return [int(id).to_bytes(WIDTHS[self.key_type], "big", signed=True) for id in ids]
+        return [str(id).encode(self.connection.info.encoding) for id in ids]
 
     def delete(self, ids: Sequence[Id]) -> None:
         """Rows of a new table. Of a column beside another one nothing is ever deleted."""
@@ -281,10 +304,6 @@ class PostgresColumn(VectorStore):
 
     def _indexes(self) -> list[str]:
         return [made for (made,) in self.connection.execute(INDEXES, [_quoted(self.table), self.column])]
-
-
-def _numbers(vector: Any) -> np.ndarray:
-    return vector.to_numpy().astype("f4")
 
 
 def _quoted(name: str) -> str:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.engines import ENGINES, LIVE
+from helpers.engines import ENGINES, LIVE, Parquet
 from hf_vec2vec.stores import Migration, base, record
+from hf_vec2vec.stores.pgvector import PostgresColumn
 
 EVERY = pytest.mark.parametrize("engine", list(ENGINES), indirect=True)
 ALIVE = pytest.mark.parametrize("engine", LIVE, indirect=True)
@@ -116,3 +117,65 @@ def test_switch_and_rollback(engine, translator, tmp_path):
     migration(engine, translator, tmp_path).rollback()
     check(engine, translator, vectors)
     assert migration(engine, translator, tmp_path).run(switch=True).state == "switched"
+
+
+@pytest.mark.parametrize("engine", ["pgvector"], indirect=True)
+def test_a_block_reads_no_more_than_its_rows_of_the_table(engine, translator, tmp_path, monkeypatch):
+    """Else a copy takes time that grows with the square of the rows."""
+    rows = 1000
+    filled(engine, rows)
+    monkeypatch.setattr(PostgresColumn, "block_rows", 100)
+    migration(engine, translator, tmp_path).run()
+    with engine.connect() as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        asked = f"SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = '{engine.table}'"
+        ((read,),) = connection.execute(asked).fetchall()
+    assert read <= 6 * rows  # they are counted; ten blocks would read them ten times more
+
+
+KEYS = {
+    "smallint": [-3, 2, 300],
+    "integer": [-70_000, 4, 70_000],
+    "text": ["", "it's é", "日本"],
+    "varchar(9)": ["a", "b\tc", "ü"],
+    "uuid": [f"{k:08x}-0000-4000-8000-0123456789ab" for k in (1, 2, 3)],
+}
+
+
+@pytest.mark.parametrize("engine", ["pgvector"], indirect=True)
+def test_keys_of_every_type_and_half_precision(engine, translator, tmp_path):
+    vectors = engine.vectors(3)
+    with engine.connect() as connection:
+        for number, (kind, keys) in enumerate(KEYS.items()):
+            column = "halfvec" if kind == "integer" else "vector"
+            engine.table = f"keys_{number}"
+            connection.execute(f"DROP TABLE IF EXISTS {engine.table}")
+            connection.execute(
+                f"CREATE TABLE {engine.table} (id {kind} PRIMARY KEY, embedding {column}({vectors.shape[1]}))"
+            )
+            for key, row in zip(keys, vectors):
+                connection.execute(f"INSERT INTO {engine.table} VALUES (%s, %s)", [key, str(row.tolist())])
+            (tmp_path / kind).mkdir()
+            assert migration(engine, translator, tmp_path / kind).run().rows == 3
+            found = dict(connection.execute(f"SELECT id::text, embedding_new::real[] FROM {engine.table}").fetchall())
+            stored = np.array([found[str(key)] for key in keys], "f4")
+            exact = 1e-5 if column == "vector" else 1e-2
+            np.testing.assert_allclose(stored, expected(translator, vectors), atol=exact)
+
+
+@pytest.mark.parametrize("engine", ["pgvector"], indirect=True)
+@pytest.mark.parametrize("ids", [[5, -1, 2**40], ["ä", "", "日本 's"]])
+def test_rows_of_files_become_a_table(engine, translator, tmp_path, ids):
+    files = Parquet(engine.folder)
+    payload = [{"text": 'é "quoted"\n', "page": -1}, {"text": None, "page": 2**50}, {"text": "", "page": 0}]
+    vectors = engine.vectors(3)
+    files.fill(ids, vectors, payload)
+    ends = {"source": "old", "target": "new", "record": tmp_path / "record.json", "progress": False}
+    new = f"pgvector:{engine.server}#{engine.table}"
+    done = Migration(translator, files.url(files.old), new, **ends).run()
+    assert (done.rows, done.caught_up) == (3, 0)
+    with engine.connect() as connection:
+        found = connection.execute(f"SELECT id, embedding::real[], payload FROM {engine.table}").fetchall()
+    order = [[row[0] for row in found].index(id) for id in ids]
+    np.testing.assert_allclose(np.array([found[k][1] for k in order], "f4"), expected(translator, vectors), atol=1e-5)
+    assert [found[k][2] for k in order] == payload
