@@ -114,7 +114,7 @@ def align(
     if stages.interrupted:
         warnings.warn("The alignment was interrupted: its maps are the best so far, its verdict is theirs.", stacklevel=3)
     report = replace(
-        judge(found.rotation, found.consensus, found.held_out, agreement, generator),
+        judge(found.judged, found.consensus, found.held_out, agreement, generator),
         repeated_rows={"source": a.repeated, "target": b.repeated},
         outlying_rows={"source": a.outlying, "target": b.outlying},
     )

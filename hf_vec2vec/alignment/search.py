@@ -53,6 +53,7 @@ class Search:
 
     Args:
         rotation: `(d_a, d_b)`, semi-orthogonal.
+        judged: the same before it was fitted to the held-out rows, too: where rows are few, they are worth it.
         consensus: mean cosine between translations by the two rotations that it is the mean of, each made of other guesses;
             where `trusted`, by what the clouds found and what the pairs lead to.
         guesses: how many were made.
@@ -62,6 +63,7 @@ class Search:
     """
 
     rotation: Tensor
+    judged: Tensor
     consensus: float
     guesses: int
     held_out: tuple[Tensor, Tensor]
@@ -76,7 +78,7 @@ def search_steps(options: AlignmentOptions, pairs: int = 0) -> int:
     of_guesses = (starts + MOMENT_GUESSES + GIVEN) * FIRST_STEPS
     of_waves = waves * (GROUPS * GROUP_STEPS + 2 * MOST_LOOKS * LOOK)
     of_pairs = (FOLDS + 2) * PAIR_STEPS if pairs >= LEAST_PAIRS else 0
-    return of_guesses + of_waves + of_pairs + MOST_ROUNDS * options.steps
+    return of_guesses + of_waves + of_pairs + 2 * MOST_ROUNDS * options.steps
 
 
 def find_rotation(
@@ -111,16 +113,20 @@ def find_rotation(
     )
     given = [] if anchors is None else [_of_pairs(anchors)]
     given += [] if guess is None else [guess.to(source)]
-    best, interrupted = None, False
+    best, last, interrupted = None, None, False
     try:
         for found in _ever_better(clouds, options, given):
-            best = found
+            best = last = found
             agreed(best.consensus)
+        if best and min(len(clouds.source), len(clouds.target)) < LAST_SAMPLE:
+            clouds.source, clouds.target = source, target
+            *_, last = clouds.refined(best, options.steps)
     except KeyboardInterrupt:
         interrupted = True
-    if best is None:
+    if best is None or last is None:
         raise KeyboardInterrupt
-    return Search(best.rotation, best.consensus, len(clouds.guesses), clouds.held_out, best.trusted, interrupted)
+    of_guesses = len(clouds.guesses)
+    return Search(last.rotation, best.rotation, best.consensus, of_guesses, clouds.held_out, best.trusted, interrupted)
 
 
 @dataclass(frozen=True, eq=False)
