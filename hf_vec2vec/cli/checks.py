@@ -154,6 +154,7 @@ def named_path(argument: str, value: str, *, exists: bool = True) -> tuple[str, 
     name, separator, path = value.partition("=")
     if not (name and separator and path):
         raise ValueError(f"`{argument}` must be NAME=PATH, for instance minilm=minilm.npy, got {value!r}.")
+    path = os.path.expanduser(path) if path.startswith("~/") else path
     if exists:
         check_input(argument, path)
     return name, path

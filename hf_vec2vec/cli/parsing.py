@@ -6,6 +6,7 @@ message names the flag, what came and what is allowed.
 
 import argparse
 import math
+import os
 import types
 import typing
 from dataclasses import MISSING, Field, dataclass, fields
@@ -15,7 +16,7 @@ from .checks import did_you_mean
 from .config_file import as_words, read_yaml
 from .flags import Flag, Flags
 
-TRUE, FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
+TRUE, FALSE = ("true", "yes", "on", "t", "y", "1"), ("false", "no", "off", "f", "n", "0")
 LARGEST = 2**63 - 1  # a number beyond it fits into no array
 F = TypeVar("F", bound=Flags)
 
@@ -61,7 +62,7 @@ def parse(kind: type[F], words: list[str]) -> F:
     placed = any(f.metadata["flag"].placeholder for f in declared.values())
     first, rest = (words[:1], words[1:]) if placed and words and not words[0].startswith("-") else ([], words)
     path, rest = _config_path(rest)
-    from_file = as_words(read_yaml("config", path)) if path is not None else []
+    from_file = as_words(_flags_of(path)) if path is not None else []
     found, others = parser.parse_known_args([*first, *from_file, *rest])
     if others and not (kind.passes_on and others[0].startswith("--")):
         word = others[0].split("=")[0]
@@ -176,6 +177,8 @@ def _convert_one(name: str, word: str, kind: Kind, f: Field[Any]) -> Any:
         raise ValueError(
             f"`{name}` must be one of {', '.join(kind.choices)}, got {word!r}{did_you_mean(word, kind.choices)}"
         )
+    if word.startswith("~/"):  # in a file, or behind `=`, where no shell makes it the home
+        word = os.path.expanduser(word)
     if "\0" in word or (not word.strip() and not f.metadata["flag"].may_be_empty):
         raise ValueError(f"`{name}` must be some text, got {word!r}.")
     return word
@@ -197,6 +200,13 @@ def _number(name: str, word: str, kind: type, facts: Flag) -> int | float:
         what = "a whole number" if kind is int else "a number"
         raise ValueError(f"`{name}` must be {what}{' and'.join(bounds)}, got {word!r}.")
     return number
+
+
+def _flags_of(path: str) -> dict[str, Any]:
+    found = read_yaml("config", path, as_written=True)
+    if "config" in found:
+        raise ValueError(f"`config` {path!r} names another file, {found['config']!r}: put all flags into one.")
+    return found
 
 
 def _config_path(words: list[str]) -> tuple[str | None, list[str]]:

@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -169,6 +170,7 @@ def locked(path: str | Path, *, argument: str = "output", wait: bool = False) ->
 
     Raises:
         FileExistsError: if another process writes there.
+        PermissionError: if nothing can be written there.
     """
     target = _real(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +179,10 @@ def locked(path: str | Path, *, argument: str = "output", wait: bool = False) ->
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
+        try:  # some folders of the system, such as /proc, refuse files in a way that looks like a lock
+            tempfile.TemporaryFile(dir=target.parent).close()
+        except OSError as refused:
+            raise PermissionError(f"`{argument}` is {str(path)!r}, but nothing can be written there.") from refused
         raise FileExistsError(
             f"`{argument}` {str(path)!r}: another process is writing there (it holds {str(file)!r}). Wait for it, or choose "
             "another place."

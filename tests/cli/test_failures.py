@@ -14,8 +14,11 @@ from tqdm.auto import tqdm
 
 from helpers.commands import QUICK, run
 from hf_vec2vec.cli import main
+from hf_vec2vec.cli.checks import named_path
+from hf_vec2vec.cli.embed import EmbedFlags
 from hf_vec2vec.cli.failures import explained, reported
 from hf_vec2vec.cli.main import COMMANDS
+from hf_vec2vec.cli.parsing import parse
 
 
 def outcome(work, capsys, **more):
@@ -170,6 +173,13 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         ("!!python/object/apply:os.system ['true']", "is no YAML"),
         (b"\xff\xfe\x00", "is no YAML"),
         ("modle: x", "Did you mean --model?"),
+        ("model: a\ntexts: b\nmodel: c\n", "has 'model' twice"),
+        ("model: {a: 1, a: 2}", "has 'a' twice"),
+        ("model: x\nconfig: other.yaml\n", "names another file, 'other.yaml'"),
+        ("model: m\ntexts: t\nbatch_size: 1:30", "`batch_size` must be a whole number at least 1, got '1:30'"),
+        ("model: m\ntexts: t\nbatch_size: 0o17", "got '0o17'"),
+        ("model: m\ntexts: t\nbatch_size: 1.50", "got '1.50'"),
+        ("model: m\ntexts: t\ndisable_tqdm: ja", "`disable_tqdm` must be true or false, got 'ja'"),
         ("model: {a: 1}\ntexts: [a, b]", "b"),
     ],
 )
@@ -181,6 +191,20 @@ def test_config_files(content, message, tmp_path, capsys):
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert message in line
+
+
+def test_values_of_a_config_file_are_what_stands_there(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "model: no\noutput: 2024-01-05\ntexts: 007\nbatch_size: 010\ndisable_tqdm: on\ncolumn: ~\nprompt: '1_0'\n"
+    )
+    flags = parse(EmbedFlags, ["--config", str(tmp_path / "c.yaml")])
+    assert (flags.model, flags.output, flags.texts, flags.prompt) == ("no", "2024-01-05", "007", "1_0")
+    assert (flags.batch_size, flags.disable_tqdm, flags.column) == (10, True, None)
+    (tmp_path / "c.yaml").write_text("<<: {model: a, texts: b}\ntexts: c\noutput: ~/x.npy\ncache_dir: null\n")
+    flags = parse(EmbedFlags, ["--config", str(tmp_path / "c.yaml"), "--column=~/x"])
+    assert (flags.model, flags.texts, flags.cache_dir) == ("a", "c", None)
+    assert flags.output == f"{Path.home()}/x.npy"  # as a shell would have made it
+    assert named_path("source", "a=~/x.npy", exists=False) == ("a", f"{Path.home()}/x.npy")
 
 
 def test_a_few_aliases_are_fine(trained, tmp_path):

@@ -166,6 +166,12 @@ def test_places_are_made(tmp_path):
     assert tree(tmp_path) == {"a/b/x.txt": "x", "c/d/x": "x", "e/f/x": "x"}
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no such folder on this system")
+def test_a_folder_that_takes_no_file_is_called_so():
+    with pytest.raises(PermissionError, match="`output` is '/proc/x.npy', but nothing can be written there"):
+        locked("/proc/x.npy").__enter__()
+
+
 # The module alone, for the package takes seconds to import.
 HOLDER = """
 import importlib.util, sys, time
