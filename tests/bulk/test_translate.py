@@ -471,7 +471,7 @@ def test_bad_arguments(model, tmp_path):
         ("x.npy", "out", {"output_format": "csv"}, "must be one of"),
         ("x.npy", "out", {"batch_size": 0}, "must be at least 1"),
         ("x.npy", "out", {"target": "z"}, "`target` is 'z'"),
-        ("taken.parquet", "out", {}, "'embedding' is of the type string"),
+        ("taken.parquet", "out", {}, "in the column 'embedding' strings that are no vectors"),
         ("taken.parquet", "out", {"column": "vector"}, r"has the columns \['embedding'\], names that are needed"),
         ("taken.parquet", "out", {"column": "nothing"}, "not 'nothing'"),
     ]
