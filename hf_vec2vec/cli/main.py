@@ -1,5 +1,6 @@
 """Which command is meant, and what becomes of its errors."""
 
+import io
 import logging
 import os
 import sys
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Each but the first has left one line on stderr.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nobody asked for, as it is loaded
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack an arrow, and a file's name be no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in HELP:
         print(USAGE.format(commands="\n".join(f"  {name:<16} {does}" for name, does in COMMANDS.items())), end="")

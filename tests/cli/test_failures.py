@@ -1,5 +1,6 @@
 """One line for every error, and the exit status of its kind."""
 
+import io
 import json
 import os
 import signal
@@ -76,6 +77,16 @@ def test_a_bar_that_was_left_open_ends_before_the_line(error, capsys):
     assert bar.disable
     bar.close()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_some_signs_gets_others(encoding, trained, tmp_path, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    flags = "--source", "a", "--target", "b", "--input", trained / "held_a.npy", "--output", tmp_path / "x.npy"
+    assert run("translate", trained / "model", *flags) == 0
+    out.flush()
+    assert rb"120 vectors, a \u2192 b" in out.buffer.getvalue()
 
 
 def test_a_log_that_cannot_be_written(capsys, monkeypatch):
