@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.progress import progress_bar
 from ..encoders.folders import check_whole, model_folder
@@ -77,18 +78,33 @@ class Task:
         Raises:
             ValueError: if the checkpoint has a head for other classes than the task's, or lacks weights below it.
         """
-        folder = model_folder(model, trust_remote_code=trust_remote_code)
+        return self.load_head(model_folder(model, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)[
+            0
+        ]
+
+    def load_head(self, folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, set[str]]:
+        """The model of a folder with the task's head, and the names of weights that are new: the head's, if any.
+
+        Raises:
+            ValueError: as `load_model`.
+        """
+        options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trust_remote_code}
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loaded, report = self.head.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-            **self.head_arguments(config),
+            folder, output_loading_info=True, **options, **self.head_arguments(config)
         )
-        check_whole(folder, loaded, report["missing_keys"])
-        return loaded
+        missing = set(report["missing_keys"])
+        place = f"{loaded.base_model_prefix}."
+        body = getattr(loaded, loaded.base_model_prefix, None)
+        if body is not None and all(f"{place}{name}" in missing for name, _ in body.named_parameters()):
+            # Transformers names the body of some heads (LlamaForQuestionAnswering) otherwise than the checkpoints of the
+            # family do, finds nothing, and leaves it random.
+            whole, report = AutoModel.from_pretrained(folder, output_loading_info=True, **options)
+            check_whole(folder, whole, report["missing_keys"])
+            body.load_state_dict(whole.state_dict())
+            missing = {name for name in missing if not name.startswith(place)}
+        check_whole(folder, loaded, missing)
+        return loaded, missing
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:
         """Features of one split, for a `Trainer` and for `metrics_for`. Nothing is padded; `TaskCollator` does that.

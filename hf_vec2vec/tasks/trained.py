@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.bundled import BUNDLED
-from ..encoders.folders import check_whole, model_folder, opening
+from ..encoders.folders import model_folder, opening
 from .base import Task
 from .classification import ClassificationTask
 
@@ -33,21 +32,13 @@ def load_trained_model(
             raise ValueError(f"adapter_config.json names no base model: `base_model_name_or_path` is {base!r}.")
     bundled = {encoder.hub_id: name for name, encoder in BUNDLED.items()}
     folder = model_folder(bundled.get(base, base), trust_remote_code=trust_remote_code)
+    loaded: PreTrainedModel | PeftModel
     with opening(folder):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        loaded, report = task.head.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=trust_remote_code,
-            **task.head_arguments(config),
-        )
-    check_whole(folder, loaded, report["missing_keys"])
-    missing, tokenizer_folder = set(report["missing_keys"]), str(folder)
+        loaded, missing = task.load_head(folder, trust_remote_code=trust_remote_code)
+    tokenizer_folder = str(folder)
     if adapter:
-        loaded = _with_adapter(loaded, model)
-        missing -= set(_in_adapter(loaded, missing))
+        adapted = loaded = _with_adapter(loaded, model)
+        missing -= set(_in_adapter(adapted, missing))
         tokenizer_folder = model if (Path(model) / "tokenizer_config.json").exists() else tokenizer_folder
     if new := sorted(key for key in missing if not key.startswith(f"{loaded.base_model_prefix}.")):
         without = "" if isinstance(task, ClassificationTask) else " Or take a causal language model and `language_model`."

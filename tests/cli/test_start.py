@@ -88,7 +88,14 @@ def defaults(kind: type) -> dict:
 )
 def test_defaults_are_those_of_the_library(kind, library):
     here, there = defaults(kind), defaults(library)
-    command = {"output_dir", "report_to", "disable_tqdm", "logging_steps", "debug"}  # which the command decides
+    command = {
+        "output_dir",
+        "report_to",
+        "disable_tqdm",
+        "logging_steps",
+        "debug",
+        "num_train_epochs",
+    }  # which the command decides
     shared = here.keys() & there.keys() - command
     assert len(shared) > 12
     assert {name: here[name] for name in shared} == {name: there[name] for name in shared}

@@ -60,7 +60,7 @@ def test_half_precision_is_widened():
         (Dataset.from_dict({"embedding": [[1, 2], [3, 4]]}), TypeError, "int64"),
         (Dataset.from_dict({"embedding": [[1.0, 2.0], [3.0]]}), ValueError, "unequal lengths"),
         (Dataset.from_dict({"embedding": [[1.0, 2.0], None]}), ValueError, "without a vector"),
-        (Dataset.from_dict({"embedding": ["a", "b"]}), ValueError, "type string"),
+        (Dataset.from_dict({"embedding": ["a", "b"]}), ValueError, "strings that are no vectors"),
         (Dataset.from_dict({"embedding": [["a"], ["b"]]}), ValueError, "not numbers"),
         (Dataset.from_dict({"text": ["a"]}), ValueError, "columns.*'embedding'"),
         (to_dataset(torch.tensor([[1.0, 2.0], [0.0, 0.0]])), ValueError, "only zeros.*index 1"),

@@ -305,5 +305,5 @@ def test_the_command_trains_from_streams_and_goes_on_after_a_stop(tmp_path, caps
     assert "`streaming` reads vectors" in capsys.readouterr().err
     assert train("only", "--init", "random", "--max_steps", "-1", "--num_train_epochs", "0") == 0  # nothing is streamed
     assert json.loads((tmp_path / "only" / "training.json").read_text())["streamed_rows"] is None
-    assert train("x", "--max_steps", "-1") == 2
+    assert train("x", "--max_steps", "-1", "--num_train_epochs", "1") == 2
     assert "streams have no length" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from datasets import DatasetDict
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
+    AutoModelForQuestionAnswering,
     BertConfig,
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -20,6 +21,8 @@ from transformers import (
     LlamaForCausalLM,
     LlamaForQuestionAnswering,
     LlamaForSequenceClassification,
+    LlamaModel,
+    Qwen2Model,
     Trainer,
     TrainingArguments,
 )
@@ -310,6 +313,19 @@ def test_rows_that_are_longer_than_a_model_reads_are_told(load, tmp_path, name):
     features = as_pairs(task).prepare(ENCODER, "train") if name == "commonsense_qa" else task.prepare(ENCODER, "train")
     with pytest.raises(ValueError, match=message):
         input_vectors(model, ENCODER, features, progress=False)
+
+
+@pytest.mark.parametrize("made", [LlamaForCausalLM, LlamaModel, Qwen2Model, BertModel])
+def test_a_span_head_sits_on_the_body_of_its_folder(load, tmp_path, made):
+    config = made.config_class(**SHAPE, **({} if made is BertModel else {"num_key_value_heads": 2}))
+    body = made(config)
+    body.save_pretrained(tmp_path / "model")
+    weights = dict(getattr(body, body.base_model_prefix, body).named_parameters())
+    model = load("squad").load_model(str(tmp_path / "model"))
+    model.save_pretrained(tmp_path / "again")
+    for found in (model, AutoModelForQuestionAnswering.from_pretrained(tmp_path / "again")):
+        for name, weight in getattr(found, found.base_model_prefix).named_parameters():
+            assert torch.equal(weight, weights[name]), name
 
 
 @pytest.mark.parametrize(("made", "head"), [(BertModel, "qa_outputs"), (LlamaForCausalLM, "qa_outputs")])
