@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.progress import progress_bar
-from ..encoders.folders import check_whole, model_folder
+from ..encoders.folders import check_whole, model_folder, opening
 from ..encoders.memory import in_batches
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -89,10 +89,11 @@ class Task:
             ValueError: as `load_model`.
         """
         options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trust_remote_code}
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        loaded, report = self.head.from_pretrained(
-            folder, output_loading_info=True, **options, **self.head_arguments(config)
-        )
+        with opening(folder):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        arguments = self.head_arguments(config)
+        with opening(folder):
+            loaded, report = self.head.from_pretrained(folder, output_loading_info=True, **options, **arguments)
         missing = set(report["missing_keys"])
         place = f"{loaded.base_model_prefix}."
         body = getattr(loaded, loaded.base_model_prefix, None)

@@ -33,8 +33,7 @@ def load_trained_model(
     bundled = {encoder.hub_id: name for name, encoder in BUNDLED.items()}
     folder = model_folder(bundled.get(base, base), trust_remote_code=trust_remote_code)
     loaded: PreTrainedModel | PeftModel
-    with opening(folder):
-        loaded, missing = task.load_head(folder, trust_remote_code=trust_remote_code)
+    loaded, missing = task.load_head(folder, trust_remote_code=trust_remote_code)
     tokenizer_folder = str(folder)
     if adapter:
         adapted = loaded = _with_adapter(loaded, model)

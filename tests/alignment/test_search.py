@@ -84,6 +84,7 @@ def test_halves_on_noise_do_not_meet():
     assert find_rotation(*noise, options, generator=torch.Generator().manual_seed(0)).consensus < 0.5
 
 
+@pytest.mark.slow  # the test after it asks each effort for less
 @pytest.mark.few_moments
 def test_more_is_tried_where_nothing_is_believed():
     noise = F.normalize(torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)), dim=2)
@@ -180,7 +181,7 @@ def test_an_interrupt_during_the_search_keeps_what_was_found(spaces):
     def stop(agreement):
         raise KeyboardInterrupt
 
-    options = AlignmentOptions(effort="quick")
+    options = AlignmentOptions(effort="quick", num_starts=2, num_anchors=20)
     found = find_rotation(source, target, options, generator=torch.Generator().manual_seed(0), agreed=stop)
     assert found.interrupted
     torch.testing.assert_close(found.rotation.T @ found.rotation, torch.eye(DIM), rtol=1e-4, atol=1e-4)
