@@ -166,6 +166,8 @@ def create_app(model: Vec2VecModel, limits: ServeArguments) -> FastAPI:
         body = await read_body(request, limits)
         rows = parse(body, kind, batcher.dims[0], limits.max_rows)
         translated = await batcher.translate(rows)
+        if not (finite := np.isfinite(translated).all(1)).all():  # JSON has no infinity, and null would be no answer
+            raise HTTPException(422, f"`embeddings`: row {finite.argmin()} is too large to be translated.")
         if kind == RAW:
             return Response(translated.astype("<f4", copy=False).tobytes(), media_type=RAW)
         return Response(

@@ -16,6 +16,7 @@ from ..version import __version__
 
 MANIFEST, RECORDS, CHECKSUMS = "manifest.json", ".records", "checksums.xxh128"
 FORMAT = 1
+PIECES, PIECE = 64, 1 << 12  # places between the ends, bytes at each
 ENDS = 1 << 16  # bytes at both ends of an input file that tell it from another of its name and size
 
 
@@ -178,10 +179,17 @@ def checksum(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Checksum of both ends of a file: enough to notice that it is another one, without reading it."""
+    """Checksum of both ends of a file and of pieces between them.
+
+    Without reading all it is noticed that a file or a part of it is another one, not that a few rows of a long one are.
+    """
+    between = max(0, path.stat().st_size - ENDS)
     with open(path, "rb") as file:
         digest = xxhash.xxh3_128(file.read(ENDS))
-        file.seek(max(0, path.stat().st_size - ENDS))
+        for place in range(1, PIECES):
+            file.seek(between * place // PIECES)
+            digest.update(file.read(PIECE))
+        file.seek(between)
         digest.update(file.read(ENDS))
     return digest.hexdigest()
 

@@ -185,7 +185,7 @@ class _Source:
             streams = open_streams(data, facts["dataset"], column)
             return cls(streams, facts | {"shards": len(streams), "column": streams[0].column}, files_read(data))
         store = open_files(data, column, argument="input")
-        known = [{"name": f.path.name, "rows": f.rows, "checksum_of_ends": fingerprint(f.path)} for f in store.files]
+        known = [{"name": f.path.name, "rows": f.rows, "checksum_of_pieces": fingerprint(f.path)} for f in store.files]
         reads: list[str | Path] = [store.path, *(file.path for file in store.files)]
         return cls(store, {"files": known, "column": store.files[0].column}, reads)
 
@@ -219,14 +219,14 @@ def _output_kind(output: Path, output_format: str | None, dtype: str) -> str:
             raise ValueError(f"`output_format` is {kind!r}; it must be one of {', '.join(SUFFIXES)}.")
         suffix_of(kind, dtype)
         return kind
-    if output.suffix not in SINGLE:
+    if output.suffix.lower() not in SINGLE:
         raise ValueError(f"`output` is {str(output)!r}, which is no known format. Give {OUTPUTS}.")
-    kind = SINGLE[output.suffix]
+    kind = SINGLE[output.suffix.lower()]
     if output_format not in (None, kind):
         raise ValueError(
             f"`output_format` is {output_format!r}, but `output` {str(output)!r} is one file of another format."
         )
-    if (suffix := suffix_of(kind, dtype)) != output.suffix:
+    if (suffix := suffix_of(kind, dtype)) != output.suffix.lower():
         raise ValueError(
             f"`output` {str(output)!r} does not hold {dtype}: with `dtype` {dtype} its suffix must be {suffix}."
         )

@@ -44,7 +44,7 @@ class Anchors:
             return cls(same_ids=True)
         if len(words) == 1 and "=" not in words[0]:
             path = check_input("anchors", words[0])
-            if Path(path).suffix not in FORMATS:
+            if Path(path).suffix.lower() not in FORMATS:
                 raise ValueError(f"`anchors` {path!r} must be a file of ids: {', '.join(FORMATS)}.")
             return cls(ids=path)
         paths = dict(named_path("anchors", word) for word in words)

@@ -55,7 +55,7 @@ def check_column(argument: str, column: str | None, path: str) -> None:
     Raises:
         ValueError: then.
     """
-    if column is not None and Path(path).suffix in WITHOUT_COLUMNS:
+    if column is not None and Path(path).suffix.lower() in WITHOUT_COLUMNS:
         raise ValueError(f"`{argument}` is {column!r}, but {path!r} has no columns. Leave it out.")
 
 

@@ -37,7 +37,7 @@ class ColumnFlags(Flags):
         """
         columns, ids = _by_space("column", self.column, paths), _by_space("id_column", self.id_column, paths)
         for name, path in paths.items():
-            none = all(Path(other).suffix in WITHOUT_COLUMNS for other in paths.values())
+            none = all(Path(other).suffix.lower() in WITHOUT_COLUMNS for other in paths.values())
             if none or f"{name}={columns[name]}" in (self.column or []):
                 check_column("column", columns[name], path)
         return {name: {"column": columns[name], "id_column": ids[name]} for name in columns}

@@ -1,6 +1,7 @@
 """`embed`: texts or images to vectors."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from .checks import check_column, check_device, check_folder, check_input, check_model
@@ -51,7 +52,9 @@ def run(flags: EmbedFlags) -> None:
     check_input("texts" if flags.texts else "images", flags.texts or flags.images or "")
     for argument, column in (("column", flags.column), ("id_column", flags.id_column)):
         check_column(argument, column, flags.texts or flags.images or "")
-    check_folder("output", flags.output if not flags.overwrite else ".")
+    check_folder("output", str(Path(flags.output).parent))
+    if flags.cache_dir:
+        check_folder("cache_dir", flags.cache_dir)
     from ..data.columns import EMBEDDING
     from ..data.files import check_output, save_embeddings
 

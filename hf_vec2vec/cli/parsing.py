@@ -62,7 +62,7 @@ def parse(kind: type[F], words: list[str]) -> F:
     placed = any(f.metadata["flag"].placeholder for f in declared.values())
     first, rest = (words[:1], words[1:]) if placed and words and not words[0].startswith("-") else ([], words)
     path, rest = _config_path(rest)
-    from_file = as_words(_flags_of(path)) if path is not None else []
+    from_file = as_words(_in_file(path, declared, hints)) if path is not None else []
     found, others = parser.parse_known_args([*first, *from_file, *rest])
     if others and not (kind.passes_on and others[0].startswith("--")):
         word = others[0].split("=")[0]
@@ -206,6 +206,18 @@ def _flags_of(path: str) -> dict[str, Any]:
     found = read_yaml("config", path, as_written=True)
     if "config" in found:
         raise ValueError(f"`config` {path!r} names another file, {found['config']!r}: put all flags into one.")
+    return found
+
+
+def _in_file(path: str, declared: dict[str, Field[Any]], hints: dict[str, Any]) -> dict[str, Any]:
+    """Flags of a file; those of one value have one, and what has no name on the line has none here."""
+    found = _flags_of(path)
+    for name, f in declared.items():
+        value = found.get(spelt(name))
+        if (placeholder := f.metadata["flag"].placeholder) and name in found:
+            raise ValueError(f"`config` {path!r} holds `{name}`: give {placeholder} on the line, before the flags.")
+        if isinstance(value, list) and len(value) != 1 and not Kind.of(hints[name]).many:
+            raise ValueError(f"`config` {path!r}: `{spelt(name)}` must be one value, got the list {value}.")
     return found
 
 

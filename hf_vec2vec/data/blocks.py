@@ -1,5 +1,6 @@
 """What every reader of vectors gives: blocks of rows, out of a file that can be read from several places on."""
 
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from torch import Tensor
 
 POINTER = b"version https://git-lfs"  # begins the few lines that Git has in place of a large file
 
+PAGES = (b"<!doctype html", b"<html")  # begin a page, such as that of an error which was saved as the file
+
+WEB_PAGE = "it is a web page (HTML), perhaps an error that was saved in place of the file. Download it again."
 NOT_FETCHED = "it is a pointer of Git LFS, not the file itself. Get that with `git lfs pull`, or download it."
 
 
@@ -20,6 +24,19 @@ def is_pointer(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         return file.read(len(POINTER)) == POINTER
+
+
+def something_else(path: Path) -> str | None:
+    """What stands in a file's place where a download went wrong, in words: a pointer of Git LFS, or a web page."""
+    if is_pointer(path):
+        return NOT_FETCHED
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        if not file.read(1024).removeprefix(BOM_UTF8).lstrip().lower().startswith(PAGES):
+            return None
+    # Many pages, one a line, are a corpus of them.
+    return None if path.read_bytes().lower().count(b"<html") > 1 else WEB_PAGE
 
 
 @dataclass

@@ -90,7 +90,7 @@ def load_labelled(
         reader, package, requirement, sentences = BUNDLED_CORPORA[source]
         pairs = list(reader(installed_folder(source, package, requirement)))
         return LabelledTexts(source, [t for t, _ in pairs], [label for _, label in pairs], descriptions or sentences)
-    if Path(source).suffix in (".yaml", ".yml"):
+    if Path(source).suffix.lower() in (".yaml", ".yml"):
         return load_labelled(**_corpus_file(Path(source)))
     if Path(source).exists():
         table = Dataset(load_table(source))

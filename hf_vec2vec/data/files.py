@@ -90,7 +90,7 @@ def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[s
         ValueError: for an unknown suffix, or if `path` is what is read.
     """
     path = Path(path)
-    if path.suffix not in ("", ".parquet", ".npy", ".safetensors"):
+    if path.suffix.lower() not in ("", ".parquet", ".npy", ".safetensors"):
         raise ValueError(f"`path` is {str(path)!r}, which is no known format to write. Give {OUTPUTS}.")
     check_apart(path, reads)
     if path.exists() and not overwrite:
@@ -118,7 +118,7 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
                     data.save_to_disk(str(folder))
             else:
                 with staged_file(path) as file:
-                    _write(data, path.suffix, file)
+                    _write(data, path.suffix.lower(), file)
         except (OSError, SafetensorError) as error:  # NumPy and safetensors do not say that the disk is full
             free = shutil.disk_usage(path.parent).free
             raise OSError(

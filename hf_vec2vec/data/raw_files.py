@@ -121,7 +121,7 @@ def open_fbin(path: Path, column: str | None) -> RawFile:
     if len(header) < 8:
         raise ValueError("it is shorter than its header.")
     rows, dim = np.frombuffer(header, "<u4").tolist()
-    layout = Layout(torch.float32 if path.suffix == ".fbin" else torch.float16, 8)
+    layout = Layout(torch.float32 if path.suffix.lower() == ".fbin" else torch.float16, 8)
     found = path.stat().st_size - 8
     if found != rows * dim * layout.dtype.itemsize:
         raise ValueError(
@@ -155,7 +155,7 @@ def check_no_weights(argument: str, path: Path, tensors: Collection[str]) -> Non
     Raises:
         FileExistsError: then.
     """
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
         return
     try:
         with safe_open(path, framework="pt") as file:

@@ -43,7 +43,7 @@ def open_stream(
     try:
         store = open_files(path, column)
     except FileNotFoundError:
-        if not (on_hub := HUB.fullmatch(str(path))) or Path(on_hub[1]).suffix in (".npy", ".parquet"):
+        if not (on_hub := HUB.fullmatch(str(path))) or Path(on_hub[1]).suffix.lower() in (".npy", ".parquet"):
             raise
         return _of_hub(on_hub[1], on_hub[2] or "train", column, id_column)
     first = store.files[0]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from .blocks import NOT_FETCHED, is_pointer
+from .blocks import something_else
 
 CHUNK = 1 << 20  # bytes or characters that are looked at together
 MARKS = {  # byte-order marks; the longer ones first, for one starts as another
@@ -47,8 +47,8 @@ def text_encoding(path: Path) -> str:
         ValueError: if it is none of these, or holds NUL bytes.
     """
     with open(path, "rb") as file:
-        if is_pointer(path):
-            raise ValueError(NOT_FETCHED)
+        if found := something_else(path):
+            raise ValueError(found)
         start = file.read(8)
         if packed := next((name for mark, name in PACKED.items() if start.startswith(mark)), None):
             raise ValueError(f"it is compressed ({packed}). Unpack it, or save it as text, first.")
@@ -100,7 +100,7 @@ class TextTable:
 
     def __init__(self, path: Path):
         self.path, self.encoding = path, text_encoding(path)
-        self.separated = path.suffix in (".csv", ".tsv")
+        self.separated = path.suffix.lower() in (".csv", ".tsv")
         self.is_list = not self.separated and self._starts_list()
         self.names: list[str] = []  # of a JSON file they are known when all has been read
         self.start = (1, 0)
@@ -109,8 +109,8 @@ class TextTable:
             csv.field_size_limit(sys.maxsize)  # long documents and vectors are larger than 128 KiB
             first, end = next(self._lines(0), ("", 0))
             told = TOLD.fullmatch(first)
-            self.separator = told[1] if told else "\t" if path.suffix == ".tsv" else self._separator()
-            self.plain_quotes = path.suffix == ".tsv" and self._has_plain_quotes()
+            self.separator = told[1] if told else "\t" if path.suffix.lower() == ".tsv" else self._separator()
+            self.plain_quotes = path.suffix.lower() == ".tsv" and self._has_plain_quotes()
             header = next((record for record in self._split(*((end, 2) if told else (0, 1))) if record[1]), None)
             if header is None:
                 raise ValueError("it is empty: it has no header.")

@@ -73,7 +73,7 @@ def load_table(path: str | Path) -> pa.Table:
     """
     path = _existing(Path(path))
     with naming("path", path):
-        if path.suffix in TABLES:
+        if path.suffix.lower() in TABLES:
             return _text_table(path)
         return _arrow_table(path)
 
@@ -81,7 +81,7 @@ def load_table(path: str | Path) -> pa.Table:
 def _existing(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {TEXT_FORMATS}.")
-    if not path.is_dir() and path.suffix not in (*TABLES, ".txt", ".parquet", ".arrow"):
+    if not path.is_dir() and path.suffix.lower() not in (*TABLES, ".txt", ".parquet", ".arrow"):
         raise ValueError(f"`path` is {str(path)!r}, which is no known format. Give {TEXT_FORMATS}.")
     return path
 
@@ -90,9 +90,9 @@ def _rows(path: Path, column: str) -> tuple[str, list[tuple[int, object]]]:
     """What numbers count (lines, rows), and number and value of each row."""
     _existing(path)
     with naming("path", path):
-        if path.suffix == ".txt" and path.is_file():
+        if path.suffix.lower() == ".txt" and path.is_file():
             return "line", _lines(path)
-        if path.suffix not in TABLES:
+        if path.suffix.lower() not in TABLES:
             table = _arrow_table(path)
             _check_column(table.column_names, column)
             return "row (the first is 0)", list(enumerate(table[column].to_pylist()))
@@ -148,9 +148,9 @@ def _arrow_table(path: Path) -> pa.Table:
                 "Give a file of it, or save the rows with `Dataset.save_to_disk`."
             )
         return load_from_disk(str(path)).with_format("arrow")[:]
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return pq.ParquetFile(path).read()  # `read_table` cannot read two columns of one name
-    if path.suffix == ".arrow":
+    if path.suffix.lower() == ".arrow":
         with pa.memory_map(str(path)) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from . import raw_files, table_files, text_vectors
-from .blocks import NOT_FETCHED, Block, BufferPool, VectorFile, is_pointer
+from .blocks import Block, BufferPool, VectorFile, something_else
 from .columns import RowError
 
 OPENERS = {**raw_files.OPENERS, **table_files.OPENERS, **text_vectors.OPENERS}
@@ -88,10 +88,10 @@ def open_files(path: str | Path, column: str | None = None, *, argument: str = "
     """
     files = []
     for file in _found(str(path), argument):
-        if file.suffix not in OPENERS:
+        if file.suffix.lower() not in OPENERS:
             raise ValueError(f"`{argument}` is {str(file)!r}, which is no known format. Give {VECTOR_FORMATS}.")
         with naming(argument, file):
-            files.append(OPENERS[file.suffix](file, column))
+            files.append(OPENERS[file.suffix.lower()](file, column))
     filled = [file for file in files if file.rows]
     if not filled:
         raise ValueError(f"`{argument}` {str(path)!r} is empty: it has no rows.")
@@ -134,7 +134,7 @@ def naming(argument: str, file: Path | str, row: int | None = None) -> Iterator[
     except TypeError as error:
         raise TypeError(f"{place} cannot be used: {error}") from error
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SafetensorError, pa.ArrowException) as error:
-        reason = NOT_FETCHED if is_pointer(Path(file)) else " ".join(str(error).split())
+        reason = something_else(Path(file)) or " ".join(str(error).split())
         raise ValueError(f"{place} cannot be read: {reason}") from error
 
 
@@ -159,16 +159,17 @@ def _found(path: str, argument: str) -> list[Path]:
         if state.get("_indices_data_files"):
             raise ValueError(f"`{argument}` {path!r} is a selection of rows. Save it again with `flatten_indices()`.")
         return [folder / Path(file["filename"]).name for file in state["_data_files"]]
-    files = [file for file in folder.iterdir() if file.suffix in OPENERS and file.name[0] != "." and file.suffix != ".json"]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in OPENERS and file.name[0] != "."]
+    files = [file for file in files if file.suffix.lower() != ".json"]
     # A table of ids or notes beside vectors in a format of their own is no part of the store.
-    files = [file for file in files if file.suffix not in text_vectors.OPENERS] or files
+    files = [file for file in files if file.suffix.lower() not in text_vectors.OPENERS] or files
     if not files:
         raise ValueError(f"`{argument}` {path!r} holds no file of vectors. Give {VECTOR_FORMATS}.")
     return _in_order(files, path, argument)
 
 
 def _in_order(files: list[Path], path: str, argument: str) -> list[Path]:
-    if len(kinds := {file.suffix for file in files}) > 1:
+    if len(kinds := {file.suffix.lower() for file in files}) > 1:
         raise ValueError(f"`{argument}` {path!r} holds files of several kinds {sorted(kinds)}. Give a folder of one kind.")
     return sorted(
         files, key=lambda file: [(p.isdigit(), int(p) if p.isdigit() else p) for p in re.split(r"(\d+)", str(file))]

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, load_from_disk
 from huggingface_hub import constants
 from torch import Tensor
@@ -15,6 +17,8 @@ from torch import Tensor
 from ..data.staging import locked
 
 CACHE_VERSION = 2  # raise it when the same settings begin to give other vectors
+
+logger = logging.getLogger(__name__)
 
 
 def files_digest(folder: Path, settings: str) -> str:
@@ -46,15 +50,39 @@ def computed_once(
         finish: makes the data set of all vectors, `(count, d)`.
         settings: of the encoder, for the data set's description.
         cache_dir: defaults to `hf_vec2vec/embeddings` in the Hugging Face cache.
+
+    Raises:
+        NotADirectoryError: if a file is where the cache would be.
     """
-    folder = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings") / key
+    cache = Path(cache_dir or Path(constants.HF_HOME) / "hf_vec2vec" / "embeddings").absolute()
+    if file := next((place for place in (cache, *cache.parents) if place.exists() and not place.is_dir()), None):
+        raise NotADirectoryError(
+            f"`cache_dir` is {str(cache)!r}, but {str(file)!r} is a file. Choose another folder; the default is in HF_HOME."
+        )
+    folder = cache / key
     partial = folder.with_name(f"{folder.name}.partial")
     if partial.exists() or not folder.exists():
         with locked(folder, wait=True):  # two processes that want the same vectors make them once
             if not folder.exists():
                 _compute(folder, partial, count, chunk, encode, finish, settings)
             shutil.rmtree(partial, ignore_errors=True)  # of this process, or of one that was stopped just here
-    return load_from_disk(str(folder))
+    if (data := _load(folder)) is None:
+        with locked(folder, wait=True):
+            if (data := _load(folder)) is None:  # no other process has mended it meanwhile
+                logger.warning("%s is damaged: its vectors are computed again.", folder)
+                shutil.rmtree(folder)
+                _compute(folder, partial, count, chunk, encode, finish, settings)
+                shutil.rmtree(partial, ignore_errors=True)
+                data = load_from_disk(str(folder))
+    return data
+
+
+def _load(folder: Path) -> Dataset | None:
+    """The data set that was kept; `None` if it is damaged."""
+    try:
+        return load_from_disk(str(folder))
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):  # ValueError: JSON that is none, too
+        return None
 
 
 def _compute(

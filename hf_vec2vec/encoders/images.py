@@ -186,7 +186,7 @@ def load_images(path: str | Path) -> Dataset | list[Path]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` is {str(path)!r}, where there is nothing. Give {IMAGE_FORMATS}.")
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return Dataset.from_parquet(str(path))
     if (path / "dataset_info.json").exists():
         return load_from_disk(str(path))

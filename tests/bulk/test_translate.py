@@ -76,7 +76,7 @@ def test_every_format_and_dtype_is_written(model, tmp_path, output_format, dtype
     assert len(lines) == (8 if dtype == "int8" and output_format in ("npy", "fbin") else 4)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet"])
+@pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet", ".NPY", ".Parquet"])
 def test_one_file_out_of_a_folder_of_shards(model, tmp_path, suffix):
     (tmp_path / "store").mkdir()
     parts = [vectors_of(rows, seed) for seed, rows in enumerate((40, 3, 30))]
@@ -389,6 +389,13 @@ def test_the_manifest_of_another_job_is_refused(model, tmp_path):
     with pytest.raises(FileExistsError, match="input.files: "):
         translate_store(model, tmp_path / "x.npy", output, **SMALL)
     assert contents(output) == before
+    long = vectors_of(30_000)
+    np.save(tmp_path / "long.npy", long)
+    translate_store(model, tmp_path / "long.npy", tmp_path / "long", **SMALL | {"shard_rows": 10_000})
+    long[14_000:16_000] *= -1  # as when a part of a store is embedded again
+    np.save(tmp_path / "long.npy", long)
+    with pytest.raises(FileExistsError, match="input.files: "):
+        translate_store(model, tmp_path / "long.npy", tmp_path / "long", **SMALL | {"shard_rows": 10_000})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for overwrite, message in ((False, "without a manifest"), (True, "in the way and no data set")):

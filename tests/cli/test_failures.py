@@ -191,7 +191,10 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         ("model: m\ntexts: t\nbatch_size: 0o17", "got '0o17'"),
         ("model: m\ntexts: t\nbatch_size: 1.50", "got '1.50'"),
         ("model: m\ntexts: t\ndisable_tqdm: ja", "`disable_tqdm` must be true or false, got 'ja'"),
-        ("model: {a: 1}\ntexts: [a, b]", "b"),
+        ("model: {a: 1}\ntexts: [a, b]", "`texts` must be one value, got the list ['a', 'b']"),
+        ("model: m\ntexts: t\nbatch_size: [5, 6]", "`batch_size` must be one value, got the list ['5', '6']"),
+        ("model: m\ntexts: t\nbatch_size: []", "`batch_size` must be one value, got the list []"),
+        ("model: m\ntexts: t\noverwrite: [true, false]", "`overwrite` must be one value"),
     ],
 )
 def test_config_files(content, message, tmp_path, capsys):
@@ -202,6 +205,12 @@ def test_config_files(content, message, tmp_path, capsys):
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert message in line
+
+
+def test_what_stands_before_the_flags_is_not_in_the_file(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("folder: model\nsource: a\ntarget: b\ninput: a.npy\noutput: b.npy\n")
+    assert run("translate", "--config", tmp_path / "c.yaml") == 2
+    assert "on the line, before the flags" in capsys.readouterr().err
 
 
 def test_values_of_a_config_file_are_what_stands_there(tmp_path):
@@ -259,6 +268,8 @@ EMBED = ["embed", "--texts", "texts.txt", "--model", "bert", "--output", "out.np
         ([*EMBED, "--layer", "99"], "`layer`"),
         ([*EMBED, "--device", "cuda:9"], "`device` is 'cuda:9'"),
         ([*EMBED, "--column", "body"], "'texts.txt' has no columns"),
+        ([*EMBED[:-1], "a.npy"], "'a.npy' exists already. Choose another, or ask to overwrite it"),
+        ([*EMBED, "--cache_dir", "a.npy/x"], "`cache_dir` is 'a.npy/x', but 'a.npy' is a file"),
         ([*EMBED, "--overwrite", "perhaps"], "`overwrite` must be true or false"),
         (["evaluate", "model", "--source", "a=one.npy", "--target", "b=one_b.npy"], "hold 1 pair(s)"),
         (["evaluate", "model", *PAIRS, "--max_rows", "3"], "`max_rows` needs a `task`"),

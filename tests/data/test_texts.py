@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from hf_vec2vec.data import load_table, load_texts
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+PAGE = "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head>\n<body>Nothing is here.</body></html>\n"
 TEXTS = ["Grüße aus Köln", "a déjà vu, again", 'he said "no"', "plain"]
 
 
@@ -245,6 +246,10 @@ def test_a_file_of_one_column_has_a_row_for_each_blank_line_but_the_last_ones(tm
         ("x.csv", POINTER, "pointer of Git LFS"),
         ("x.jsonl", POINTER, "pointer of Git LFS"),
         ("x.parquet", POINTER, "pointer of Git LFS"),
+        ("x.txt", PAGE, "x.txt' cannot be read: it is a web page"),
+        ("x.csv", "\ufeff\n" + PAGE.lower(), "it is a web page"),
+        ("x.jsonl", PAGE.split("\n", 1)[1], "it is a web page"),
+        ("x.parquet", PAGE, "it is a web page"),
     ],
 )
 def test_bad_texts(tmp_path, name, content, message):
@@ -282,3 +287,16 @@ def test_other_columns_and_places(tmp_path):
     with pa.ipc.new_stream(tmp_path / "x.arrow", pa.schema([("text", pa.string())])) as writer:
         writer.write_table(pa.table({"text": ["a"]}))
     assert load_texts(tmp_path / "x.arrow") == ["a"]
+
+
+@pytest.mark.parametrize("name", ["x.TXT", "x.CSV", "x.Tsv", "x.Json", "x.JSONL"])
+def test_suffixes_in_capitals(tmp_path, name):
+    written(tmp_path / name.lower())
+    (tmp_path / name.lower()).rename(tmp_path / name)
+    assert load_texts(tmp_path / name) == TEXTS
+
+
+def test_many_pages_are_texts(tmp_path):
+    pages = ["<html><body>one</body></html>", "<html><body>two</body></html>"]
+    (tmp_path / "pages.txt").write_text("\n".join(pages))
+    assert load_texts(tmp_path / "pages.txt") == pages

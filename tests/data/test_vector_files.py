@@ -89,6 +89,23 @@ def test_folders_and_patterns_are_read_in_the_order_of_their_numbers(tmp_path, s
     np.testing.assert_allclose(use(tmp_path / pattern if use is not translated else tmp_path / "store"), ROWS, atol=1e-5)
 
 
+@pytest.mark.parametrize("use", [loaded, streamed, translated])
+@pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet", ".csv", ".jsonl"])
+def test_a_part_whose_suffix_is_in_capitals_is_not_passed_over(tmp_path, suffix, use):
+    (tmp_path / "store").mkdir()
+    for name, part in zip(("1", "2"), np.split(ROWS, [40]), strict=True):
+        write(tmp_path / "store" / f"{name}{suffix}", part)
+    (tmp_path / "store" / f"2{suffix}").rename(tmp_path / "store" / f"2{suffix.upper()}")
+    np.testing.assert_allclose(use(tmp_path / "store"), ROWS, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet", ".csv"])
+def test_a_web_page_is_called_one(tmp_path, suffix):
+    (tmp_path / f"x{suffix}").write_text("<!doctype html>\n<html><body>404 Not Found</body></html>")
+    with pytest.raises(ValueError, match="it is a web page"):
+        open_files(tmp_path / f"x{suffix}")
+
+
 def test_ids_and_texts_stay_beside_their_vectors(tmp_path):
     for name in ("saved", "x.parquet", "x.csv", "x.jsonl", "x.json"):
         write(tmp_path / name)

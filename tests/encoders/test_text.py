@@ -131,6 +131,36 @@ def test_cache_is_used_and_interrupted_work_goes_on(static, tmp_path, monkeypatc
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "no state", "no JSON", "gone"])
+def test_cached_vectors_that_are_damaged_are_made_again(static, tmp_path, damage, caplog):
+    encoder, texts = TextEncoder(static), ["dog", "cat", "mat"]
+    vectors = embed(texts, encoder, cache_dir=tmp_path)["embedding"][:]
+    (rows,), (state,) = tmp_path.rglob("*.arrow"), tmp_path.rglob("state.json")
+    content = {"cut": rows.read_bytes()[:100], "empty": b""}.get(damage)
+    if content is not None:
+        rows.unlink()  # it may be mapped
+        rows.write_bytes(content)
+    elif damage == "no JSON":
+        state.write_text("{")
+    else:
+        (state if damage == "no state" else rows).unlink()
+    assert embed(texts, encoder, cache_dir=tmp_path)["embedding"][:] == vectors
+    assert "is damaged: its vectors are computed again" in caplog.text
+    caplog.clear()
+    assert embed(texts, encoder, cache_dir=tmp_path)["embedding"][:] == vectors
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("place", ["x", "x/y"])
+def test_a_file_where_the_cache_would_be(static, tmp_path, place, monkeypatch):
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="`cache_dir` is .*x' is a file"):
+        embed(["dog"], TextEncoder(static), cache_dir=tmp_path / place)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / place))
+    with pytest.raises(NotADirectoryError, match="HF_HOME"):
+        embed(["dog"], TextEncoder(static))
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [({"pooling": "max"}, "`pooling` must be one of"), ({"layer": 3}, "`layer` must be between -3 and 2")],

@@ -83,6 +83,12 @@ BAD = {
     "truths": (422, {"json": {"embeddings": [[True] * 6]}}, "numbers"),
     "huge integers": (422, {"content": b'{"embeddings": [[1%s]]}' % (b"0" * 40), "headers": JSON}, "dimension 1"),
     "infinite once float32": (422, {"json": {"embeddings": [[1e300] * 6]}}, "NaN or infinite"),
+    "infinite once translated": (422, {"json": {"embeddings": [row, [3e38] * 6]}}, "row 1 is too large"),
+    "raw and infinite once translated": (
+        422,
+        {"content": np.full(12, -3.4e38, "<f4").tobytes(), "headers": RAW},
+        "row 0 is too large",
+    ),
     "ragged rows": (422, {"json": {"embeddings": [row, row[:5]]}}, "equal length"),
     "one row flat": (422, {"json": {"embeddings": row}}, "must have shape"),
     "a number": (422, {"json": {"embeddings": 1.0}}, "must have shape"),

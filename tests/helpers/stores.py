@@ -54,21 +54,21 @@ def read_output(folder) -> np.ndarray:
     for path in sorted(folder.glob("data-*")):
         if path.name.endswith(".scale.npy"):
             continue
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             rows = np.load(path)
             if rows.dtype == np.int8:
                 rows = rows * np.load(path.with_name(f"{path.stem}.scale.npy"))[:, None]
-        elif path.suffix == ".safetensors":
+        elif path.suffix.lower() == ".safetensors":
             tensors = load_file(path)
             scale = tensors["scale"].unsqueeze(1) if "scale" in tensors else 1
             rows = (tensors["embedding"].float() * scale).numpy()
-        elif path.suffix in (".fbin", ".f16bin", ".i8bin"):
-            kind = {".fbin": "<f4", ".f16bin": "<f2", ".i8bin": "i1"}[path.suffix]
+        elif path.suffix.lower() in (".fbin", ".f16bin", ".i8bin"):
+            kind = {".fbin": "<f4", ".f16bin": "<f2", ".i8bin": "i1"}[path.suffix.lower()]
             count, dim = np.fromfile(path, "<u4", 2)
             rows = np.fromfile(path, kind, offset=8).reshape(count, dim)
             if kind == "i1":
                 rows = rows * np.load(path.with_name(f"{path.stem}.scale.npy"))[:, None]
-        elif path.suffix == ".parquet":
+        elif path.suffix.lower() == ".parquet":
             found = pq.read_table(path).to_pydict()
             rows = np.array(found["embedding"], dtype=np.float32) * np.array(found.get("scale", 1))[..., None]
         parts.append(np.asarray(rows, dtype=np.float32))
