@@ -21,7 +21,7 @@ from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
 from ..training.base import BaseTrainer
-from ..training.fingerprint import rows_digest, tensors_digest, weights_digest
+from ..training.fingerprint import adapter_hashes, rows_digest, tensors_digest, weights_digest
 from .adapters import PROJECTION, Student, check_student, freeze_unused, new_projection, set_rate, width, with_adapter
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
@@ -336,13 +336,13 @@ class DistillationTrainer(BaseTrainer):
         """Of the training rows, the student as it was loaded, the translator and the teachers."""
         student = self.student
         kept = student if isinstance(student, PeftModel) else student.base_model  # a new head comes from a checkpoint
-        frozen = not isinstance(student, PeftModel)
-        weights = ((name, p) for name, p in kept.named_parameters() if frozen or not p.requires_grad)
+        adapted = isinstance(student, PeftModel)
+        weights = ((name, p) for name, p in kept.named_parameters() if not (adapted and p.requires_grad))
         found = {"training rows": rows_digest(self.train_dataset), "student": tensors_digest(weights)}
         if self.logit_teacher is not None:
             found["logit teacher"] = weights_digest(self.logit_teacher[0])
-        if self._start is not None:
-            found["projection"] = tensors_digest([("weight", self._start)])
+        found |= adapter_hashes(student)
+        found |= {} if self._start is None else {"projection": tensors_digest([("weight", self._start)])}
         if not cast(DistillationCollator, self.data_collator).spaces:
             found |= {f"teacher {space!r}": encoder.fingerprint() for space, encoder in self.teachers.items()}
         return found

@@ -76,6 +76,11 @@ def opening(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
+        if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+            raise ValueError(
+                f"`model` folder {str(folder)!r} holds an adapter alone, not a whole model. Merge it into its model first: "
+                "`save_as_sentence_transformer` writes that for a student, and `merge_and_unload` of PEFT makes it."
+            ) from error
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"`model` folder {str(folder)!r} cannot be opened: {kind}{reason}") from error
 

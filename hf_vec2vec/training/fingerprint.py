@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
+from peft import PeftModel
 from torch import Tensor, nn
 
 from ..data.json_files import read_object
@@ -71,6 +72,17 @@ def _differing(before: dict, now: dict, same: Callable[[Any, Any], bool] = eq) -
 
 def _close(before: list[float] | None, now: list[float] | None) -> bool:
     return before is not None and now is not None and len(before) == len(now) and np.allclose(before, now, 1e-3, 1e-4)
+
+
+def adapter_hashes(model: nn.Module) -> dict[str, str]:
+    """Hash of an adapter's settings, if the model has one, less where the model lies and whether it is trained."""
+    if not isinstance(model, PeftModel):
+        return {}
+    settings = {name: sorted(v) if isinstance(v, set) else v for name, v in model.active_peft_config.to_dict().items()}
+    for name in ("base_model_name_or_path", "inference_mode", "peft_version"):
+        settings.pop(name, None)
+    content = json.dumps(settings, sort_keys=True, default=str).encode()
+    return {"adapter's settings": hashlib.blake2b(content, digest_size=16).hexdigest()}
 
 
 def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -125,6 +125,9 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(train, t
         ({"data": "other vectors"}, "the training rows"),
         ({"data": "fewer"}, "the training rows"),
         ({"student": "other"}, "the student"),
+        ({"lora": {"r": 3}}, "the adapter's settings"),
+        ({"lora": {"lora_alpha": 3}}, "the adapter's settings"),
+        ({"lora": {"lora_dropout": 0.5}}, "the adapter's settings"),
     ],
 )
 def test_what_was_made_of_something_else_is_not_resumed(train, folders, stored, stopped, tmp_path, changes, named):
@@ -143,6 +146,9 @@ def test_what_was_made_of_something_else_is_not_resumed(train, folders, stored, 
         changes = {"student": str(tmp_path / "student")}
     if "data" in changes:
         changes = {"data": data[changes["data"]]}
+    if "lora" in changes:
+        settings = {"r": 2, "target_modules": "all-linear", "lora_dropout": 0.2}
+        changes = {"lora": LoraConfig(**settings | changes["lora"])}
     with pytest.raises(ValueError, match=f"differs from this one: .*{named}"):
         train(stopped, resume_from_checkpoint="true", **changes)
 

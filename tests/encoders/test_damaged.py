@@ -156,3 +156,12 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(pooling, tmp_path):
     encoder = TextEncoder(folder, device="cpu")
     alone = torch.cat([encoder.encode([text], progress=False) for text in TEXTS])
     torch.testing.assert_close(encoder.encode(TEXTS, progress=False), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_folder_of_an_adapter_alone_is_called_one(tmp_path):
+    save_model(bert(20), tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "bert"}')
+    with pytest.raises(ValueError, match="holds an adapter alone, not a whole model"):
+        TextEncoder(str(tmp_path), device="cpu")
