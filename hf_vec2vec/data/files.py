@@ -112,6 +112,7 @@ def save_embeddings(data: Dataset, path: str | Path, *, overwrite: bool = False)
     """
     path = check_output(path, overwrite=overwrite)
     with locked(path, argument="path"):
+        check_output(path, overwrite=overwrite)  # another process may have written it meanwhile
         try:
             if path.suffix == "":
                 with staged_folder(path, ours=DATASET_FILES) as folder:

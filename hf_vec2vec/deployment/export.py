@@ -90,6 +90,7 @@ def export(
     rows = normalizer.inverse(random)
     expected = model.translate(rows, source=source, target=target, map=map)
     with locked(path, argument="path"), staged_file(path) as partial:
+        check_export(path, format, overwrite=overwrite)  # another process may have written it meanwhile
         outputs = torch.as_tensor(WRITERS[format](network, rows, partial, facts | {"hf_vec2vec": __version__}))
         if not outputs.isfinite().all():
             raise ValueError(

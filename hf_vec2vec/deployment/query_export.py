@@ -90,6 +90,7 @@ def export_query_encoder(
     program = onnx_program(Graph(encoder).eval(), example, (IDS, MASK), VECTORS, (axes, axes))
     program.model.metadata_props.update({"hf_vec2vec": __version__, "prompt": prompt})
     with locked(path, argument="path"), staged_file(path) as partial:
+        check_export(path, format, overwrite=overwrite)  # another process may have written it meanwhile
         if format == "int8":
             write_int8(program, partial)
         else:

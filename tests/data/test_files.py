@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,17 @@ def test_pairs_must_match():
         PairedEmbeddings({"a": to_dataset(ROWS, TEXTS), "b": to_dataset(ROWS, TEXTS[::-1])})
     with pytest.raises(ValueError, match="at least two spaces"):
         UnpairedEmbeddings({"a": ROWS})
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.parquet", "out.safetensors"])
+def test_vectors_that_another_process_saved_meanwhile_are_kept(tmp_path, monkeypatch, name):
+    @contextmanager
+    def late(path, **_):
+        path.write_bytes(b"the other's")
+        yield
+
+    monkeypatch.setattr("hf_vec2vec.data.files.locked", late)
+    with pytest.raises(FileExistsError):
+        save_embeddings(Dataset.from_dict({"embedding": [[1.0, 2.0]]}), tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"the other's"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,5 +1,7 @@
 import json
+import sys
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -157,6 +159,21 @@ def test_a_failed_export_leaves_the_old_file(residual, tmp_path, monkeypatch):
         export(model, tmp_path / "a.npz", **ENDS, format="merged", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     assert (tmp_path / "a.npz").read_text() == "mine"
+
+
+def test_a_file_that_another_process_wrote_meanwhile_is_kept(residual, tmp_path, monkeypatch):
+    file = tmp_path / "out.onnx"
+
+    @contextmanager
+    def late(path, **_):
+        path.write_bytes(b"the other's")
+        yield
+
+    monkeypatch.setattr(sys.modules["hf_vec2vec.deployment.export"], "locked", late)  # a function has that name, too
+    with pytest.raises(FileExistsError, match="exists already"):
+        export(residual, file, **ENDS)
+    assert file.read_bytes() == b"the other's"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_merge_is_what_is_exported(residual):
