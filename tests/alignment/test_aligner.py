@@ -31,6 +31,7 @@ def test_known_rotation_is_recovered_from_disjoint_rows(rotated_spaces, alignmen
     assert top1(model.translate(y, source="b", target="a"), x) >= 0.99
 
 
+@pytest.mark.slow  # with pairs by row order, below, it is asked in less time
 @pytest.mark.few_moments
 def test_row_order_holds_no_information(rotated_spaces, alignment):
     a, b, x, y = rotated_spaces
@@ -83,6 +84,7 @@ def test_rows_that_come_with_gradients_are_aligned_like_others():
     assert not found.source_to_target.requires_grad
 
 
+@pytest.mark.slow  # the verdict on Gaussians, below, asks for more
 @pytest.mark.few_moments
 def test_clouds_without_common_shape_score_below_a_right_alignment(rotated_spaces, alignment):
     a, _, _, _ = rotated_spaces

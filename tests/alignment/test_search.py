@@ -77,6 +77,7 @@ def test_pairs_are_split_into_parts_and_tell_how_far_a_rotation_misses_them():
     assert pairs.share(1) > 0.9
 
 
+@pytest.mark.slow  # test_aligner.py asks for the verdict
 @pytest.mark.few_moments
 def test_halves_on_noise_do_not_meet():
     noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)

@@ -22,7 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "model_cards" / "minilm-wordllama" / "README.md",
 ]
-TAKE_LONG = ("alignment.md", "audit.md", "scale.md")
+TAKE_LONG = ("alignment.md", "audit.md", "migrate.md", "scale.md")
 WITH_BLOCKS = [page for page in PAGES if re.search(r"^ *```(python|bash|console|sh)\n", page.read_text(), re.M)]
 ROWS, OLD, NEW = 1000, 24, 32  # a side, and dimensions
 ROTATION = random_rotation(OLD, NEW)
