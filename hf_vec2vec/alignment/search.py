@@ -119,7 +119,7 @@ def find_rotation(
             best = last = found
             agreed(best.consensus)
         if best and min(len(clouds.source), len(clouds.target)) < LAST_SAMPLE:
-            clouds.source, clouds.target = source, target
+            clouds.source, clouds.target = source, target  # what judged is found: now its rows may be fitted, too
             *_, last = clouds.refined(best, options.steps)
     except KeyboardInterrupt:
         interrupted = True
