@@ -79,6 +79,23 @@ def check_model(argument: str, name: str, known: tuple[str, ...] = BUNDLED) -> s
     return name
 
 
+def check_verdict(folder: str, *, allowed: bool) -> str | None:
+    """The verdict on a translator's alignment, where it is recorded.
+
+    Raises:
+        ValueError: if it is "not aligned", and such a translator is not allowed.
+    """
+    from ..sharing.translator_card import verdict_of
+
+    verdict = verdict_of(folder)
+    if verdict == "not aligned" and not allowed:
+        raise ValueError(
+            f"`DIR` {folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "
+            "Train it anew with more rows, or set `allow_not_aligned`."
+        )
+    return verdict
+
+
 def check_folder(argument: str, path: str) -> Path:
     """A folder to write to, which is there or can be made.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from .checks import check_file
+from .checks import check_file, check_verdict
 from .dry_run import DryRunFlags, Plan
 from .flags import TranslatorFlags, flag
 
@@ -48,18 +48,12 @@ def run(flags: MigrateFlags) -> None:
     """Translate a store that is in use: ids, payload and order are kept, the old vectors stay. Run it again to go on."""
     flags.check_folder()
     check_file("record", flags.record)
-    from ..sharing.translator_card import verdict_of
     from ..stores import Migration
     from ..training.start import load_translator
 
     model = load_translator(flags.folder)
     source, target = _direction(flags, model)
-    verdict = verdict_of(flags.folder)
-    if verdict == "not aligned" and not (flags.allow_not_aligned or flags.rollback):
-        raise ValueError(
-            f"`DIR` {flags.folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "
-            "Train it anew with more rows, or set `allow_not_aligned`."
-        )
+    verdict = check_verdict(flags.folder, allowed=flags.allow_not_aligned or flags.rollback)
     migration = Migration(
         model,
         flags.from_,

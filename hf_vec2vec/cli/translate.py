@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .checks import check_column, check_device, check_folder, check_input
+from .checks import check_column, check_device, check_folder, check_input, check_verdict
 from .dry_run import DryRunFlags, Plan, seconds_of
 from .flags import DeviceFlags, DirectionFlags, flag
 
@@ -61,6 +61,7 @@ class TranslateFlags(DirectionFlags, DeviceFlags, DryRunFlags):
         None,
         above=0,
     )
+    allow_not_aligned: bool = flag("Use a translator whose alignment's verdict is 'not aligned'.", False)
     cache_dir: str | None = flag("Where embeddings of `texts` are cached.", None)
     batch_size: int = flag("Rows at a time; a GPU likes more.", 2048, minimum=1)
     verify: bool = flag("Compare checksums of shards that are there; mend damaged ones.", False)
@@ -111,6 +112,7 @@ def run(flags: TranslateFlags) -> None:
     if flags.texts and processes.count > 1:
         raise ValueError("`texts` are embedded by one process. Run `embed` first, and give several processes its output.")
     model = load_translator(flags.folder)
+    check_verdict(flags.folder, allowed=flags.allow_not_aligned)
     if flags.dry_run:
         print(_plan(flags, model))
         return

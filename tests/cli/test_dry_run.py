@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.commands import QUICK, run
+from helpers.commands import QUICK, WAY, run
 from hf_vec2vec.cli.dry_run import Plan, size
 
 
@@ -16,7 +16,7 @@ def before(tmp_path, trained, monkeypatch):
 
 
 def test_translate(before, tmp_path, capsys):
-    ask = ["translate", before / "model", "--source", "a", "--target", "b", "--input", before / "a.npy"]
+    ask = ["translate", before / "model", *WAY, "--input", before / "a.npy"]
     assert run(*ask, "--output", "out.npy", "--dtype", "float16", "--dry_run") == 0
     shown = capsys.readouterr().out
     assert "600 vectors of dimension 8 in 1 file" in shown
@@ -45,7 +45,7 @@ def test_embed(before, bert, tmp_path, capsys):
 @pytest.mark.parametrize("flag", ["--output", "--input"])
 def test_what_would_fail_fails(before, flag, capsys):
     np.save("there.npy", np.load(before / "b.npy"))
-    ask = ["translate", before / "model", "--source", "a", "--target", "b", "--input", before / "a.npy"]
+    ask = ["translate", before / "model", *WAY, "--input", before / "a.npy"]
     assert run(*ask, "--output", "out.npy", flag, "there.npy", "--dry_run") == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("hf-vec2vec translate: `")
 

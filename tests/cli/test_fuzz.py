@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.commands import QUICK, run
+from helpers.commands import QUICK, WAY, run
 from hf_vec2vec.cli.main import COMMANDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
@@ -31,7 +31,7 @@ LINES = {
     "ablate": [*SIDES, "--held_out_source", "a=held_a.npy", "--held_out_target", "b=held_b.npy", "--seeds", "1"]
     + ["--variants", "variants.yaml", "--output_dir", "out"],
     "report": ["model", *PAIRS, "--output_dir", "out", "--labelled", "nowhere.jsonl"],
-    "translate": ["model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "o.npy", "--overwrite"],
+    "translate": ["model", *WAY, "--input", "held_a.npy", "--output", "o.npy", "--overwrite"],
     "export": ["model", "--source", "a", "--target", "b", "--output", "x.npz", "--format", "merged", "--overwrite"],
     "distill": [*STUDENT, "--texts", "texts.txt", "--output_dir", "out", "--overwrite", "--max_steps", "1"],
     "distill-check": [*STUDENT, "--task", "texts.txt", "--output_dir", "out"],

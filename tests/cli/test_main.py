@@ -8,7 +8,7 @@ from hf_vec2vec.cli.main import COMMANDS
 def test_bad_calls(trained, tmp_path, capsys):
     data = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy", "--output_dir", tmp_path / "model"]
     held = f"{trained}/held_a.npy", f"{trained}/held_b.npy"
-    out = ["--output", tmp_path / "x.npy"]
+    out = ["--output", tmp_path / "x.npy", "--allow_not_aligned"]
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
     calls = {
         "`source` must be NAME=PATH": ["train", "--source", "a.npy", *data[2:]],

@@ -14,7 +14,7 @@ from hf_vec2vec.data import save_embeddings, to_dataset
 pytestmark = pytest.mark.usefixtures("own_cache")
 PAIRS = ["--source", "a=held_a.npy", "--target", "b=held_b.npy"]
 DIRECTION = ["--source", "a", "--target", "b", "--overwrite"]
-TRANSLATE = ["translate", "model", *DIRECTION, "--input", "held_a.npy", "--output"]
+TRANSLATE = ["translate", "model", *DIRECTION, "--allow_not_aligned", "--input", "held_a.npy", "--output"]
 EMBED = ["embed", "--model", "bert", "--texts", "texts.txt", "--overwrite", "--output"]
 EXPORT = ["export", "model", *DIRECTION, "--map", "linear", "--format", "merged", "--output"]
 STUDENT = ["--translator", "model", "--student", "bert", "--student_space", "a", "--texts", "texts.txt", "--max_steps", "1"]
@@ -53,11 +53,12 @@ def place(trained, bert, tmp_path, monkeypatch) -> Path:
         [*TRANSLATE, "model"],
         [*TRANSLATE, "held_a.npy"],
         [*TRANSLATE, "held_b.npy", "--correct_hubs", "held_b.npy"],
-        ["translate", "model", *DIRECTION, "--texts", "texts.parquet", "--output", "texts.parquet"],
+        ["translate", "model", *DIRECTION, "--allow_not_aligned", "--texts", "texts.parquet", "--output", "texts.parquet"],
         [
             "translate",
             "model",
             *DIRECTION,
+            "--allow_not_aligned",
             "--dataset",
             "parquet",
             "--data_files",

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from helpers.commands import run
+from helpers.commands import WAY, run
 
 PAIRS = ["--source", "a=held_a.npy", "--target", "b=held_b.npy"]
 # A Hub id where a model or a translator is asked for.
@@ -55,9 +55,8 @@ def test_what_lies_on_the_hub_is_missing(command, trained, bert, tmp_path, monke
 
 
 def test_what_lies_here_is_found(trained, tmp_path, no_network):
-    ends = ["--source", "a", "--target", "b"]
     output = tmp_path / "out.npy"
-    assert run("translate", trained / "model", *ends, "--input", trained / "held_a.npy", "--output", output) == 0
+    assert run("translate", trained / "model", *WAY, "--input", trained / "held_a.npy", "--output", output) == 0
     pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
     assert run("evaluate", trained / "model", *pairs) == 0
     assert no_network == []

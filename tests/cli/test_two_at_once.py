@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.commands import QUICK, run
+from helpers.commands import QUICK, WAY, run
 from helpers.stores import tree
 from hf_vec2vec.data.staging import locked
 
@@ -23,8 +23,8 @@ SECOND = {
     "ablate": [*PAIRS, "--held_out_source", "a=held_a.npy", "--held_out_target", "b=held_b.npy"]
     + ["--variants", "variants.yaml", "--output_dir", "out"],
     "report": ["model", *PAIRS, "--output_dir", "out", "--labelled", "nowhere.jsonl"],
-    "translate": ["model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out.npy"],
-    "translate into a folder": ["model", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out"],
+    "translate": ["model", *WAY, "--input", "held_a.npy", "--output", "out.npy"],
+    "translate into a folder": ["model", *WAY, "--input", "held_a.npy", "--output", "out"],
     "export": ["model", "--source", "a", "--target", "b", "--map", "linear", "--format", "merged", "--output", "out.npz"],
     "migrate": ["model", "--from", "parquet:held.parquet", "--to", "parquet:new.parquet", "--source", "a", "--record", "out"]
     + ["--allow_not_aligned"],
