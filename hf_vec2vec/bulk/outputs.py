@@ -86,6 +86,7 @@ class SingleFile:
 
     def end(self) -> None:
         """Put the file into place."""
+        check_left(self.summary.rows, self.summary.invalid_rows)
         if self.writer is not None:
             self.writer.commit()
         self.writer = None
@@ -196,9 +197,20 @@ def end_folder(folder: Path, output: Path, layout: Layout) -> None:
     """Complete the manifest, and put the folder into its place, where that is not done."""
     manifest = Manifest(folder)
     if (manifest.folder / RECORDS).exists():
+        shards = manifest.shards()
+        invalid = sum(stop - start for shard in shards for start, stop in shard["invalid"])
+        check_left(sum(shard["rows"] for shard in shards), invalid)
         manifest.end(dataset_files(layout.schema(), manifest.shards()) if layout.kind == "arrow" else {})
     if folder != output:
         replace_folder(folder, output, ours=OURS)
+
+
+def check_left(rows: int, invalid: int) -> None:
+    """Raise ValueError if no row is left to write, for all of them were dropped."""
+    if invalid and not rows:
+        raise ValueError(
+            f"`invalid_rows` drop leaves nothing to write: all {invalid:,} rows are missing, zero, NaN or infinite."
+        )
 
 
 __all__ = ["Part", "ShardsInFolder", "SingleFile", "Summary", "begin_folder", "end_folder"]

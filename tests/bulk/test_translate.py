@@ -302,6 +302,15 @@ def test_invalid_rows_stop_the_run_and_dropping_them_goes_on_from_there(model, t
     assert [range_ for shard in shards for range_ in shard["invalid"]] == [[40, 42], [55, 56], [70, 71], [80, 81]]
 
 
+@pytest.mark.parametrize("output", ["out.npy", "out.safetensors", "out.parquet", "out"])
+def test_an_input_of_which_no_row_is_left_is_refused(model, tmp_path, output):
+    np.save(tmp_path / "x.npy", np.zeros((100, 6), dtype=np.float32))
+    for _ in range(2):  # the second time, the shards of a folder are there
+        with pytest.raises(ValueError, match="`invalid_rows` drop leaves nothing to write: all 100 rows are missing, zero"):
+            translate_store(model, tmp_path / "x.npy", tmp_path / output, invalid_rows="drop", **SMALL)
+        assert not (tmp_path / output).is_file()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_invalid_rows_are_marked(model, tmp_path, holes, dtype):
     translate_store(model, tmp_path / "x.parquet", tmp_path / "out", invalid_rows="mark", dtype=dtype, **SMALL)
