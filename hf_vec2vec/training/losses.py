@@ -9,6 +9,7 @@ what its authors released with it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from typing import Literal, get_args
 
 import torch
@@ -228,3 +229,23 @@ TERMS = {
         ],
     ),
 }
+
+
+def translator_losses(output: AdversarialOutput, args: LossArguments, *, logged: bool) -> dict[str, Tensor]:
+    """Each term by its name in the log, and their weighted sum, the `objective`.
+
+    Args:
+        output: of the translator's phase.
+        args: weights and kinds.
+        logged: whether terms of weight 0 are there, too. They stay out of the graph.
+    """
+    losses: dict[str, Tensor] = {}
+    weighted: list[Tensor] = []
+    for name, term in TERMS.items():
+        weight = getattr(args, term.weight)
+        if weight or logged:
+            with torch.set_grad_enabled(bool(weight) and torch.is_grad_enabled()):
+                losses[name] = torch.stack(term.values(output, args)).mean()
+        if weight:
+            weighted.append(weight * losses[name])
+    return losses | {"objective": reduce(torch.add, weighted)}

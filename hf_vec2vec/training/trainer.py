@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
@@ -32,12 +31,12 @@ from .fingerprint import rows_digest, tensors_digest
 from .finite import check_magnitudes
 from .losses import (
     OF_DISCRIMINATORS,
-    TERMS,
     discriminator_accuracy,
     discriminator_loss,
     gradient_penalty,
     judged_real,
     judged_translated,
+    translator_losses,
 )
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
@@ -249,11 +248,7 @@ class Vec2VecTrainer(BaseTrainer):
         return losses | {"objective": total}
 
     def _translator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
-        losses = {name: torch.stack(term.values(output, self.args)).mean() for name, term in TERMS.items()}
-        weights = {name: getattr(self.args, term.weight) for name, term in TERMS.items()}
-        # A term of weight 0 stays in the log but out of the graph.
-        losses["objective"] = reduce(torch.add, [weight * losses[name] for name, weight in weights.items() if weight])
-        return losses
+        return translator_losses(output, self.args, logged=self._whole.training)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the translator alone. Checkpoints, which the Trainer writes itself, hold the discriminators, too."""

@@ -62,6 +62,21 @@ def test_objective_is_the_weighted_sum_of_the_logged_parts(tmp_path):
     torch.testing.assert_close(losses["objective"], total)
 
 
+def test_a_term_of_weight_zero_is_logged_without_a_graph_and_left_out_of_evaluation(tmp_path):
+    trainer = build(tmp_path, cycle_weight=0.0)
+    output = trainer.model.train()(spaces(), phase="translator")
+    losses = trainer._translator_losses(output)
+    assert {name: losses[name].requires_grad for name in ("cycle_loss", "cycle_vsp_loss", "vsp_loss")} == {
+        "cycle_loss": False,
+        "cycle_vsp_loss": False,
+        "vsp_loss": True,
+    }
+    trainer.model.eval()
+    evaluated = trainer._translator_losses(output)
+    assert losses.keys() - evaluated.keys() == {"cycle_loss", "cycle_vsp_loss"}
+    torch.testing.assert_close(evaluated["objective"], losses["objective"])
+
+
 def test_each_side_has_its_learning_rate(tmp_path):
     trainer = build(tmp_path, learning_rate=1e-3, discriminator_learning_rate=2e-3)
     groups = {group["name"]: group for group in trainer.create_optimizer().param_groups}
