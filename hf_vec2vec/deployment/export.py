@@ -111,7 +111,8 @@ def check_export(path: str | Path, format: str, *, overwrite: bool = False) -> P
     path = Path(path)
     if format not in SUFFIXES:
         raise ValueError(f"`format` must be one of {', '.join(SUFFIXES)}, got {format!r}.")
-    if path.suffix not in SUFFIXES[format]:
+    # torch.export.load wants small letters.
+    if (path.suffix if format == "torch" else path.suffix.lower()) not in SUFFIXES[format]:
         raise ValueError(
             f"`path` is {str(path)!r}; a file of the format {format!r} ends in {' or '.join(SUFFIXES[format])}."
         )
@@ -163,7 +164,7 @@ def _write_torch(network: nn.Module, rows: Tensor, path: Path, facts: dict[str, 
 def _write_merged(network: MergedTranslation, rows: Tensor, path: Path, facts: dict[str, str]) -> np.ndarray:
     values = network.output.weights[0].data.T.contiguous(), network.output.bias.data
     tensors = dict(zip(MERGED, values, strict=True))
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         with open(path, "wb") as file:
             np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
         written = np.load(path, allow_pickle=False)

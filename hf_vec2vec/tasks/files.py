@@ -75,7 +75,8 @@ def local_splits(
 
 
 def _is_data(file: Path) -> bool:
-    return file.suffix in SUFFIXES or (file.suffix in BY_NAME and FILE_NAME.fullmatch(file.stem.lower()) is not None)
+    suffix = file.suffix.lower()
+    return suffix in SUFFIXES or (suffix in BY_NAME and FILE_NAME.fullmatch(file.stem.lower()) is not None)
 
 
 def _split(file: Path) -> str:
@@ -99,11 +100,12 @@ def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
     if not file.exists():
         raise FileNotFoundError(f"`source` is {str(file)!r}, where there is nothing.")
     with naming("source", file):
-        if file.suffix in (".tsv", ".txt", ".csv") and _has_tabs(file):
+        suffix = file.suffix.lower()
+        if suffix in (".tsv", ".txt", ".csv") and _has_tabs(file):
             return in_hub_schema(name, Dataset.from_list(list(_separated(name, file))), needed, split)
-        if "answerKey" in needed and file.suffix in (".jsonl", ".ndjson", ".json"):
+        if "answerKey" in needed and suffix in (".jsonl", ".ndjson", ".json"):
             return Dataset.from_list([_question(row) for row in _objects(file)])
-        if "context" in needed and file.suffix == ".json":
+        if "context" in needed and suffix == ".json":
             content = json.loads(file.read_text(encoding=text_encoding(file)))
             if isinstance(content, dict) and isinstance(content.get("data"), list):
                 return Dataset.from_list(list(_articles(name, content)))
@@ -116,7 +118,7 @@ def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
 def _has_tabs(file: Path) -> bool:
     """Whether values stand between tabs: also in STS-B's `.csv`, and in MRPC's and MultiNLI's `.txt`."""
     with open(file, encoding=text_encoding(file)) as lines:
-        return file.suffix == ".tsv" or "\t" in lines.readline()
+        return file.suffix.lower() == ".tsv" or "\t" in lines.readline()
 
 
 def _separated(name: str, file: Path) -> Iterator[dict[str, str]]:
@@ -151,7 +153,11 @@ def _is_number(value: str) -> bool:
 
 def _objects(file: Path) -> Iterator[dict[str, Any]]:
     text = file.read_text(encoding=text_encoding(file))
-    rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line.strip()]
+    rows = (
+        json.loads(text)
+        if file.suffix.lower() == ".json"
+        else [json.loads(line) for line in text.split("\n") if line.strip()]
+    )
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number:,} is no object with names and values.")

@@ -114,6 +114,12 @@ def test_half_precision_weights_are_exported_in_full(tmp_path):
     assert model.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(("name", "load"), [("merged.NPZ", np.load), ("merged.SafeTensors", load_file)])
+def test_a_suffix_in_capitals_is_the_same(name, load, tmp_path):
+    assert export(model_of(), tmp_path / name, **ENDS, format="merged") < 1e-5
+    assert load(tmp_path / name)["weight"].shape == (6, 4)
+
+
 def test_a_mean_that_costs_digits_is_told(tmp_path):
     model = model_of()
     with torch.no_grad():

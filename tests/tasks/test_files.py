@@ -72,6 +72,11 @@ def test_separated_files_of_glue(name, single, tmp_path):
     assert list(task.splits) == [split]
 
 
+def test_suffixes_in_capitals_are_the_same(tmp_path):
+    (tmp_path / "DEV.TSV").write_text(SEPARATED["sst2"][1], encoding="utf-8")
+    assert load_task("sst2", tmp_path).splits["validation"]["sentence"][:] == [QUOTE, "a bore"]
+
+
 def test_jsonl_of_multinli_snli_and_boolq(tmp_path):
     rows = [
         {"gold_label": "contradiction", "sentence1": "a", "sentence2": "b"},
