@@ -220,6 +220,9 @@ def parse(body: bytes, kind: str, dim: int, max_rows: int) -> torch.Tensor:
             raise HTTPException(422, "`embeddings` must be rows of equal length.") from None
         if rows.dtype.kind not in "fiu":
             raise HTTPException(422, "`embeddings` must be rows of numbers.")
+        # Beside numbers, true is a 1 to NumPy. The words are looked for first: to look at every number takes long.
+        if (b"true" in body or b"false" in body) and any(isinstance(x, bool) for x in np.asarray(values, object).flat):
+            raise HTTPException(422, "`embeddings` must be rows of numbers; it holds true or false.")
         with np.errstate(over="ignore"):  # an infinity is found below
             rows = rows.astype(np.float32)
     if rows.ndim and len(rows) > max_rows:

@@ -61,6 +61,7 @@ def test_rows_come_back_as_the_model_translates_them_both_ways(client, model):
         torch.tensor(back.json()["embeddings"]), model.translate(expected, source="b", target="a"), rtol=1e-5, atol=1e-5
     )
     assert client.post(URL, json={"embeddings": [[1, 0, 0, 0, 0, 0]]}).status_code == 200  # whole numbers are numbers
+    assert client.post(URL, json={"embeddings": [row], "normalize": True}).status_code == 200  # elsewhere truths are fine
 
 
 def test_health_lists_the_directions(client):
@@ -81,6 +82,7 @@ BAD = {
     "null": (422, {"json": {"embeddings": [[None] * 6]}}, "numbers"),
     "words": (422, {"json": {"embeddings": [["1"] * 6]}}, "numbers"),
     "truths": (422, {"json": {"embeddings": [[True] * 6]}}, "numbers"),
+    "a truth among numbers": (422, {"json": {"embeddings": [row, [True, *row[1:]]]}}, "holds true or false"),
     "huge integers": (422, {"content": b'{"embeddings": [[1%s]]}' % (b"0" * 40), "headers": JSON}, "dimension 1"),
     "infinite once float32": (422, {"json": {"embeddings": [[1e300] * 6]}}, "NaN or infinite"),
     "infinite once translated": (422, {"json": {"embeddings": [row, [3e38] * 6]}}, "row 1 is too large"),
