@@ -48,7 +48,7 @@ def _numbers(labels: list[str | None]) -> list[str | None]:
 
 
 def _label(value: object) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType":  # of pandas
         return None
     if not isinstance(value, str | int | float):
         raise ValueError(f"`label` holds {value!r:.80}, a {type(value).__name__}: each row must have one class.")

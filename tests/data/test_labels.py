@@ -1,3 +1,4 @@
+import pandas
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
@@ -27,6 +28,13 @@ from hf_vec2vec.data.labels import natural_order, read_labels
 )
 def test_what_is_a_label_and_what_is_none(values, expected):
     assert read_labels(values) == expected
+
+
+@pytest.mark.parametrize("kind", [object, "str", "string"])
+def test_gaps_in_a_column_of_pandas_name_no_class(kind):
+    column = pandas.Series(["up", None, float("nan"), "down"], dtype=kind)
+    for values in (list(column), Dataset.from_pandas(pandas.DataFrame({"label": column}))["label"][:]):
+        assert read_labels(values) == ["up", None, None, "down"]
 
 
 def test_places_among_names_and_what_is_no_class():
