@@ -1,5 +1,7 @@
 """A translator that the tests of several commands share. It is only read: tests that change it copy it first."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,3 +21,9 @@ def trained(tmp_path_factory):
     np.save(folder / "held_b.npy", (held_out @ rotation).numpy())
     assert train(folder) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_umap(monkeypatch):
+    """Reports do without it where it is missing. Where it is there, it takes half a minute to compile."""
+    monkeypatch.setitem(sys.modules, "umap", None)

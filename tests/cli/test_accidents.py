@@ -28,13 +28,12 @@ PAGE = 4096  # bytes, of which a small disk gives whole ones
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No UMAP, which takes half a minute to compile, one transport plan, no bars, and one thread.
+    """One transport plan, no bars, and one thread.
 
     A process that was forked computes with other threads than its parent, and sums then differ in the last bit.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr("hf_vec2vec.evaluation.translation.TRANSPORT", {"Hungarian": "hungarian"})
     monkeypatch.setenv("TQDM_DISABLE", "1")
     yield

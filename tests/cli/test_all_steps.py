@@ -1,5 +1,4 @@
 import json
-import sys
 
 import numpy as np
 import torch
@@ -9,8 +8,7 @@ from helpers.encoders import WORDS
 from hf_vec2vec.data import load_embeddings, vectors
 
 
-def test_from_texts_to_translations(tmp_path, bert, static, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)  # takes half a minute to compile
+def test_from_texts_to_translations(tmp_path, bert, static, capsys):
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(WORDS[3:], 5)) for _ in range(700)]
     texts = list(dict.fromkeys(texts))
