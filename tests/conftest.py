@@ -17,19 +17,21 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, L
 from helpers.elsewhere import WITHOUT_PACKAGE, Machine
 from helpers.encoders import SHAPE, save_model, tokenizer, write_modules
 from helpers.hub_server import Hub
+from helpers.searches import FEW_MOMENTS, SHORT, set_search
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
-from hf_vec2vec.alignment import third_moments
 from hf_vec2vec.evaluation.generation import PrefixInverter
 
-ALL_MOMENTS = {name: getattr(third_moments, name) for name in ("STARTS", "ASCENT")}
-FEW_MOMENTS = {"STARTS": 32, "ASCENT": 8}
+# By folder, what alignments leave out. Tests of commands and of training begin with one, right or wrong.
+SEARCHES = {"alignment": FEW_MOMENTS, "cli": SHORT, "training": SHORT}
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures
 def pytest_runtest_setup(item):
-    """Guesses from third moments take two thirds of a small alignment: few are made where a test says that few will do."""
-    for name, value in (FEW_MOMENTS if item.get_closest_marker("few_moments") else ALL_MOMENTS).items():
-        setattr(third_moments, name, value)
+    """Most of the time that a small alignment takes goes into its search."""
+    if item.get_closest_marker("slow") or item.get_closest_marker("whole_search"):
+        set_search({})
+    else:
+        set_search(SHORT if item.get_closest_marker("short_search") else SEARCHES.get(item.path.parent.name, {}))
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def test_the_device_refuses_what_a_gpu_refuses(device):
         there.numpy()
 
 
+@pytest.mark.short_search
 def test_alignment_runs_where_it_is_told_and_gives_the_same(device):
     a, b = make_cloud(400, 8, seed=1), make_cloud(400, 8, seed=2) @ random_rotation(8, 10)
     known = make_cloud(20, 8, seed=3)

@@ -8,7 +8,7 @@ from helpers.clouds import make_cloud
 from hf_vec2vec import align
 from hf_vec2vec.alignment import AlignmentOptions
 
-pytestmark = pytest.mark.few_moments
+pytestmark = pytest.mark.short_search
 QUICK = {"num_starts": 1, "num_anchors": 5, "steps": 1, "back_translation_rounds": 0, "progress": False}
 
 

@@ -33,6 +33,7 @@ def _cosine(found, rotation):
     return ((found * rotation).sum() / DIM).item()
 
 
+@pytest.mark.whole_search  # with less, more guesses must be made, which takes longer
 def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     source, target, rotation = spaces
     found = find_rotation(source, target, AlignmentOptions(), generator=torch.Generator().manual_seed(0))
@@ -42,7 +43,6 @@ def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     assert _cosine(found.rotation, rotation) > _cosine(found.judged, rotation) > 0.85
 
 
-@pytest.mark.few_moments
 def test_known_pairs_are_followed_where_the_clouds_lead_away_from_them():
     rotation = random_rotation(DIM, DIM, seed=11)
     common, rare = torch.full((30,), SHARE), torch.full((30,), SHARE / 10)
@@ -78,7 +78,6 @@ def test_pairs_are_split_into_parts_and_tell_how_far_a_rotation_misses_them():
 
 
 @pytest.mark.slow  # test_aligner.py asks for the verdict
-@pytest.mark.few_moments
 def test_halves_on_noise_do_not_meet():
     noise = F.normalize(torch.randn(2, 1500, DIM, generator=torch.Generator().manual_seed(0)), dim=2)
     options = AlignmentOptions(effort="quick")
@@ -86,7 +85,6 @@ def test_halves_on_noise_do_not_meet():
 
 
 @pytest.mark.slow  # the test after it asks each effort for less
-@pytest.mark.few_moments
 def test_more_is_tried_where_nothing_is_believed():
     noise = F.normalize(torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)), dim=2)
     guesses = []
@@ -175,7 +173,7 @@ def test_an_interrupt_gives_the_best_so_far_and_its_verdict(spaces, monkeypatch)
     assert found.report.verdict in ("aligned", "doubtful", "not aligned")
 
 
-@pytest.mark.few_moments
+@pytest.mark.short_search
 def test_an_interrupt_during_the_search_keeps_what_was_found(spaces):
     source, target, _ = spaces
 
@@ -188,6 +186,7 @@ def test_an_interrupt_during_the_search_keeps_what_was_found(spaces):
     torch.testing.assert_close(found.rotation.T @ found.rotation, torch.eye(DIM), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.short_search
 def test_an_interrupt_before_anything_was_found_is_one(spaces):
     source, target, _ = spaces
 

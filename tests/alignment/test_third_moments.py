@@ -4,6 +4,8 @@ import torch
 from helpers.clouds import random_rotation
 from hf_vec2vec.alignment.third_moments import moment_rotations, third_moments
 
+pytestmark = pytest.mark.whole_search
+
 
 def _skewed(rows: int, dim: int, seed: int) -> torch.Tensor:
     """Rows without clusters, skewed along every axis, most along the widest."""

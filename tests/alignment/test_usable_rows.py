@@ -7,7 +7,7 @@ from helpers.clouds import make_cloud, random_rotation
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.alignment.usable_rows import usable_rows
 
-pytestmark = pytest.mark.few_moments
+pytestmark = pytest.mark.short_search
 QUICK = {"num_starts": 1, "num_anchors": 10, "steps": 1, "hidden_dim": 16, "back_translation_rounds": 1, "progress": False}
 NOISE = torch.randn(300, 24, generator=torch.Generator().manual_seed(0)) / 24**0.5
 

@@ -60,6 +60,7 @@ def test_row_numbers_are_ids_where_there_are_none(sides):
     assert len(rest["b"]) == 418
 
 
+@pytest.mark.whole_search
 def test_training_with_known_pairs_finds_the_map_and_says_so(sides):
     data = ["--source", f"a={sides}/a.parquet", "--target", f"b={sides}/b.parquet", "--id_column", "key"]
     more = ["--anchors", "same_ids", "--back_translation_rounds", "1", "--num_train_epochs", "0", "--max_steps", "-1"]

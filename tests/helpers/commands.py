@@ -2,7 +2,7 @@
 
 from hf_vec2vec.cli import main
 
-QUICK = ["--allow_not_aligned", "--align_starts", "2", "--align_steps", "3", "--max_steps", "4", "--hidden_dim", "16"]
+QUICK = ["--allow_not_aligned", "--align_starts", "1", "--align_steps", "3", "--max_steps", "4", "--hidden_dim", "16"]
 QUICK += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
 QUICK += ["--disable_tqdm", "true"]
 # From the one space of such a model to the other, whatever its alignment is worth.
