@@ -4,7 +4,8 @@
 
 - `statistics` take raw vectors to coordinates that two spaces can be compared in;
 - `start` (by `quadratic_assignment`) and `third_moments` guess rotations from the shape of the clouds;
-- `search` refines them (`refine`, by `neighbours`) until those that agree (`consensus`) meet;
+- `search` refines them (`refine`, by `neighbours`) until those that agree (`consensus`) meet; where none do, it goes over
+  halves of the rows (`parts`);
 - `back_translation` frees it from being a rotation (`soft_matching`, `partners`, `moments`), `residual` from being linear;
 - `verdict` says whether to believe it.
 

@@ -14,9 +14,10 @@ from ..data.progress import progress_bar
 from .anchors import Anchors
 from .back_translation import BackTranslation, back_translate
 from .options import AlignmentOptions
+from .parts import parts_to_try
 from .residual import fit_residual
 from .result import Alignment
-from .search import find_rotation, search_steps
+from .search import Search, find_rotation, search_steps
 from .statistics import LARGEST_SHARE, Statistics, fit_statistics, largest_share, normalise
 from .subspace import Subspace, lifted_map, lifted_network, reduced_map
 from .usable_rows import UsableRows, usable_rows
@@ -59,7 +60,9 @@ def align(
             same two spaces, or by way of a third space, from `synchronize`, where the direct way is too far.
         overrides: single options by name, such as `seed=1`: fields of [`AlignmentOptions`].
 
-    Repeated rows and outliers are left out, and the report counts them: see `usable_rows`.
+    Repeated rows and outliers are left out, and the report counts them: see `usable_rows`. With `effort="thorough"`, where
+    no rotation is "aligned" and neither pairs nor a guess are given, halves of the rows are tried: see `parts`. What is
+    found is then made of these halves, and the report says so.
 
     A `KeyboardInterrupt` ends the search, back-translation or the fit of the networks, and what was found before is returned
     with its verdict and a warning; while there is nothing yet, it is raised.
@@ -82,8 +85,7 @@ def align(
     stages = _Stages(options.progress)
     with stages.stage("rotation", "align", search_steps(options, 0 if known is None else len(known))):
         found = find_rotation(
-            F.normalize(a.rows, dim=1),
-            F.normalize(b.rows, dim=1),
+            *_units(a, b),
             options,
             generator=generator,
             anchors=None if known is None else known.units(),
@@ -92,6 +94,9 @@ def align(
             agreed=stages.show_agreement,
         )
     stages.interrupted = found.interrupted
+    rows = len(a.rows), len(b.rows)
+    if options.effort == "thorough" and anchors is None and guess is None and not stages.interrupted:
+        a, b, found = _found_in_parts(a, b, found, options, stages)
     if known is not None and found.trusted:
         known = known.trusted()
     maps, residuals, agreement = (found.rotation, found.rotation.T), None, None
@@ -117,6 +122,7 @@ def align(
         judge(found.judged, found.consensus, found.held_out, agreement, generator),
         repeated_rows={"source": a.repeated, "target": b.repeated},
         outlying_rows={"source": a.outlying, "target": b.outlying},
+        shares={"source": len(a.rows) / rows[0], "target": len(b.rows) / rows[1]},
     )
     return Alignment(
         source=source_name,
@@ -143,6 +149,51 @@ class _Space:
     subspace: Subspace
     repeated: int
     outlying: int
+
+    def part(self, places: Tensor, options: AlignmentOptions) -> "_Space":
+        """Some of the rows, with a mean and a scale of their own."""
+        mean, scale = self.statistics
+        rows = self.subspace.lifted(self.rows[places]) * scale + mean
+        statistics = fit_statistics(rows, options.standardize)
+        rows = normalise(rows, statistics)
+        subspace = Subspace.of(rows)
+        return replace(self, rows=subspace.coordinates(rows), statistics=statistics, subspace=subspace)
+
+
+def _units(a: _Space, b: _Space) -> tuple[Tensor, Tensor]:
+    return F.normalize(a.rows, dim=1), F.normalize(b.rows, dim=1)
+
+
+def _verdict(found: Search, options: AlignmentOptions) -> str:
+    """What will be said of a rotation; without a draw from the generator of the alignment."""
+    generator = torch.Generator().manual_seed(options.seed)
+    return judge(found.judged, found.consensus, found.held_out, None, generator).verdict
+
+
+def _found_in_parts(
+    a: _Space, b: _Space, found: Search, options: AlignmentOptions, stages: "_Stages"
+) -> tuple[_Space, _Space, Search]:
+    """Spaces and a rotation: of the first parts where it is "aligned", unless it is so already; else as they were."""
+    if _verdict(found, options) == "aligned":
+        return a, b, found
+    search = replace(options, effort="default")
+    tries = list(parts_to_try(a.rows, b.rows, options.seed))
+    for number, places in enumerate(tries, 1):
+        parts = a.part(places[0], options), b.part(places[1], options)
+        with stages.stage("parts", f"align, part {number} of {len(tries)}", search_steps(search)):
+            tried = find_rotation(
+                *_units(*parts),
+                search,
+                generator=torch.Generator().manual_seed(options.seed),
+                progress=stages.advance,
+                agreed=stages.show_agreement,
+            )
+            stages.interrupted = tried.interrupted
+            if _verdict(tried, options) == "aligned":
+                return *parts, tried
+        if stages.interrupted:
+            break
+    return a, b, found
 
 
 def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: torch.Generator) -> _Space:
@@ -231,7 +282,7 @@ class _Stages:
     def __init__(self, shown: bool):
         self.shown = shown
         self.bar = progress_bar(shown=False)
-        self.seconds = {"rotation": 0.0, "back-translation": 0.0, "full": 0.0}
+        self.seconds = {"rotation": 0.0, "parts": 0.0, "back-translation": 0.0, "full": 0.0}
         self.interrupted = False
 
     def advance(self, steps: int = 1) -> None:
@@ -255,4 +306,4 @@ class _Stages:
                 self.interrupted = True
             else:
                 self.bar.update(steps - self.bar.n)  # steps that were not needed
-        self.seconds[name] = time.perf_counter() - start
+        self.seconds[name] += time.perf_counter() - start

@@ -28,7 +28,8 @@ class AlignmentOptions:
 
     Args:
         effort: how long the rotation is looked for where it is not settled early: `"quick"` tries one wave of guesses,
-            `"default"` tries `num_starts` guesses, `"thorough"` three times as many.
+            `"default"` tries `num_starts` guesses, `"thorough"` three times as many, and then halves of the rows, as the
+            texts of the two sides may be alike only in part: each half of a side with the other side, then half with half.
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
         num_starts: guesses of the rotation from matched clusters, at most: most pairs are settled by the first six.
         num_anchors: clusters a side and guess.

@@ -24,7 +24,8 @@ class Alignment:
         report: whether to believe it; `None` for maps of your own.
         residuals: networks that replace the two linear maps by better ones.
         guesses: rotations that were tried.
-        seconds: that each stage took: `"rotation"`, `"back-translation"`, `"full"`.
+        seconds: that each stage took: `"rotation"`, `"parts"` (of the rows, where they were tried), `"back-translation"`,
+            `"full"`.
         interrupted: whether it was interrupted, so that the maps are the best until then.
     """
 

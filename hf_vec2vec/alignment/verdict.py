@@ -34,6 +34,7 @@ class AlignmentReport:
         agreement: of the two directions in back-translation; see `BackTranslation`. `None` without it.
         repeated_rows: how many of `"source"` and `"target"` were there already. They are left out unless they are very few.
         outlying_rows: how many of both are far longer or shorter than the others, or far from them. They are left out.
+        shares: of the rows of both that it was made of; less than 1 where only a part of the texts has a counterpart.
     """
 
     score: float
@@ -45,6 +46,7 @@ class AlignmentReport:
     agreement: float | None
     repeated_rows: dict[str, int] = field(default_factory=dict)
     outlying_rows: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -56,11 +58,12 @@ class AlignmentReport:
 
     def __str__(self) -> str:
         counts = [(self.repeated_rows, "repeated"), (self.outlying_rows, "outlying")]
-        found = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
+        counted = [f"{n:,} {kind} row(s) of the {side}" for rows, kind in counts for side, n in rows.items() if n]
+        counted += [f"made of {share:.0%} of the {side}'s rows" for side, share in self.shares.items() if share < 1]
         return (
             f"{self.verdict}: score {self.score:.3f}, by chance {self.null_score:.3f} ({self.excess:.0f} deviations "
             f"below), at best {self.ceiling:.3f}; consensus of independent guesses {self.consensus:.2f}"
-        ) + (f"; {', '.join(found)}" if found else "")
+        ) + (f"; {', '.join(counted)}" if counted else "")
 
     def to_dict(self) -> dict:
         """Verdict and figures, for JSON."""

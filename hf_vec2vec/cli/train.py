@@ -87,7 +87,7 @@ class ShapeFlags(AdversarialFlags):
 
     init: Literal["alignment", "random"] = flag("Start from the geometry of the two spaces, or at random.", "alignment")
     effort: Literal["quick", "default", "thorough"] = flag(
-        "How long the alignment looks on where it is not settled early.", "default"
+        "How long the alignment looks on where it is not settled early; thorough also tries halves of the rows.", "default"
     )
     align_starts: int = flag("First guesses that the alignment tries at most.", 24, minimum=1)
     align_steps: int = flag("Fine steps that refine the best guesses, at a time.", 20, minimum=1)

@@ -87,7 +87,7 @@ def saved_start(folder: Path) -> tuple[Vec2VecModel, AlignmentReport | None]:
 def _saved_report(file: Path) -> AlignmentReport | None:
     if file.read_bytes().strip() == b"null":
         return None
-    known = read_object(file)
+    known = {"shares": {}} | read_object(file)  # which starts of earlier versions lack
     try:
         return AlignmentReport(**{field.name: known[field.name] for field in fields(AlignmentReport)})
     except KeyError as error:
