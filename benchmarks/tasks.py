@@ -41,7 +41,7 @@ import numpy as np
 import tasks_report
 import torch
 from peft import LoraConfig
-from tasks_aware import TaskWorkshop, task_arms, task_cells
+from tasks_aware import TaskWorkshop, precision, task_arms, task_cells
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -85,7 +85,7 @@ class TasksArguments:
     label_rows: int | None = field(
         default=None, metadata={"help": "Of the training rows that keep their labels, in the regime `task`; default: all."}
     )
-    bf16: bool = field(default=False, metadata={"help": "Models run in bfloat16, in the regime `task`."})
+    bf16: bool = field(default=False, metadata={"help": "Models run in bfloat16."})
     with_teacher: bool = field(default=True, metadata={"help": "Judge the teacher, too."})
     at_once: int = field(default=1, metadata={"help": "Processes, of one thread each."})
     report: bool = field(default=False, metadata={"help": "Run nothing; write the table and the pictures anew."})
@@ -110,8 +110,8 @@ class TasksArguments:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.teacher_vectors and (len(self.pairs) > 1 or self.with_teacher):
             raise ValueError("`teacher_vectors` is for one pair, whose teacher is not run: set `with_teacher` to false.")
-        if self.regime == "general" and (self.label_rows or self.bf16):
-            raise ValueError("`label_rows` and `bf16` are for the regime 'task'.")
+        if self.regime == "general" and self.label_rows:
+            raise ValueError("`label_rows` is for the regime 'task'.")
         if min(self.updates) < 1:
             raise ValueError(f"`updates` must be at least 1, got {min(self.updates)}.")
 
@@ -147,7 +147,7 @@ class Workshop:
     @cached_property
     def settings(self) -> dict:
         """Of the student."""
-        return {"per_device_train_batch_size": self.args.batch_size, "layer": self.student_layer}
+        return precision(self.args) | {"per_device_train_batch_size": self.args.batch_size, "layer": self.student_layer}
 
     @cached_property
     def known_vectors(self) -> dict[str, torch.Tensor]:
@@ -240,13 +240,20 @@ def run_cell(args: TasksArguments, cell: dict) -> dict:
     if cell["pair"] not in WORKSHOPS:
         WORKSHOPS.clear()
         WORKSHOPS[cell["pair"]] = (TaskWorkshop if args.regime == "task" else Workshop)(args, cell["pair"])
-    return WORKSHOPS[cell["pair"]].run(cell)
+    with _bf16(args):
+        return WORKSHOPS[cell["pair"]].run(cell)
+
+
+def _bf16(args: TasksArguments) -> torch.autocast:
+    """What is not trained runs in bfloat16, too, if asked to."""
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=args.bf16)
 
 
 def cells(args: TasksArguments, pair: str, rates: dict[str, list[float]], seeds: list[int]) -> Iterator[dict]:
     """All runs of a pair with these seeds; seed by seed, so that one that is stopped has whole seeds."""
     shared = {"pair": pair, "tasks": sorted(entry.partition("=")[0] for entry in args.tasks)}
-    shared |= {name: getattr(args, name) for name in ("rows", "batch_size", "train_rows", "judge_rows")}
+    shared |= {name: getattr(args, name) for name in ("rows", "batch_size", "train_rows", "judge_rows", "bf16")}
     shared |= {"translators": args.translators, "texts": Path(args.texts).name}
     yield shared | {"arm": FROZEN, "updates": 0, "seed": 0, "learning_rate": 0.0}
     for seed in seeds:
@@ -266,7 +273,8 @@ def run_all(args: TasksArguments) -> int:
             arms, cells_of = task_arms(args), task_cells
         else:
             workshop = WORKSHOPS[pair] = Workshop(args, pair)
-            arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
+            with _bf16(args):
+                arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
             cells_of = cells
         if unknown := sorted(set(args.arms or []) - set(arms)):
             raise ValueError(f"`arms` has {unknown[0]!r}; there are {arms}.")

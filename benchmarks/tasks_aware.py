@@ -56,8 +56,7 @@ class TaskWorkshop:
 
     @property
     def _training(self) -> dict:
-        use_cpu = self.args.bf16 and not torch.accelerator.is_available()  # the trainer wants to be told
-        return {"per_device_train_batch_size": self.args.batch_size, "bf16": self.args.bf16, "use_cpu": use_cpu}
+        return {"per_device_train_batch_size": self.args.batch_size} | precision(self.args)
 
     def _task(self, name: str):
         """The task with the rows that are used, and in what they differ from the published ones."""
@@ -107,6 +106,11 @@ class TaskWorkshop:
             given = self._training | count | {"disable_tqdm": True}
             return train_spans(opened, cell["arm"], LoraConfig(**ADAPTER), cell["seed"], **given)
         return train_in_arm(opened, cell["arm"], cell["seed"], **count), load_student(self.student)[1]
+
+
+def precision(args) -> dict:
+    """Of training, as trainers take it."""
+    return {"bf16": args.bf16, "use_cpu": args.bf16 and not torch.accelerator.is_available()}  # bfloat16 wants to be told
 
 
 def _without_labels(task: Task, rows: Dataset, kept: int) -> Dataset:

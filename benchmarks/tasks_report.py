@@ -188,7 +188,7 @@ def pictures(summaries: list[dict], folder: Path) -> None:
             axis.axhline(0, color="black", linewidth=0.8)
             axis.set(title=found["shared"]["pair"].replace("=", " → "), ylabel=f"points over the {found['base']}")
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize="small", ncols=3)
+                axis.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))  # off the bars
         with staged_file(folder / f"{name}.png") as partial:
             figure.savefig(partial, dpi=120)
         pyplot.close(figure)
@@ -203,7 +203,7 @@ def _by_task(axis, found: dict) -> None:
         errors = np.abs(gains[:, 1:] - gains[:, :1]).T
         places = np.arange(len(tasks)) + (i - (len(rows) - 1) / 2) * 0.8 / len(rows)
         axis.bar(places, gains[:, 0], 0.8 / len(rows), yerr=errors, label=row["arm"], error_kw={"linewidth": 0.8})
-    axis.set_xticks(range(len(tasks)), tasks)
+    axis.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize="small")
 
 
 def _by_updates(axis, found: dict) -> None:
