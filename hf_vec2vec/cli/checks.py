@@ -91,7 +91,7 @@ def check_verdict(folder: str, *, allowed: bool) -> str | None:
     if verdict == "not aligned" and not allowed:
         raise ValueError(
             f"`DIR` {folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "
-            "Train it anew with more rows, or set `allow_not_aligned`."
+            "Train it anew with more rows or `--effort thorough`, or set `allow_not_aligned`."
         )
     return verdict
 

@@ -347,8 +347,8 @@ def _check_verdicts(alignments: list) -> None:
         if found.report and found.report.verdict == "not aligned":
             raise ValueError(
                 f"`alignments`: {found.source!r} and {found.target!r} are {found.report}. A model made of it would "
-                "translate into noise. Give more rows, text of one kind on both sides, a few known pairs (`anchors`), or a "
-                "way through a third space (`guess`); or pass `allow_not_aligned=True`."
+                "translate into noise. Give more rows, text of one kind on both sides, a few known pairs (`anchors`), a way "
+                "through a third space (`guess`), or `effort='thorough'`; or pass `allow_not_aligned=True`."
             )
 
 

@@ -33,7 +33,10 @@ class TranslatorArguments:
     )
     effort: Literal["quick", "default", "thorough"] = field(
         default="default",
-        metadata={"help": "How long the alignment looks on where it is not settled early.", "choices": list(EFFORTS)},
+        metadata={
+            "help": "How long the alignment looks on where it is not settled early; thorough also tries halves of the rows.",
+            "choices": list(EFFORTS),
+        },
     )
     align_starts: int = field(default=24, metadata={"help": "First guesses that the alignment tries at most."})
     align_steps: int = field(default=20, metadata={"help": "Fine steps that refine the best guesses, at a time."})
