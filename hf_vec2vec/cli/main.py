@@ -120,7 +120,9 @@ def spoken(flags: Flags) -> Iterator[None]:
     if not flags.progress:
         os.environ.update(NO_BARS)
     try:
-        with nullcontext() if flags.progress else hidden_bars():
+        with warnings.catch_warnings(), nullcontext() if flags.progress else hidden_bars():
+            # peft asks transformers under an old name: nothing that a user of a command could change.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:
         logger.removeHandler(handler)

@@ -1,8 +1,11 @@
+import warnings
+
 import pytest
 
 from helpers.commands import run
 from hf_vec2vec import __version__
-from hf_vec2vec.cli.main import COMMANDS
+from hf_vec2vec.cli.flags import Flags
+from hf_vec2vec.cli.main import COMMANDS, spoken
 
 
 def test_bad_calls(trained, tmp_path, capsys):
@@ -98,3 +101,14 @@ def test_unknown_commands_get_a_guess(word, meant, capsys):
 def test_unknown_flags_get_a_guess(words, meant, capsys):
     assert run(*words) == 2
     assert f"Did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_commands_show_warnings_but_not_of_names_between_libraries():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        with spoken(Flags()):
+            warnings.warn("`is_gradient_checkpointing` is deprecated and will be removed", FutureWarning, stacklevel=1)
+            warnings.warn("`rows` are few", FutureWarning, stacklevel=1)
+        assert warnings.filters == filters
+    assert [str(warning.message) for warning in shown] == ["`rows` are few"]
