@@ -224,7 +224,7 @@ def test_processes_side_by_side_from_the_command_line(folders, given, project):
         ({"arms": ["hers"]}, "`arms` has 'hers'; there are"),
         ({"teacher_vectors": "vectors.npy"}, "set `with_teacher` to false"),
         ({"regime": "task", "arms": ["task loss only", "hers"]}, "`arms` has 'hers'; there are"),
-        ({"label_rows": 5}, "`label_rows` and `bf16` are for the regime 'task'"),
+        ({"label_rows": 5}, "`label_rows` is for the regime 'task'"),
         ({"report": True}, "has no finished run"),
     ],
 )
