@@ -16,8 +16,7 @@ from ..version import __version__
 from .export import check_export, onnx_program, write_int8
 
 IDS, MASK, VECTORS = "input_ids", "attention_mask", "embeddings"
-LOSS = 1e-4  # of a cosine, that float32 may cost
-FORMATS = ("onnx", "int8")
+LOSS = {"onnx": 1e-4, "int8": 0.1}  # of a cosine, that a number format may cost
 
 
 class Graph(nn.Module):
@@ -65,15 +64,16 @@ def export_query_encoder(
         overwrite: replace `path` if it exists.
 
     Returns:
-        The least cosine of the file's vector of a text to the encoder's. Below 1 − 1e-4 nothing is written, except for int8.
+        The least cosine of the file's vector of a text to the encoder's. Below .9999, or .9 for int8,
+        nothing is written.
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is not set.
         ImportError: if onnx, onnxruntime or onnxscript is missing.
         ValueError: for an unknown format, another suffix, no texts, an encoder of another kind, or vectors that differ.
     """
-    if format not in FORMATS:
-        raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, got {format!r}.")
+    if format not in LOSS:
+        raise ValueError(f"`format` must be one of {', '.join(LOSS)}, got {format!r}.")
     path = check_export(path, format, overwrite=overwrite)
     if not isinstance(encoder[0], Transformer | StaticEmbedding):
         raise ValueError(
@@ -97,7 +97,7 @@ def export_query_encoder(
             program.save(partial, external_data=False)
         found = torch.from_numpy(run_query_graph(partial, *query_tokens(encoder, [prompt + text for text in texts])))
         cosine = F.cosine_similarity(found.double(), expected.double()).min().item()
-        if not cosine >= 1 - LOSS and format != "int8":
+        if not cosine >= 1 - LOSS[format]:
             raise ValueError(
                 f"`path`: the graph's vectors differ from the encoder's, cosine {cosine:.4f}; nothing is written."
             )

@@ -79,7 +79,9 @@ def test_int8_is_smaller_and_near(tmp_path):
     assert 1e-5 < found < 0.1
     graph = onnx.load(tmp_path / "int8.onnx")
     assert any(node.op_type == "MatMulInteger" for node in graph.graph.node)
-    assert {tensor.data_type for tensor in graph.graph.initializer} >= {onnx.TensorProto.INT8}
+    weights = [onnx.numpy_helper.to_array(t) for t in graph.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    # Two products with 8 bits of an activation must fit into 16 bits, or processors without VNNI give other numbers.
+    assert max(abs(values.astype(int)).max() for values in weights) * 2 * 255 <= 2**15
     rows = rows_of(model, 200)
     translated, expected = torch.from_numpy(run_onnx(tmp_path / "int8.onnx", rows.numpy())), model.translate(rows, **ENDS)
     assert torch.cosine_similarity(translated, expected).mean() > 0.995
