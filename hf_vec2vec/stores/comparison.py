@@ -10,6 +10,7 @@ import xxhash
 from .base import Found, Id, Rows, VectorStore
 
 SAMPLE, ASKED, NEIGHBOURS = 2000, 200, 10
+CANONICAL = json.JSONEncoder(sort_keys=True, default=repr)
 
 
 @dataclass
@@ -78,7 +79,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def _canonical(id: Id, payload: dict | None) -> bytes:
-    return json.dumps([id, payload], sort_keys=True, default=repr).encode()
+    return CANONICAL.encode([id, payload]).encode()
 
 
 class NeighbourSample:

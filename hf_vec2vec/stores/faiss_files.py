@@ -80,7 +80,7 @@ class FaissIndex(VectorStore):
             import faiss
         self.shown, self.path = str(address), Path(address.place)
         try:
-            self.index = faiss.read_index(address.place, faiss.IO_FLAG_MMAP)
+            self.index = faiss.read_index(address.place, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise ValueError(f"{self.shown!r} is no index that FAISS can read: {str(error).splitlines()[0]}") from error
         self.own_ids, inner = None, faiss.downcast_index(self.index)
@@ -168,11 +168,12 @@ class FaissParts(ParquetParts):
                 layout.schema.append(pa.field("vec2vec_id", pa.int64())), "vec2vec_id", layout.vector, layout.dim
             )
         super().__init__(address, layout)
+        self.made: FaissIndex | None = None
 
     def _done(self) -> FaissIndex | None:
-        if not self.path.exists():
-            return None
-        return FaissIndex(Address("faiss", str(self.path)), self.bare.id)
+        if self.made is None and self.path.exists():  # opened once: a comparison asks for each block
+            self.made = FaissIndex(Address("faiss", str(self.path)), self.bare.id)
+        return self.made
 
     def count(self) -> int:
         """See [`VectorStore`]."""

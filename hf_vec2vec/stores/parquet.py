@@ -133,6 +133,9 @@ class ParquetFiles(VectorStore):
 class ParquetParts(VectorStore):
     """A store that is being made: a file for each block of rows, named by its first row.
 
+    In a folder the parts are what was asked for. Those of one file are only read once more, so they are Arrow files, which
+    are written and mapped into memory in a tenth of the time.
+
     Args:
         address: of the folder; of a file, beside which the parts lie until all are there.
         layout: of the columns.
@@ -145,24 +148,31 @@ class ParquetParts(VectorStore):
         self.shown, self.layout, self.dim, self.path = str(address), layout, layout.dim, Path(address.place)
         self.single = self.path.suffix != ""
         self.folder = self.path.with_name(PARTS + self.path.name) if self.single else self.path
+        self.suffix = ".arrow" if self.single else ".parquet"
         if not self.single or not self.path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
         self.schema = layout.payload_schema()
 
     def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        return sorted(self.folder.glob(f"part-*{self.suffix}"))
+
+    def _open(self, part: Path) -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(part))).read_all() if self.single else pq.read_table(part)
+
+    def _rows(self, part: Path) -> int:
+        return len(self._open(part)) if self.single else pq.ParquetFile(part).metadata.num_rows
 
     def count(self) -> int:
         """See [`VectorStore`]."""
         if self.single and self.path.exists():
             return pq.ParquetFile(self.path).metadata.num_rows
-        return sum(pq.ParquetFile(part).metadata.num_rows for part in self._parts())
+        return sum(self._rows(part) for part in self._parts())
 
     def read(self, cursor: Any, rows: int, *, payload: bool) -> Iterator[Rows]:
         """See [`VectorStore`]."""
         if self.count() == 0:
             return
-        path = str(self.path if self.single and self.path.exists() else self.folder / "*.parquet")
+        path = str(self.path if self.single and self.path.exists() else self.folder / f"*{self.suffix}")
         store = open_files(path, self.layout.vector)
         yield from ParquetFiles(Address("parquet", path), store, self.layout).read(cursor, rows, payload=payload)
 
@@ -176,8 +186,8 @@ class ParquetParts(VectorStore):
             begin = int(part.stem.removeprefix("part-"))
             if begin >= first + len(ids):
                 break
-            if begin + pq.ParquetFile(part).metadata.num_rows > first or begin == first:
-                table = pq.read_table(part)
+            if begin + self._rows(part) > first or begin == first:
+                table = self._open(part)
                 if self.layout.id is None:
                     table = table.append_column("id", pa.array(range(begin, begin + len(table))))
                 found |= self.layout.found(table)
@@ -185,8 +195,13 @@ class ParquetParts(VectorStore):
 
     def add(self, rows: Rows) -> None:
         """See [`VectorStore`]."""
-        with staged_file(self.folder / f"part-{rows.first:012d}.parquet") as partial:
-            pq.write_table(self.layout.table(rows, self.shown), partial)
+        table = self.layout.table(rows, self.shown)
+        with staged_file(self.folder / f"part-{rows.first:012d}{self.suffix}") as partial:
+            if self.single:
+                with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+            else:
+                pq.write_table(table, partial, use_dictionary=self.layout.beside)
 
     def replace(self, rows: Rows) -> None:
         """Never; see [`ParquetFiles.add`]."""
@@ -199,7 +214,7 @@ class ParquetParts(VectorStore):
     def tables(self) -> Iterator[pa.Table]:
         """The parts, in order."""
         for part in self._parts():
-            yield pq.read_table(part)
+            yield self._open(part)
 
     def finish(self) -> None:
         """Put the parts together, if one file is asked for."""
@@ -207,7 +222,7 @@ class ParquetParts(VectorStore):
             shutil.rmtree(self.folder) if self.single and self.folder.exists() else None
             return
         whole = self.path.with_name(PARTIAL + self.path.name)
-        with pq.ParquetWriter(whole, self.layout.schema) as writer:
+        with pq.ParquetWriter(whole, self.layout.schema, use_dictionary=self.layout.beside) as writer:
             for table in self.tables():
                 writer.write_table(table)
         replace_file(whole, self.path)
