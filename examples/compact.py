@@ -6,6 +6,10 @@ r"""The linear map of a translator, small enough for a repository: one matrix fo
 Of two spaces with 384 and 256 dimensions it takes 650 kB; with the full map beside it a translator takes 46 MB. Its latent
 space is the narrower of the two spaces, so translations are the same but for rounding, and only `reconstructions` of the
 wider space lose something.
+
+Several translators that have one space in common become one of all their spaces, and that space is the latent one:
+
+    python examples/compact.py minilm-smollm2 smollm2-gemma minilm-smollm2-gemma
 """
 
 import json
@@ -17,49 +21,74 @@ import torch
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
 RECORD = "training.json"  # what the card is written from
+SHARED = 1e-4  # by how much the statistics of the common space may differ
 
 
-def compact(model: Vec2VecModel) -> Vec2VecModel:
-    """The same translations by the linear map, by as few numbers as they need, in float16.
+def compact(*models: Vec2VecModel) -> Vec2VecModel:
+    """The same translations by the linear maps, by as few numbers as they need, in float16.
 
     Raises:
-        ValueError: if the model has no linear map, or other than two spaces.
+        ValueError: if a model has no linear map, or other than two spaces; if several do not have one space in common, or
+            differ in its mean and scale, so that they were made of different rows of it.
     """
-    config = model.config
-    if len(config.spaces) != 2:
-        raise ValueError(f"The model has the spaces {config.spaces}; it must have two.")
-    narrow, wide = sorted(config.spaces, key=config.embedding_dims.get)
+    dims: dict[str, int] = {}
+    for model in models:
+        if len(model.config.spaces) != 2:
+            raise ValueError(f"The model has the spaces {model.config.spaces}; it must have two.")
+        dims |= model.config.embedding_dims
+    common = set.intersection(*(set(model.config.spaces) for model in models))
+    if not common or (len(models) > 1 and len(common) > 1):
+        spaces = "; ".join(" and ".join(model.config.spaces) for model in models)
+        raise ValueError(f"The models must have one space in common, and have {spaces}.")
+    hub = min((space for space in dims if space in common), key=dims.__getitem__)
     small = Vec2VecModel(
         Vec2VecConfig(
-            embedding_dims=config.embedding_dims,
-            latent_dim=config.embedding_dims[narrow],
+            embedding_dims=dims,
+            latent_dim=dims[hub],
             adapter_layers=0,
             backbone_layers=0,
-            encoders=config.encoders,
+            encoders={space: record for model in models for space, record in (model.config.encoders or {}).items()},
         )
     )
     with torch.no_grad():
         for adapters in (small.input_adapters, small.output_adapters):
-            torch.nn.init.eye_(adapters[narrow].linear.weight)
-        for (source, target), adapter in (
-            ((wide, narrow), small.input_adapters[wide]),
-            ((narrow, wide), small.output_adapters[wide]),
-        ):
-            columns = torch.eye(config.embedding_dims[source])  # each gives a column of the matrix
-            adapter.linear.weight.copy_(model.mapped(columns, source, target, "linear").T)
-    small.normalizers.load_state_dict(model.normalizers.state_dict())
+            torch.nn.init.eye_(adapters[hub].linear.weight)
+        for model in models:
+            (other,) = set(model.config.spaces) - {hub}
+            for adapter, source, target in (
+                (small.input_adapters[other], other, hub),
+                (small.output_adapters[other], hub, other),
+            ):
+                columns = torch.eye(dims[source])  # each gives a column of the matrix
+                adapter.linear.weight.copy_(model.mapped(columns, source, target, "linear").T)
+            for space in model.config.spaces:
+                small.normalizers[space].load_state_dict(model.normalizers[space].state_dict())
+            statistics = (models[0].normalizers[hub].state_dict(), model.normalizers[hub].state_dict())
+            if any((statistics[0][name] - values).abs().max() > SHARED for name, values in statistics[1].items()):
+                raise ValueError(f"The models know {hub!r} by different rows. Train them on the same vectors of it.")
     return small.half().eval()
 
 
-def main(translator: str, output: str) -> None:
-    compact(Vec2VecModel.from_pretrained(translator)).save_pretrained(output)
-    if (record := Path(translator) / RECORD).exists():  # `hf-vec2vec evaluate` then writes the card
-        facts = json.loads(record.read_text(encoding="utf-8"))
-        facts.pop("results", None)  # are of other weights
-        (Path(output) / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+def main(*folders: str) -> None:
+    *translators, output = folders
+    compact(*map(Vec2VecModel.from_pretrained, translators)).save_pretrained(output)
+    records = [Path(translator) / RECORD for translator in translators]
+    if all(record.exists() for record in records):  # `hf-vec2vec evaluate` then writes the card
+        facts = [json.loads(record.read_text(encoding="utf-8")) for record in records]
+        kept = facts[0] if len(facts) == 1 else joined(facts)
+        kept.pop("results", None)  # are of other weights
+        (Path(output) / RECORD).write_text(json.dumps(kept, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def joined(facts: list[dict]) -> dict:
+    """What is true of several runs together."""
+    rows = {space: count for fact in facts for space, count in fact.get("rows", {}).items()}
+    alike = {name: value for name, value in facts[0].items() if all(fact.get(name) == value for fact in facts)}
+    alike = {name: alike[name] for name in ("texts", "unpaired") if name in alike}
+    return alike | {"rows": rows}
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     main(*sys.argv[1:])
