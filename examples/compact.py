@@ -21,7 +21,7 @@ import torch
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
 RECORD = "training.json"  # what the card is written from
-SHARED = 1e-4  # by how much the statistics of the common space may differ
+SHARED = 0.1  # by how much mean and scale of the common space may differ, in scales: runs hold other rows of it back
 
 
 def compact(*models: Vec2VecModel) -> Vec2VecModel:
@@ -63,9 +63,13 @@ def compact(*models: Vec2VecModel) -> Vec2VecModel:
                 adapter.linear.weight.copy_(model.mapped(columns, source, target, "linear").T)
             for space in model.config.spaces:
                 small.normalizers[space].load_state_dict(model.normalizers[space].state_dict())
-            statistics = (models[0].normalizers[hub].state_dict(), model.normalizers[hub].state_dict())
-            if any((statistics[0][name] - values).abs().max() > SHARED for name, values in statistics[1].items()):
+            first, mine = models[0].normalizers[hub], model.normalizers[hub]
+            if (
+                max(((first.mean - mine.mean) / first.scale).abs().max(), (mine.scale / first.scale - 1).abs().max())
+                > SHARED
+            ):
                 raise ValueError(f"The models know {hub!r} by different rows. Train them on the same vectors of it.")
+        small.normalizers[hub].load_state_dict(models[0].normalizers[hub].state_dict())
     return small.half().eval()
 
 

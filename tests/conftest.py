@@ -1,6 +1,7 @@
 """Shared fixtures: tiny models, a Hub, machines."""
 
 import builtins
+import gc
 import os
 import sys
 
@@ -22,7 +23,8 @@ from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.evaluation.generation import PrefixInverter
 
 # By folder, what alignments leave out. Tests of commands and of training begin with one, right or wrong.
-SEARCHES = {"alignment": FEW_MOMENTS, "cli": SHORT, "training": SHORT}
+SEARCHES = {"alignment": FEW_MOMENTS, "evaluation": FEW_MOMENTS}
+SEARCHES |= dict.fromkeys(("cli", "data", "docs", "examples", "model", "sharing", "training"), SHORT)
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures
@@ -32,6 +34,11 @@ def pytest_runtest_setup(item):
         set_search({})
     else:
         set_search(SHORT if item.get_closest_marker("short_search") else SEARCHES.get(item.path.parent.name, {}))
+
+
+def pytest_collection_finish():
+    """Each training collects garbage. What was imported is none, and to look at all of it takes half a second."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def _cosine(found, rotation):
     return ((found * rotation).sum() / DIM).item()
 
 
-@pytest.mark.whole_search  # with less, more guesses must be made, which takes longer
+@pytest.mark.slow
 def test_halves_made_of_other_guesses_meet_at_the_truth(spaces):
     source, target, rotation = spaces
     found = find_rotation(source, target, AlignmentOptions(), generator=torch.Generator().manual_seed(0))

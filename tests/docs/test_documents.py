@@ -22,7 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "model_cards" / "minilm-wordllama" / "README.md",
 ]
-TAKE_LONG = ("alignment.md", "audit.md", "migrate.md", "scale.md")
+TAKE_LONG = ("alignment.md", "audit.md", "distil.md", "migrate.md", "scale.md")
 WITH_BLOCKS = [page for page in PAGES if re.search(r"^ *```(python|bash|console|sh)\n", page.read_text(), re.M)]
 ROWS, OLD, NEW = 1000, 24, 32  # a side, and dimensions
 ROTATION = random_rotation(OLD, NEW)
@@ -91,6 +91,7 @@ def test_slow_blocks_run_too(page, reader):
     assert run_blocks(page, fast=False, offline=True)
 
 
+@pytest.mark.slow
 def test_blocks_that_need_a_hub_run_with_one(reader, hub, publisher):
     page = ROOT / "docs" / "sharing.md"
     give_translator(page, reader)

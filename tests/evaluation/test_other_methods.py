@@ -110,6 +110,7 @@ def test_every_round_of_wasserstein_procrustes_matches_other_rows(batch, taken, 
         assert not torch.equal(first.sort(0).values, second.sort(0).values)
 
 
+@pytest.mark.slow
 def test_a_start_without_the_widest_axis_is_not_led_astray_by_it():
     """An axis that one encoder has for itself: wide, and nothing to do with the texts."""
     rotation = random_rotation(24, 24)

@@ -40,6 +40,7 @@ def test_noise_takes_from_attacker_and_owner_alike(rows):
     assert noisy[-1]["top1"] < 0.5
 
 
+@pytest.mark.slow
 def test_the_attack_corrects_hubs_with_the_whole_store():
     generator = torch.Generator().manual_seed(0)
     rotation, leaked, own, store = random_rotation(24, 24), *(make_cloud(500, seed=seed) for seed in (1, 2, 3))

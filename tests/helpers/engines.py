@@ -165,7 +165,7 @@ class Chroma(Places):
 
 class Qdrant(Places):
     old, new = "live", "docs-new"
-    rows, most = 200, 10_000  # local mode waits for the disk after each
+    rows = 200  # local mode waits for the disk after each
 
     def url(self, name: str) -> str:
         return f"qdrant:{self.folder}#{name}"

@@ -18,14 +18,16 @@ from helpers.engines import ENGINES
 from helpers.translators import random_translator
 from hf_vec2vec.stores import Migration
 
-OLD, NEW, KILLS = 384, 256, 5
+KILLS = 5
+DIMS = [(384, 256)] * len(ENGINES) + [(768, 384)]  # PostgreSQL lays wide vectors beside their rows
+CASES = list(zip([*ENGINES, "pgvector"], DIMS, strict=True))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("engine", list(ENGINES), indirect=True)
-def test_killed_at_random_moments(engine, tmp_path, capsys):
-    model, rows, engine.dim = random_translator(OLD, NEW), engine.most, OLD
+@pytest.mark.timeout(9000)
+@pytest.mark.parametrize(("engine", "dims"), CASES, indirect=["engine"], ids=[f"{name}-{dims[0]}" for name, dims in CASES])
+def test_killed_at_random_moments(engine, dims, tmp_path, capsys):
+    model, rows, engine.dim = random_translator(*dims), engine.most, dims[0]
     facts, times = tmp_path / "facts.json", tmp_path / "times.json"
 
     def fill():
@@ -77,7 +79,7 @@ def test_killed_at_random_moments(engine, tmp_path, capsys):
     own = json.loads(times.read_text())
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{type(engine).__name__}: {rows:,} rows of {OLD} → {NEW}, {hit} of {KILLS} runs killed. The engine's own "
-            f"insert {rows / own:,.0f} rows a second, copied {rows / copied:,.0f} ({own / copied:.2f}), with comparison "
+            f"\n{type(engine).__name__}: {rows:,} rows of {dims[0]} → {dims[1]}, {hit} of {KILLS} runs killed. The engine's "
+            f"own insert {rows / own:,.0f} rows a second, copied {rows / copied:,.0f} ({own / copied:.2f}), with comparison "
             f"{rows / whole:,.0f}\n"
         )
