@@ -87,9 +87,11 @@ def main(*folders: str) -> None:
 def joined(facts: list[dict]) -> dict:
     """What is true of several runs together."""
     rows = {space: count for fact in facts for space, count in fact.get("rows", {}).items()}
-    alike = {name: value for name, value in facts[0].items() if all(fact.get(name) == value for fact in facts)}
-    alike = {name: alike[name] for name in ("texts", "unpaired") if name in alike}
-    return alike | {"rows": rows}
+    texts, unpaired = ({fact[name] for fact in facts if name in fact} for name in ("texts", "unpaired"))
+    verdicts = ((fact.get("report") or {}).get("verdict", "not recorded") for fact in facts)
+    parts = [f"{' and '.join(fact.get('rows', {}))}, seed {fact.get('seed')}, {v}" for fact, v in zip(facts, verdicts)]
+    told = "; ".join([*sorted(texts), *(f"an alignment of {part}" for part in parts)])
+    return {"texts": told, "rows": rows} | ({"unpaired": unpaired.pop()} if len(unpaired) == 1 else {})
 
 
 if __name__ == "__main__":

@@ -60,13 +60,18 @@ def test_translators_with_one_space_in_common_become_one(example, tmp_path):
     first, second = linear("a", "hub", dims, 0), linear("hub", "long", dims, 1)
     for name, model, rows in (("first", first, {"a": 9, "hub": 8}), ("second", second, {"hub": 8, "long": 7})):
         model.save_pretrained(tmp_path / name)
-        facts = {"texts": "news", "rows": rows, "report": {"verdict": "aligned"}}
+        facts = {"texts": "news", "unpaired": "yes", "rows": rows, "seed": 4, "report": {"verdict": "aligned"}}
         (tmp_path / name / "training.json").write_text(json.dumps(facts))
     example.main(str(tmp_path / "first"), str(tmp_path / "second"), str(tmp_path / "all"))
     joined = Vec2VecModel.from_pretrained(tmp_path / "all").float()
     assert joined.config.spaces == ["a", "hub", "long"]
     facts = json.loads((tmp_path / "all" / "training.json").read_text())
-    assert facts == {"texts": "news", "rows": {"a": 9, "hub": 8, "long": 7}}
+    assert facts.pop("texts").split("; ") == [
+        "news",
+        "an alignment of a and hub, seed 4, aligned",
+        "an alignment of hub and long, seed 4, aligned",
+    ]
+    assert facts == {"rows": {"a": 9, "hub": 8, "long": 7}, "unpaired": "yes"}
     rows = 1 + 2 * torch.randn(20, 5)
     through = first.translate(rows, source="a", target="hub")
     expected = second.translate(through, source="hub", target="long")

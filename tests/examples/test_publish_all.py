@@ -88,7 +88,7 @@ def test_the_repository_s_own_cards_are_fit_to_push(hub, publisher, tmp_path):
     shutil.copytree(ROOT / "model_cards", tmp_path / "cards")
     done = publish_all(publisher, tmp_path, "--dry_run", "true")
     assert done.returncode == 0, done.stderr
-    for name in ("l3-wordllama", "minilm-l3", "minilm-wordllama", "mpnet-minilm"):
+    for name in ("l3-wordllama", "minilm-l3", "minilm-smollm2-gemma", "minilm-wordllama", "mpnet-minilm"):
         assert f"would go to org/{name}" in done.stdout
     assert not hub.repositories
     spec = importlib.util.spec_from_file_location("publish_all", SCRIPT)

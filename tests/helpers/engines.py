@@ -144,11 +144,11 @@ class Chroma(Places):
 
     def read(self, name: str) -> tuple[list, np.ndarray, list[dict]]:
         with self._client() as client:
-            found = client.get_collection(name, embedding_function=None).get(
-                include=["embeddings", "metadatas", "documents"]
-            )
-        rest = [{**metadata, "text": text} for metadata, text in zip(found["metadatas"], found["documents"])]
-        return found["ids"], np.asarray(found["embeddings"], "f4"), rest
+            made, step = client.get_collection(name, embedding_function=None), client.get_max_batch_size()
+            include = ["embeddings", "metadatas", "documents"]
+            parts = [made.get(limit=step, offset=k, include=include) for k in range(0, made.count(), step)]
+        rest = [{**m, "text": text} for part in parts for m, text in zip(part["metadatas"], part["documents"])]
+        return sum((part["ids"] for part in parts), []), np.concatenate([part["embeddings"] for part in parts]), rest
 
     def write(self, id, row: np.ndarray, payload: dict) -> None:
         with self._client() as client:
