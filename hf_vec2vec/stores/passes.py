@@ -113,14 +113,15 @@ class Passes:
         live = self.source.live and self.target.live
         number = self.target.block_rows if live else max(self.source.block_rows, self.target.block_rows)
         read = self.source.read(cursor, number, payload=not self.target.inside)
+        made: Iterator[tuple[Rows, Rows, Rows]] = ((block, *self.rows.translate(block)) for block in read)
         with ExitStack() as stack:
-            if self.parallel:
-                read = stack.enter_context(read_ahead(read))
+            if self.parallel:  # one core multiplies while another one writes
+                made = stack.enter_context(read_ahead(made))
             rows = self.source.count()
             bar = progress_bar(total=rows, unit=" rows", unit_scale=True, desc=title, shown=self.progress)
             stack.enter_context(bar)
-            for block in read:
-                yield block, *self.rows.translate(block)
+            for block, valid, translated in made:
+                yield block, valid, translated
                 bar.update(len(block))
 
     def copy(self, done: Migrated) -> None:
