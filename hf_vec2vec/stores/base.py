@@ -80,6 +80,7 @@ class VectorStore(ABC):
         block_rows: rows at a time that suit the engine.
         schema: of the payload, where its columns have types; `None` for documents.
         inside: whether this is a column beside another one in the same rows, which keep their payload.
+        numbered: whether rows have no ids but their numbers.
     """
 
     shown: str
@@ -91,6 +92,7 @@ class VectorStore(ABC):
     block_rows = 2048
     schema: pa.Schema | None = None
     inside = False
+    numbered = False
 
     @abstractmethod
     def count(self) -> int:
@@ -171,6 +173,10 @@ class Engine(ABC):
     @abstractmethod
     def exists(self, address: Address) -> bool:
         """Whether the name is taken."""
+
+    def taken(self, address: Address) -> bool:
+        """Whether a new store there would replace something."""
+        return self.exists(address)
 
     @abstractmethod
     def open(self, address: Address) -> VectorStore:

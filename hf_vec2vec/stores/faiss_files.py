@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .layout import ID, Layout, layout_like
 from .parquet import ParquetParts
 
 FORM = FORMS["faiss"]
+VECTOR, NUMBER = "vec2vec_vector", "vec2vec_id"  # columns of parts alone
 
 
 class FaissEngine(RenamingEngine):
@@ -33,6 +35,10 @@ class FaissEngine(RenamingEngine):
         """See [`Engine`]."""
         return os.path.exists(address.place)
 
+    def taken(self, address: Address) -> bool:
+        """See [`Engine`]. The table beside the index is part of it."""
+        return self.exists(address) or table_beside(address.place).exists()
+
     def open(self, address: Address) -> "FaissIndex":
         """See [`Engine`]."""
         if not os.path.isfile(address.place):
@@ -43,7 +49,7 @@ class FaissEngine(RenamingEngine):
         """See [`Engine`]. The new index is flat, with the metric of the old one."""
         if isinstance(source, FaissIndex):
             schema, id = source.beside_schema, source.id
-            layout = Layout(schema.append(pa.field("embedding", pa.list_(pa.float32(), dim))), id, "embedding", dim)
+            layout = Layout(schema.append(pa.field(VECTOR, pa.list_(pa.float32(), dim))), id, VECTOR, dim)
             return FaissParts(address, layout, source.inner_product, own_ids=source.own_ids is not None)
         return FaissParts(address, layout_like(source, dim), True, own_ids=False)
 
@@ -80,7 +86,7 @@ class FaissIndex(VectorStore):
             import faiss
         self.shown, self.path = str(address), Path(address.place)
         try:
-            self.index = faiss.read_index(address.place, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_MMAP_IFC)
+            self.index = faiss.read_index(address.place, faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise ValueError(f"{self.shown!r} is no index that FAISS can read: {str(error).splitlines()[0]}") from error
         self.own_ids, inner = None, faiss.downcast_index(self.index)
@@ -88,7 +94,13 @@ class FaissIndex(VectorStore):
             self.own_ids, inner = faiss.vector_to_array(inner.id_map), faiss.downcast_index(inner.index)
         kind = type(inner).__name__
         if isinstance(inner, faiss.IndexIVFFlat):
-            inner.make_direct_map()
+            try:
+                inner.make_direct_map()
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{self.shown!r} is an {kind} with ids of its own, whose vectors FAISS finds by no number. Build an "
+                    "IndexIDMap over an index without ids."
+                ) from error
         elif not isinstance(inner, faiss.IndexFlat | faiss.IndexHNSWFlat):
             raise ValueError(
                 f"{self.shown!r} is an {kind}, which does not hold its vectors as they were. Migrate what it was made of."
@@ -102,8 +114,12 @@ class FaissIndex(VectorStore):
             raise ValueError(f"{str(beside)!r} has {len(self.table):,} rows, and the index beside it {inner.ntotal:,}.")
         if id_column is not None and id_column not in self.beside_schema.names:
             raise ValueError(f"`id_column` is {id_column!r}, which is no column of {str(beside)!r}.")
-        self.id = id_column or (ID if ID in self.beside_schema.names else None)
-        self.schema: pa.Schema = pa.schema([field for field in self.beside_schema if field.name != self.id])
+        if id_column is not None:
+            self.own_ids = None
+        self.id = id_column or (ID if ID in self.beside_schema.names and self.own_ids is None else None)
+        self.columns = Layout(self.beside_schema, self.id, "", self.dim)
+        self.schema = self.columns.payload_schema()
+        self.numbered = self.id is None and self.own_ids is None
 
     def count(self) -> int:
         """See [`VectorStore`]."""
@@ -122,7 +138,7 @@ class FaissIndex(VectorStore):
                 ids = list(range(first, first + number))
             beside: list[dict[str, Any]] | None = None
             if payload:
-                beside = [{} for _ in ids] if part is None else part.select(self.schema.names).to_pylist()
+                beside = [{} for _ in ids] if part is None else self.columns.payload(part)
             yield Rows(ids, self.inner.reconstruct_n(first, number), beside, first, first + number)
 
     def find(self, ids: Sequence[Id], first: int) -> dict[Id, Found]:
@@ -164,11 +180,10 @@ class FaissParts(ParquetParts):
             import faiss  # noqa: F401
         self.own_ids, self.inner_product, self.bare = own_ids, inner_product, layout
         if layout.id is None:  # ids that the index holds, or numbers of the rows
-            layout = Layout(
-                layout.schema.append(pa.field("vec2vec_id", pa.int64())), "vec2vec_id", layout.vector, layout.dim
-            )
+            layout = Layout(layout.schema.append(pa.field(NUMBER, pa.int64())), NUMBER, layout.vector, layout.dim)
         super().__init__(address, layout)
         self.made: FaissIndex | None = None
+        self.numbered = self.bare.id is None and not own_ids
 
     def _done(self) -> FaissIndex | None:
         if self.made is None and self.path.exists():  # opened once: a comparison asks for each block
@@ -199,22 +214,20 @@ class FaissParts(ParquetParts):
         if not self.path.exists():
             flat = faiss.IndexFlatIP(self.dim) if self.inner_product else faiss.IndexFlatL2(self.dim)
             index = faiss.IndexIDMap2(flat) if self.own_ids else flat
-            names = [name for name in self.bare.schema.names if name != self.bare.vector]
-            writer = None
-            with staged_file(table_beside(str(self.path))) as partial:
+            beside = pa.schema([f for f in self.bare.schema if f.name != self.bare.vector], self.bare.schema.metadata)
+            with ExitStack() as stack:
+                writer = None
+                if beside.names:
+                    partial = stack.enter_context(staged_file(table_beside(str(self.path))))
+                    writer = stack.enter_context(pq.ParquetWriter(partial, beside))
                 for table in self.tables():
                     vectors = _rows_of(table[self.layout.vector], self.dim)
                     if self.own_ids:
                         index.add_with_ids(vectors, np.asarray(table[self.layout.id or ID], "i8"))
                     else:
                         index.add(vectors)
-                    beside = table.select(names)
-                    writer = writer or pq.ParquetWriter(partial, beside.schema)
-                    writer.write_table(beside)
-                if writer is not None:
-                    writer.close()
-            if not names:
-                table_beside(str(self.path)).unlink()
+                    if writer is not None:
+                        writer.write_table(table.select(beside.names))
             with staged_file(self.path) as partial:
                 faiss.write_index(index, str(partial))
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -144,7 +144,7 @@ class Migration:
         with self._closing():
             source = self._open_source()
             record = self._known_record()
-            if record is None and self._engine(self.new).exists(self.new):
+            if record is None and self._engine(self.new).taken(self.new):
                 raise self._taken()
             began = time.perf_counter()
             rows = next(source.read(None, source.block_rows, payload=True), None)
@@ -198,7 +198,7 @@ class Migration:
                 )
             source = self._open_source(resolved)
             if record is None:
-                if self._engine(self.new).exists(self.new):
+                if self._engine(self.new).taken(self.new):
                     raise self._taken()
                 where = {"name": resolved.name, "vector": resolved.vector}
                 record = Record(self.job | {"fingerprint": source.fingerprint()}, where)

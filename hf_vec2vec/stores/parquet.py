@@ -17,6 +17,7 @@ from .base import BEFORE, FORMS, Address, Found, Id, RenamingEngine, Rows, Vecto
 from .layout import Layout, find_layout, layout_like
 
 FORM = FORMS["parquet"]
+FILE = ".parquet"
 PARTS = ".parts-"  # folder beside a file that is being made
 
 
@@ -46,6 +47,8 @@ class ParquetEngine(RenamingEngine):
 
     def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> VectorStore:
         """See [`Engine`]."""
+        if Path(address.place).suffix not in ("", FILE):
+            raise ValueError(f"`to` is {str(address)!r}: a file must end in {FILE}, and the name of a folder has no dot.")
         if self.exists(address) and not os.path.isdir(address.place):
             return self.open(address)
         return ParquetParts(address, layout_like(source, dim))
@@ -53,6 +56,15 @@ class ParquetEngine(RenamingEngine):
     def rename(self, old: Address, new: Address) -> None:
         """See [`RenamingEngine`]."""
         os.rename(old.place, new.place)
+
+    def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
+        super().check_switch(old, new, resolved)
+        if os.path.isdir(old.place) and os.path.isfile(new.place):
+            raise ValueError(
+                "`from` and `to` are a folder and a file, which is no Parquet file under a folder's name. Both are complete: "
+                f"let your application read {str(new)!r}."
+            )
 
     def before(self, old: Address) -> Address:
         """`docs.parquet` becomes `docs_before.parquet`."""
@@ -74,7 +86,7 @@ class ParquetFiles(VectorStore):
 
     def __init__(self, address: Address, store: Store, layout: Layout):
         self.shown, self.store, self.layout, self.dim = str(address), store, layout, layout.dim
-        self.schema = layout.payload_schema()
+        self.schema, self.numbered = layout.payload_schema(), layout.id is None
 
     def count(self) -> int:
         """See [`VectorStore`]."""
@@ -118,10 +130,7 @@ class ParquetFiles(VectorStore):
 
     def add(self, rows: Rows) -> None:
         """Never: a file that is complete stays as it is."""
-        raise ValueError(
-            f"`to` {self.shown!r} is complete, and lacks row {rows.ids[0]!r} as it is now in `from`. Files cannot be "
-            "mended: remove the new file and its record, and start again."
-        )
+        raise complete(self.shown, rows.ids[0])
 
     replace = add
 
@@ -151,7 +160,7 @@ class ParquetParts(VectorStore):
         self.suffix = ".arrow" if self.single else ".parquet"
         if not self.single or not self.path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.schema = layout.payload_schema()
+        self.schema, self.numbered = layout.payload_schema(), layout.id is None
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob(f"part-*{self.suffix}"))
@@ -195,8 +204,11 @@ class ParquetParts(VectorStore):
 
     def add(self, rows: Rows) -> None:
         """See [`VectorStore`]."""
+        part = self.folder / f"part-{rows.first:012d}{self.suffix}"
+        if part.exists() or (self.single and self.path.exists()):
+            raise complete(self.shown, rows.ids[0])
         table = self.layout.table(rows, self.shown)
-        with staged_file(self.folder / f"part-{rows.first:012d}{self.suffix}") as partial:
+        with staged_file(part) as partial:
             if self.single:
                 with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                     writer.write_table(table)
@@ -229,4 +241,12 @@ class ParquetParts(VectorStore):
         shutil.rmtree(self.folder)
 
 
-__all__ = ["PARTS", "ParquetEngine", "ParquetFiles", "ParquetParts"]
+def complete(shown: str, id: Id) -> ValueError:
+    """The error of a store of files that is whole, and of which a row is missing or has become another one."""
+    return ValueError(
+        f"`to` {shown!r} is complete, and lacks row {id!r} as it is now in `from`. Files cannot be mended: remove the new "
+        "one and its record, and start again."
+    )
+
+
+__all__ = ["PARTS", "ParquetEngine", "ParquetFiles", "ParquetParts", "complete"]

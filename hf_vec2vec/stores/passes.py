@@ -129,6 +129,12 @@ class Passes:
         began, perhaps_there, record = time.perf_counter(), True, self.record
         earlier = record.seconds
         for block, _, rows in self._blocks(record.cursor, "copy"):
+            if len(rows) < len(block) and self.target.numbered:
+                raise ValueError(
+                    f"`from` {self.source.shown!r}: a row among the {len(block):,} from number {record.rows:,} on has no "
+                    "vector that can be translated, and rows have no ids but their numbers, which would shift. Mend the "
+                    "row, or give the rows ids in a column, and name it as `id_column`."
+                )
             rows.first, new = record.rows, rows
             if perhaps_there and len(rows):
                 there = self.target.find(rows.ids, rows.first)

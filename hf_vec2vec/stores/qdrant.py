@@ -70,14 +70,17 @@ class QdrantEngine(Engine):
             made.index_payload_like(source)
         return made
 
-    def switch(self, old: Address, new: Address, resolved: Address) -> tuple[Address, Address]:
-        """The alias of the old collection becomes that of the new one, at once."""
+    def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
         if old == resolved:
             raise ValueError(
                 f"`from` names the collection {old.name!r} itself, and Qdrant gives a collection no other name. Both "
                 "collections are complete. Let your application ask for an alias (`update_collection_aliases`), point it to "
                 f"{old.name!r}, and start again with the alias as `from`; or let your application ask for {new.name!r}."
             )
+
+    def switch(self, old: Address, new: Address, resolved: Address) -> tuple[Address, Address]:
+        """The alias of the old collection becomes that of the new one, at once."""
         self._point(old.name, new.name)
         return resolved, new
 

@@ -1,0 +1,176 @@
+"""What lies beside a new store of files, or is whole, is kept; and kinds of index, of ids and of rows that are rare."""
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from helpers.engines import DIM, Lance
+from helpers.stores import tree
+from hf_vec2vec.stores import Migration
+
+ROWS = 60
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(ROWS, DIM)).astype("f4")
+
+
+@pytest.fixture
+def migrate(translator, tmp_path):
+    def work(old: str, new: str, *, switch: bool = False, **more):
+        ends = {"source": "old", "target": "new", "record": tmp_path / "record.json", "progress": False} | more
+        return Migration(translator, old, new, **ends).run(switch=switch)
+
+    return work
+
+
+@pytest.fixture
+def translated(translator, vectors) -> np.ndarray:
+    return translator.translate(torch.from_numpy(vectors), source="old", target="new").numpy()
+
+
+def write_table(path, vectors: np.ndarray | None, **columns) -> None:
+    if vectors is not None:
+        columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM)
+    pq.write_table(pa.table(columns), path)
+
+
+def write_index(path, vectors: np.ndarray, index=None) -> None:
+    index = index or faiss.IndexFlatL2(DIM)
+    if not index.ntotal:
+        index.add(vectors)
+    faiss.write_index(index, str(path))
+
+
+@pytest.mark.parametrize("case", ["the source", "of somebody else", "of another index"])
+def test_a_table_beside_a_new_index_is_not_replaced(case, migrate, vectors, tmp_path):
+    old, new = f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index"
+    if case == "the source":
+        write_table(tmp_path / "new.parquet", vectors, id=range(ROWS))
+        old = f"parquet:{tmp_path}/new.parquet"
+    else:
+        write_index(tmp_path / "docs.index", vectors)
+        write_table(tmp_path / "docs.parquet", None, id=range(ROWS))
+    if case == "of somebody else":
+        (tmp_path / "new.parquet").write_text("mine")
+    if case == "of another index":
+        new = f"faiss:{tmp_path}/docs.faiss"
+    before = tree(tmp_path)
+    with pytest.raises(FileExistsError, match="is there already"):
+        migrate(old, new)
+    assert {name: content for name, content in tree(tmp_path).items() if "lock" not in str(name)} == before
+
+
+def test_a_folder_that_is_whole_is_not_written_into_again(migrate, tmp_path):
+    engine = Lance(tmp_path / "place")
+    rows = engine.vectors(ROWS)
+    engine.fill(engine.ids(ROWS), rows, [{"text": "a"}] * ROWS)
+    old, new = engine.url(engine.old), f"parquet:{tmp_path}/new"
+    assert migrate(old, new).rows == ROWS
+    engine.write("late", rows[0], {"text": "b"})
+    before = tree(tmp_path / "new")
+    with pytest.raises(ValueError, match="is complete, and lacks row 'late'"):
+        migrate(old, new)
+    assert tree(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize("kind", ["IVF", "IDMap over IVF", "IDMap"])
+def test_other_kinds_of_index_are_read(kind, migrate, vectors, translated, tmp_path):
+    flat = faiss.IndexFlatL2(DIM)
+    inner = faiss.IndexIVFFlat(flat, DIM, 4) if "IVF" in kind else flat
+    if "IVF" in kind:
+        inner.train(vectors)
+    index = faiss.IndexIDMap2(inner) if "IDMap" in kind else inner
+    ids = np.arange(1000, 1000 + ROWS)
+    index.add_with_ids(vectors, ids) if "IDMap" in kind else index.add(vectors)
+    write_index(tmp_path / "docs.index", vectors, index)
+    if "IDMap" in kind:  # ids of the index stay its ids, whatever the table beside it calls so
+        write_table(tmp_path / "docs.parquet", None, id=[f"row {k}" for k in range(ROWS)])
+    assert migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index").rows == ROWS
+    made = faiss.read_index(str(tmp_path / "new.index"))
+    if "IDMap" in kind:
+        np.testing.assert_array_equal(faiss.vector_to_array(made.id_map), ids)
+        assert pq.read_table(tmp_path / "new.parquet")["id"][3].as_py() == "row 3"
+    inner = faiss.downcast_index(made.index) if "IDMap" in kind else made
+    np.testing.assert_allclose(inner.reconstruct_n(0, ROWS), translated, atol=1e-5)
+
+
+def test_an_index_whose_vectors_have_no_numbers_is_refused(migrate, vectors, tmp_path):
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(DIM), DIM, 4)
+    index.train(vectors)
+    index.add_with_ids(vectors, np.arange(1000, 1000 + ROWS))
+    write_index(tmp_path / "docs.index", vectors, index)
+    with pytest.raises(ValueError, match="IndexIVFFlat with ids of its own"):
+        migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+
+
+def test_a_table_may_have_vectors_of_its_own(migrate, vectors, translated, tmp_path):
+    write_index(tmp_path / "docs.index", vectors)
+    write_table(tmp_path / "docs.parquet", vectors, id=range(ROWS))
+    migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+    assert pq.read_table(tmp_path / "new.parquet").column_names == ["id", "embedding"]
+
+
+def test_an_index_without_rows_becomes_another(migrate, vectors, tmp_path):
+    write_index(tmp_path / "docs.index", vectors[:0])
+    write_table(tmp_path / "docs.parquet", None, id=pa.array([], pa.int64()))
+    assert migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index").rows == 0
+    assert faiss.read_index(str(tmp_path / "new.index")).ntotal == 0
+
+
+def test_documents_become_an_index(migrate, tmp_path):
+    pytest.importorskip("qdrant_client")
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(path=str(tmp_path / "q"))
+    client.create_collection("docs", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.EUCLID))
+    rows = np.random.default_rng(0).normal(size=(20, DIM))
+    points = [models.PointStruct(id=k, vector=row.tolist(), payload={"page": {"number": k}}) for k, row in enumerate(rows)]
+    client.upsert("docs", points)
+    client.close()
+    old, new = f"qdrant:{tmp_path}/q#docs", f"faiss:{tmp_path}/new.index"
+    assert migrate(old, new).rows == 20
+    assert migrate(old, new).caught_up == 0
+    assert pq.read_table(tmp_path / "new.parquet")["payload"][3].as_py() == '{"page": {"number": 3}}'
+
+
+@pytest.mark.parametrize("kind", ["parquet", "index"])
+def test_rows_without_ids_are_not_skipped(kind, migrate, vectors, tmp_path):
+    vectors[10] = 0
+    old, new = f"parquet:{tmp_path}/docs.parquet", f"parquet:{tmp_path}/new.parquet"
+    if kind == "parquet":
+        write_table(tmp_path / "docs.parquet", vectors, text=["a"] * ROWS)
+    else:
+        old, new = f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index"
+        write_index(tmp_path / "docs.index", vectors)
+    with pytest.raises(ValueError, match="no ids but their numbers, which would shift"):
+        migrate(old, new, invalid_rows="skip")
+
+
+def test_a_folder_and_a_file_do_not_exchange_their_names(migrate, vectors, tmp_path):
+    (tmp_path / "docs").mkdir()
+    write_table(tmp_path / "docs" / "a.parquet", vectors, id=range(ROWS))
+    old, new = f"parquet:{tmp_path}/docs", f"parquet:{tmp_path}/docs-new.parquet"
+    with pytest.raises(ValueError, match="a folder and a file"):
+        migrate(old, new, switch=True)
+    assert migrate(old, new).state == "complete"
+    with pytest.raises(ValueError, match="a file must end in .parquet"):
+        migrate(old, f"parquet:{tmp_path}/docs-v1.5", record=tmp_path / "another.json")
+
+
+def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
+    pytest.importorskip("qdrant_client")
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(path=str(tmp_path / "q"))
+    client.create_collection("docs", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.EUCLID))
+    client.upsert("docs", [models.PointStruct(id=1, vector=[0.5] * DIM, payload={})])
+    client.close()
+    old, new = f"qdrant:{tmp_path}/q#docs", f"qdrant:{tmp_path}/q#new"
+    with pytest.raises(ValueError, match="gives a collection no other name"):
+        migrate(old, new, switch=True)
+    assert migrate(old, new).state == "complete"
