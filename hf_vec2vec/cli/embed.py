@@ -17,6 +17,9 @@ SAMPLE = 128  # texts that a dry run embeds
 SYNOPSIS = "(--texts FILE | --images PATH) --model MODEL --output PATH [flags]"
 
 
+FOR_TEXTS = {"pooling", "layer", "prompt", "prompt_name", "max_length", "column", "id_column"}
+
+
 @dataclass(kw_only=True)
 class EmbedFlags(EncoderFlags, DeviceFlags, DryRunFlags):
     """What is embedded, and by what."""
@@ -38,8 +41,13 @@ class EmbedFlags(EncoderFlags, DeviceFlags, DryRunFlags):
     def __post_init__(self) -> None:
         if (self.texts is None) == (self.images is None):
             raise ValueError("`texts` or `images` must be given, and not both.")
-        if self.images and (given := self.given & {"pooling", "layer", "prompt", "prompt_name", "max_length"}):
+        if self.images and (given := self.given & FOR_TEXTS):
             raise ValueError(f"`{min(given)}` is for texts, but `images` are embedded. Leave it out.")
+        if self.id_column and Path(self.output).suffix in (".npy", ".safetensors"):
+            raise ValueError(
+                f"`id_column` is {self.id_column!r}, but `output` {self.output!r} holds vectors alone. Take an Arrow folder "
+                "(no suffix) or .parquet."
+            )
 
     def after_interrupt(self) -> str:
         """Whole chunks are in the cache."""
@@ -108,7 +116,14 @@ def _embed_texts(flags: EmbedFlags) -> "Dataset":
 
     assert flags.texts is not None
     texts = load_texts(flags.texts, column=flags.column or TEXT)
-    ids = load_table(flags.texts)[flags.id_column].to_pylist() if flags.id_column else None
+    ids = None
+    if flags.id_column:
+        table = load_table(flags.texts)
+        if flags.id_column not in table.column_names:
+            raise ValueError(
+                f"`id_column` is {flags.id_column!r}, but {flags.texts!r} has the columns {', '.join(table.column_names)}."
+            )
+        ids = table[flags.id_column].to_pylist()
     data = embed(texts, _encoder(flags), batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
     return data if ids is None else data.add_column(ID, ids)
 

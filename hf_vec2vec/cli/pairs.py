@@ -69,8 +69,32 @@ def load_pairs(model: "Vec2VecModel", paths: dict[str, str], flags: PairFlags) -
         name: load_embeddings(path, argument=argument, **columns[name])
         for argument, (name, path) in zip(("source", "target"), paths.items(), strict=True)
     }
+    check_ids(loaded, named=flags.id_column is not None)
     for name, data in loaded.items():
         check_description(model.config, name, data.info.description or "")
     if (rows := min(map(len, loaded.values()))) < FEWEST:
         raise ValueError(f"`source` and `target` hold {rows} pair(s); give at least {FEWEST}, better 1,000.")
     return loaded
+
+
+def check_ids(pairs: "dict[str, Dataset]", *, named: bool) -> None:
+    """Raise ValueError where ids say that row i of both sides is not the same text.
+
+    Args:
+        pairs: both sides.
+        named: whether the user named the columns of ids: then they must be equal. Else sides may number their rows in ways
+            of their own, but not hold the same ids in other orders.
+    """
+    from ..data.columns import ID
+
+    known = {name: list(data[ID]) for name, data in pairs.items() if ID in data.column_names}
+    if len(known) < 2:
+        return
+    (a, left), (b, right) = known.items()
+    if len(left) != len(right) or left == right or not (named or set(left) == set(right)):
+        return
+    row = next(k for k, ids in enumerate(zip(left, right, strict=True)) if ids[0] != ids[1])
+    raise ValueError(
+        f"`source` and `target` must hold the same texts row by row, but row {row:,} has the id {left[row]!r} in {a!r} and "
+        f"{right[row]!r} in {b!r}. Put both in one order."
+    )

@@ -189,7 +189,7 @@ class TextTable:
                     f"line {first:,} has {len(values)} values, but the header has {self.width}. A value with a separator or "
                     "quotes in it must be quoted."
                 )
-            values = [_unquoted(value) for value in values] if self.plain_quotes else values
+            values = [unquoted(value) for value in values] if self.plain_quotes else values
             yield first, values, (place[0], place[1])
 
     def _separator(self) -> str:
@@ -229,7 +229,7 @@ class TextTable:
         return "item" if self.is_list else "line"
 
 
-def _unquoted(value: str) -> str:
+def unquoted(value: str) -> str:
     """What a program that quotes only where it must, such as Excel, meant by a value with doubled quotes."""
     inner = value[1:-1]
     quoted = value == '""' or (QUOTED.fullmatch(value) and '""' in inner)
@@ -294,7 +294,8 @@ def _kind_of(strings: list[str]) -> pa.DataType:
     given = [text for text in strings if text != ""]
     if given and all(_is_whole(text) for text in given):
         return pa.int64()
-    if given and all(NUMBER.fullmatch(text) or _is_whole(text) for text in given):
+    numbers = bool(given) and all(NUMBER.fullmatch(text) or _is_whole(text) for text in given)
+    if numbers and len({float(text) for text in given}) == len(set(given)):  # 1.1 and 1.10 are no numbers, but two names
         return pa.float64()
     return pa.string()
 
@@ -303,4 +304,4 @@ def _is_whole(text: str) -> bool:
     return len(text) < 19 and text.lstrip("-").isascii() and text.lstrip("-").isdigit() and str(int(text)) == text
 
 
-__all__ = ["TABLES", "TextTable", "column_of", "text_encoding"]
+__all__ = ["TABLES", "TextTable", "column_of", "text_encoding", "unquoted"]

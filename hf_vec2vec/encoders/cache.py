@@ -74,6 +74,7 @@ def computed_once(
                 _compute(folder, partial, count, chunk, encode, finish, settings)
                 shutil.rmtree(partial, ignore_errors=True)
                 data = load_from_disk(str(folder))
+    data.info.description = json.dumps(settings)  # the same model may have lain elsewhere
     return data
 
 

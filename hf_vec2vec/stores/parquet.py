@@ -62,8 +62,8 @@ class ParquetEngine(RenamingEngine):
         super().check_switch(old, new, resolved)
         if os.path.isdir(old.place) and os.path.isfile(new.place):
             raise ValueError(
-                "`from` and `to` are a folder and a file, which is no Parquet file under a folder's name. Both are complete: "
-                f"let your application read {str(new)!r}."
+                "`from` and `to` are a folder and a file, which is no Parquet file under a folder's name. Both are "
+                f"complete: let your application read {str(new)!r}."
             )
 
     def before(self, old: Address) -> Address:

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from ..data.corpora import LABEL
-from ..data.text_tables import text_encoding
+from ..data.text_tables import text_encoding, unquoted
 from ..data.texts import load_table
 from ..data.vector_files import naming
 
@@ -59,7 +59,8 @@ def local_splits(
     if not files:
         split = _split(source)
         rows = _read(name, source, needed, split)
-        return {split: rows} if split.startswith(("validation", "test")) and not source.is_dir() else alone(rows)
+        one_split = source.is_file() or (source / "state.json").exists()
+        return {split: rows} if split.startswith(("validation", "test")) and one_split else alone(rows)
     shards: dict[str, list[Path]] = {}
     for file in files:
         shards.setdefault(_split(file), []).append(file)
@@ -122,7 +123,7 @@ def _has_tabs(file: Path) -> bool:
 
 
 def _separated(name: str, file: Path) -> Iterator[dict[str, str]]:
-    """Rows of a file whose values stand between tabs, quotes being characters like others."""
+    """Rows of a file whose values stand between tabs. Quotes are like others, unless quotes in them are doubled."""
     with open(file, encoding=text_encoding(file), newline="") as lines:
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         first = next(reader, None)
@@ -134,7 +135,7 @@ def _separated(name: str, file: Path) -> Iterator[dict[str, str]]:
         if is_row:
             yield dict(zip(names, first, strict=False))
         wrong = []
-        for values in reader:
+        for values in (list(map(unquoted, read)) for read in reader):
             # STS-B's authors leave sources behind the last column.
             if len(values) == len(names) or (is_row and len(values) > len(names)):
                 yield dict(zip(names, values, strict=False))

@@ -1,5 +1,10 @@
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
 from helpers.commands import run
 from hf_vec2vec import Vec2VecModel
 
@@ -28,3 +33,17 @@ def test_a_card_written_by_hand_is_left_alone(trained, tmp_path):
     sides = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
     assert run("evaluate", model, *sides, "--output_dir", tmp_path / "figures") == 0
     assert (model / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", [[], ["--id_column", "id"]])
+def test_rows_in_another_order_are_no_pairs(trained, tmp_path, capsys, words):
+    sides = []
+    for space, order in (("a", 1), ("b", -1)):
+        rows, ids = np.load(trained / f"held_{space}.npy"), np.arange(120)[::order]
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows[ids].astype("f4").ravel()), rows.shape[1])
+        pq.write_table(pa.table({"id": ids, "embedding": vectors}), tmp_path / f"{space}.parquet")
+        sides.append(f"{space}={tmp_path}/{space}.parquet")
+    call = ["evaluate", trained / "model", "--source", sides[0], "--target", sides[1], "--output_dir", tmp_path / "out"]
+    assert run(*call, *words) == 2
+    assert "row 0 has the id 0 in 'a' and 119 in 'b'. Put both in one order" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

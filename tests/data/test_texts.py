@@ -300,3 +300,10 @@ def test_many_pages_are_texts(tmp_path):
     pages = ["<html><body>one</body></html>", "<html><body>two</body></html>"]
     (tmp_path / "pages.txt").write_text("\n".join(pages))
     assert load_texts(tmp_path / "pages.txt") == pages
+
+
+def test_numbers_of_a_csv_stay_apart(tmp_path):
+    (tmp_path / "a.csv").write_text("id,text,score\n1.1,a,0.50\n1.10,b,2\n1.2,c,1.25\n")
+    table = load_table(tmp_path / "a.csv")
+    assert table["id"].to_pylist() == ["1.1", "1.10", "1.2"]
+    assert table["score"].to_pylist() == [0.5, 2.0, 1.25]

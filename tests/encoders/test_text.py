@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -225,3 +226,11 @@ def test_a_tokenizer_of_another_model_is_one_message(bert):
     encoder.tokenizer.add_tokens(["zebra"])
     with pytest.raises(ValueError, match="its tokenizer gives tokens or lengths that the model has no vectors for"):
         encoder.encode(["a zebra"], progress=False)
+
+
+def test_what_the_cache_keeps_names_the_encoder_that_was_asked(bert, tmp_path):
+    shutil.copytree(bert, tmp_path / "moved")
+    for folder in (bert, str(tmp_path / "moved")):
+        data = embed(TEXTS, TextEncoder(folder), cache_dir=tmp_path / "cache")
+        assert json.loads(data.info.description)["model"] == folder
+    assert len(list((tmp_path / "cache").glob("*/state.json"))) == 1

@@ -220,3 +220,15 @@ def test_two_files_of_one_split_and_empty_or_missing_texts_are_refused(tmp_path)
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\n")
     with pytest.raises(ValueError, match="'sst2', 'validation', has"):
         load_task("sst2", tmp_path)
+
+
+def test_quotes_that_a_program_doubled_are_single_again(tmp_path):
+    (tmp_path / "dev.tsv").write_text(lines(("sentence", "label"), ('"he said ""hello"" to me"', 1), (QUOTE, 0)))
+    assert load_task("sst2", tmp_path).rows("validation")["sentence"][:] == ['he said "hello" to me', QUOTE]
+
+
+def test_a_saved_split_is_whole(tmp_path):
+    rows = Dataset.from_dict({"sentence": [f"text {k}" for k in range(40)], "label": [0, 1] * 20})
+    rows.save_to_disk(str(tmp_path / "validation"))
+    task = load_task("sst2", tmp_path / "validation")
+    assert {split: len(found) for split, found in task.splits.items()} == {"validation": 40}
