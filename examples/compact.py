@@ -21,23 +21,28 @@ import torch
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 
 RECORD = "training.json"  # what the card is written from
-SHARED = 0.1  # by how much mean and scale of the common space may differ, in scales: runs hold other rows of it back
+SHARED = 0.03  # by how much mean and scale of the common space may differ, in scales: runs hold other rows of it back
 
 
 def compact(*models: Vec2VecModel) -> Vec2VecModel:
     """The same translations by the linear maps, by as few numbers as they need, in float16.
 
+    Of several models those of the second and later ones are the same but for what their means and scales of the common space
+    differ from those of the first.
+
     Raises:
-        ValueError: if a model has no linear map, or other than two spaces; if several do not have one space in common, or
-            differ in its mean and scale, so that they were made of different rows of it.
+        ValueError: if a model has no linear map, or other than two spaces; if several have not one space in common,
+            know it in other dimensions, or differ in its mean and scale, so that they were made of different rows of it.
     """
     dims: dict[str, int] = {}
     for model in models:
         if len(model.config.spaces) != 2:
             raise ValueError(f"The model has the spaces {model.config.spaces}; it must have two.")
-        dims |= model.config.embedding_dims
+        for space, dim in model.config.embedding_dims.items():
+            if dims.setdefault(space, dim) != dim:
+                raise ValueError(f"The models know {space!r} in {dims[space]} and in {dim} dimensions.")
     common = set.intersection(*(set(model.config.spaces) for model in models))
-    if not common or (len(models) > 1 and len(common) > 1):
+    if not common or (len(models) > 1 and len(dims) != len(models) + 1):
         spaces = "; ".join(" and ".join(model.config.spaces) for model in models)
         raise ValueError(f"The models must have one space in common, and have {spaces}.")
     hub = min((space for space in dims if space in common), key=dims.__getitem__)

@@ -86,6 +86,10 @@ def test_translators_that_do_not_meet_in_one_space_are_not_joined(example):
         example.compact(first, linear("a", "hub", dims, 2))
     with pytest.raises(ValueError, match="one space in common, and have a and hub; long and other"):
         example.compact(first, linear("long", "other", dims | {"other": 5}, 2))
+    with pytest.raises(ValueError, match="one space in common, and have a and hub; hub and long; a and hub"):
+        example.compact(first, second, linear("a", "hub", dims, 2))
+    with pytest.raises(ValueError, match="'hub' in 6 and in 5 dimensions"):
+        example.compact(first, linear("hub", "long", dims | {"hub": 5}, 2))
     second.normalizers["hub"].mean.add_(0.5)
     with pytest.raises(ValueError, match="'hub' by different rows"):
         example.compact(first, second)
