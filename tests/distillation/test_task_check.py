@@ -40,7 +40,10 @@ def task(tmp_path):
 
 @pytest.mark.parametrize(
     ("teacher", "student", "verdict"),
-    [(4.0, 0.0, "holds more than the student"), (0.0, 4.0, "holds less than the student")],
+    [
+        (4.0, 0.0, "holds more than the student"),
+        pytest.param(0.0, 4.0, "holds less than the student", marks=pytest.mark.slow),
+    ],
 )
 def test_pairs_tell_who_knows_more(task, teacher, student, verdict):
     knowing, learning = Telling(teacher), Telling(student)

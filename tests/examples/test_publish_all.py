@@ -47,6 +47,7 @@ def publish_all(machine, folder: Path, *more: str):
     return machine.run(f"import runpy, sys; sys.argv = {arguments!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')")
 
 
+@pytest.mark.slow
 def test_every_card_with_weights_is_pushed_and_loads_elsewhere(cards, hub, publisher, stranger, tmp_path):
     done = publish_all(publisher, cards, "--translators", str(cards / "translators"))
     assert done.returncode == 0, done.stderr
