@@ -12,6 +12,8 @@ secret rotation and aligns. Ways to ask, all less the index's mean:
 - A+B: the mean of such translations, norm 1 each;
 - A|B: the teachers' vectors beside each other are one space, which one translator takes into the index's.
 
+Beside them stand the index's own encoder, asking and as a teacher of pairs, and each student in an index of its own.
+
 A student follows a way by a regression from its vectors of the training questions, which nobody has labelled, to what that
 way makes of them. With `--models STUDENT=MODEL` it is then trained on these targets, together with its projection (a
 transformer by LoRA, else whole). Every cell has a JSON file of its own: a run that was interrupted goes on where it stopped.
@@ -40,6 +42,7 @@ from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, 
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 
 DRAWN = 0.9  # of a half
+OWN = "own index"  # of a student that is asked as it is, all passages embedded by it
 TRAINING = {  # by what is trained
     "lora": {"learning_rate": 5e-4, "batch_size": 32},
     "whole": {"learning_rate": 1e-3, "batch_size": 128},
@@ -78,7 +81,7 @@ class Setting:
     def __init__(self, args: TeacherArguments, seed: int):
         self.args, self.seed, self.folder = args, seed, Path(args.folder)
         stored = self.rows("passages", args.index)
-        known = stored.any(1)
+        self.known = known = stored.any(1)
         self.secret = secret_rotation(stored.shape[1], seed)
         self.index = stored[known] @ self.secret
         places = torch.where(known, known.cumsum(0) - 1, -1)
@@ -95,7 +98,7 @@ class Setting:
             name: answers(self.rows(name, args.index)[self.chosen[name]] @ self.secret, self.index, self.gold[name])[0]
             for name in args.questions
         }
-        encoders = {encoder for way in args.ways for encoder in names(way)} | set(args.students)
+        encoders = {encoder for way in args.ways for encoder in names(way)} | {*args.students, args.index}
         pool = {encoder: torch.cat([self.rows(name, encoder) for name in args.train]) for encoder in encoders}
         self.followed = torch.stack([rows.any(1) for rows in pool.values()]).all(0).nonzero()[:, 0]
         self.pool = {encoder: rows[self.followed] for encoder, rows in pool.items()}
@@ -144,11 +147,11 @@ class Setting:
         """Vectors of the questions that ask."""
         return self.rows(name, encoder)[self.chosen[name]]
 
-    def judged(self, ask: Callable[[str], Tensor]) -> dict[str, dict[str, float]]:
-        """Recall of the exact ten, and nDCG of known answers, of what `ask` makes of each set."""
+    def judged(self, ask: Callable[[str], Tensor], index: Tensor | None = None) -> dict[str, dict[str, float]]:
+        """Recall of the exact ten, and nDCG of known answers, of what `ask` makes of each set, in this index or another."""
         figures = {}
         for name, gold in self.gold.items():
-            found = answers(ask(name), self.index, gold)[0]
+            found = answers(ask(name), self.index if index is None else index, gold)[0]
             kept = (found[:, :, None] == self.exact[name][:, None]).any(2).float().mean().item()
             figures[name] = {"recall": kept}
             if (gold >= 0).any():
@@ -164,12 +167,15 @@ def names(way: str) -> tuple[str, ...]:
 
 def cell(setting: Setting, way: str, student: str, trained: bool) -> dict:
     """Figures of a way itself, of a student that follows it, or of one that was trained on it."""
-    if way == setting.args.index:
+    if way == OWN:
+        return setting.judged(lambda name: setting.asked(name, student), setting.rows("passages", student)[setting.known])
+    if way == setting.args.index and not student:
         return setting.judged(lambda name: setting.asked(name, way) @ setting.secret)
     if not student:
         centre = setting.index.mean(0)
         return setting.judged(lambda name: setting.way(way, lambda encoder: setting.asked(name, encoder)) - centre)
-    targets = setting.way(way, setting.pool.__getitem__)
+    pairs = way == setting.args.index
+    targets = setting.pool[way] @ setting.secret if pairs else setting.way(way, setting.pool.__getitem__)
     fitted = fitted_projection(setting.pool[student], targets)
     if not trained:
         settled = off_the_middle(fitted, setting.index)
@@ -199,7 +205,7 @@ def run(args: TeacherArguments) -> None:
     """Every cell that is not there yet, those of all seeds before any training."""
     trained = [entry.split("=")[0] for entry in args.models]
     wanted = [(args.index, "", False)] + [(way, "", False) for way in args.ways]
-    wanted += [(way, student, False) for student in args.students for way in args.ways]
+    wanted += [(way, student, False) for student in args.students for way in (*args.ways, args.index, OWN)]
     kinds = [wanted, [(way, student, True) for way in args.ways for student in trained]]
     opened = cache(lambda seed: Setting(args, seed))
     for cells in kinds:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 128  # texts that a dry run embeds
 SYNOPSIS = "(--texts FILE | --images PATH) --model MODEL --output PATH [flags]"
-
-
 FOR_TEXTS = {"pooling", "layer", "prompt", "prompt_name", "max_length", "column", "id_column"}
 
 
@@ -43,7 +41,7 @@ class EmbedFlags(EncoderFlags, DeviceFlags, DryRunFlags):
             raise ValueError("`texts` or `images` must be given, and not both.")
         if self.images and (given := self.given & FOR_TEXTS):
             raise ValueError(f"`{min(given)}` is for texts, but `images` are embedded. Leave it out.")
-        if self.id_column and Path(self.output).suffix in (".npy", ".safetensors"):
+        if self.id_column and Path(self.output).suffix.lower() in (".npy", ".safetensors"):
             raise ValueError(
                 f"`id_column` is {self.id_column!r}, but `output` {self.output!r} holds vectors alone. Take an Arrow folder "
                 "(no suffix) or .parquet."

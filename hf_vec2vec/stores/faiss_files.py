@@ -47,6 +47,8 @@ class FaissEngine(RenamingEngine):
 
     def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> "FaissParts":
         """See [`Engine`]. The new index is flat, with the metric of the old one."""
+        if Path(address.place).suffix in ("", ".parquet"):
+            raise ValueError(f"`to` is {str(address)!r}: the name of an index file must end as in docs.index. {FORM}.")
         if isinstance(source, FaissIndex):
             schema, id = source.beside_schema, source.id
             layout = Layout(schema.append(pa.field(VECTOR, pa.list_(pa.float32(), dim))), id, VECTOR, dim)

@@ -47,7 +47,7 @@ class ParquetEngine(RenamingEngine):
 
     def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> VectorStore:
         """See [`Engine`]."""
-        if Path(address.place).suffix not in ("", FILE):
+        if Path(address.place).suffix.lower() not in ("", FILE):
             raise ValueError(f"`to` is {str(address)!r}: a file must end in {FILE}, and the name of a folder has no dot.")
         if self.exists(address) and not os.path.isdir(address.place):
             return self.open(address)

@@ -10,6 +10,7 @@ import torch
 from helpers.engines import DIM, Lance
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration
+from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
 
 ROWS = 60
 
@@ -106,6 +107,24 @@ def test_an_index_whose_vectors_have_no_numbers_is_refused(migrate, vectors, tmp
     write_index(tmp_path / "docs.index", vectors, index)
     with pytest.raises(ValueError, match="IndexIVFFlat with ids of its own"):
         migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+
+
+def test_a_new_index_is_opened_no_more_often_for_more_blocks(migrate, vectors, tmp_path, monkeypatch):
+    """Else a comparison takes time that grows with the square of the rows."""
+    opened, read = [], faiss.read_index
+    monkeypatch.setattr(faiss, "read_index", lambda *given: opened.append(given) or read(*given))
+    for store in (FaissIndex, FaissParts):
+        monkeypatch.setattr(store, "block_rows", 5)
+    write_index(tmp_path / "docs.index", vectors)
+    assert migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index").rows == ROWS
+    assert len(opened) == 2  # the old one and the new one
+
+
+@pytest.mark.parametrize("name", ["docs", "docs.parquet"])
+def test_an_index_file_has_a_name_of_its_own(name, migrate, vectors, tmp_path):
+    write_index(tmp_path / "old.index", vectors)
+    with pytest.raises(ValueError, match="must end as in docs.index"):
+        migrate(f"faiss:{tmp_path}/old.index", f"faiss:{tmp_path}/{name}")
 
 
 def test_a_table_may_have_vectors_of_its_own(migrate, vectors, translated, tmp_path):
