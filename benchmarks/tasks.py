@@ -41,7 +41,7 @@ import numpy as np
 import tasks_report
 import torch
 from peft import LoraConfig
-from tasks_aware import TaskWorkshop, precision, task_arms, task_cells
+from tasks_aware import TaskWorkshop, bf16, precision, task_arms, task_cells
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -161,10 +161,16 @@ class Workshop:
         if self.args.teacher_vectors:
             return torch.stack([self.known_vectors[text] for text in self.texts[side]])
         encoder = TextEncoder(self.teacher, layer=self.teacher_layer)
-        return vectors(embed(self.texts[side], encoder), "teacher")
+        with bf16(self.args):
+            return vectors(embed(self.texts[side], encoder), "teacher")
 
     def by_student(self, side: str) -> torch.Tensor:
-        return untrained(self.student, self.settings).encode(self.texts[side], progress=True)
+        return self.untrained_vectors(self.texts[side])
+
+    def untrained_vectors(self, texts: list[str]) -> torch.Tensor:
+        """Of texts by the student as it is."""
+        with bf16(self.args):
+            return untrained(self.student, self.settings).encode(texts, progress=True)
 
     @cached_property
     def translators(self) -> dict[str, Vec2VecModel]:
@@ -177,7 +183,7 @@ class Workshop:
             options, _, anchors = kind.partition("+")
             teacher, pairs = self.by_teacher("teacher"), None
             if anchors:
-                shared = untrained(self.student, self.settings).encode(self.texts["teacher"][: int(anchors)])
+                shared = self.untrained_vectors(self.texts["teacher"][: int(anchors)])
                 pairs = teacher[: int(anchors)], shared
             names = {"source_name": "teacher", "target_name": "student"}
             found = align(teacher, self.by_student("student"), anchors=pairs, seed=0, **names, **TRANSLATORS[options])
@@ -227,7 +233,8 @@ class Workshop:
 
     def _judgements(self, encoder: TextEncoder) -> dict:
         found, rows = TaskVectors(encoder), {"max_train_rows": self.args.train_rows, "max_rows": self.args.judge_rows}
-        return {task.name: judge(found, task, **rows).to_dict() for task in self.tasks}
+        with bf16(self.args):
+            return {task.name: judge(found, task, **rows).to_dict() for task in self.tasks}
 
 
 WORKSHOPS: dict[str, Workshop | TaskWorkshop] = {}  # of this process
@@ -240,14 +247,7 @@ def run_cell(args: TasksArguments, cell: dict) -> dict:
     if cell["pair"] not in WORKSHOPS:
         WORKSHOPS.clear()
         WORKSHOPS[cell["pair"]] = (TaskWorkshop if args.regime == "task" else Workshop)(args, cell["pair"])
-    with _bf16(args):
-        return WORKSHOPS[cell["pair"]].run(cell)
-
-
-def _bf16(args: TasksArguments) -> torch.autocast:
-    """What is not trained runs in bfloat16, too, if asked to."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    return torch.autocast(device.type, torch.bfloat16, enabled=args.bf16)
+    return WORKSHOPS[cell["pair"]].run(cell)
 
 
 def cells(args: TasksArguments, pair: str, rates: dict[str, list[float]], seeds: list[int]) -> Iterator[dict]:
@@ -273,8 +273,7 @@ def run_all(args: TasksArguments) -> int:
             arms, cells_of = task_arms(args), task_cells
         else:
             workshop = WORKSHOPS[pair] = Workshop(args, pair)
-            with _bf16(args):
-                arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
+            arms = list(make_arms(workshop.lesson, workshop.student_vectors, 0))  # all that is shared is on disk now
             cells_of = cells
         if unknown := sorted(set(args.arms or []) - set(arms)):
             raise ValueError(f"`arms` has {unknown[0]!r}; there are {arms}.")

@@ -78,7 +78,7 @@ class TaskWorkshop:
     def _opened(self, name: str) -> tuple[TaskLesson | SpanLesson, str]:
         task, part = self._task(name)
         if isinstance(task, QuestionAnsweringTask):
-            return open_spans(task, self.teacher_of(name), self.student), part
+            return open_spans(task, self.teacher_of(name), self.student, bf16=self.args.bf16), part
         opened = open_lesson(
             task,
             self.teacher_of(name),
@@ -95,8 +95,7 @@ class TaskWorkshop:
             model, tokenizer = load_trained_model(self.teacher_of(cell["task"]), opened.task)
         else:
             model, tokenizer = self._trained(opened, cell)
-        device = model.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.args.bf16):
+        with bf16(self.args):
             judged = judge_head(model, tokenizer, opened.task, "validation", held_out="held_out", part=part)
         return {"cell": cell, "judgements": {cell["task"]: asdict(judged)}, "verdict": opened.verdict}
 
@@ -106,6 +105,12 @@ class TaskWorkshop:
             given = self._training | count | {"disable_tqdm": True}
             return train_spans(opened, cell["arm"], LoraConfig(**ADAPTER), cell["seed"], **given)
         return train_in_arm(opened, cell["arm"], cell["seed"], **count), load_student(self.student)[1]
+
+
+def bf16(args) -> torch.autocast:
+    """Models that are not trained run in bfloat16, too, if asked to; what is fitted to their vectors never does."""
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=args.bf16)
 
 
 def precision(args) -> dict:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data.devices import in_full_precision
 from ..data.progress import progress_bar
 from .anchors import Anchors
 from .back_translation import BackTranslation, back_translate
@@ -27,6 +28,7 @@ ROWS_A_CLUSTER = 4  # at least: below, centres are single rows
 USUAL_ROWS = 10_000  # that most pairs need; for the message
 
 
+@in_full_precision
 @torch.no_grad()
 def align(
     source: Tensor,
@@ -117,7 +119,7 @@ def align(
         with stages.stage("full", "residual", 1):
             residuals = _residuals(translated, a.subspace, b.subspace, options.hidden_dim, generator, known)
     if stages.interrupted:
-        warnings.warn("The alignment was interrupted: its maps are the best so far, its verdict is theirs.", stacklevel=3)
+        warnings.warn("The alignment was interrupted: its maps are the best so far, its verdict is theirs.", stacklevel=4)
     report = replace(
         judge(found.judged, found.consensus, found.held_out, agreement, generator),
         repeated_rows={"source": a.repeated, "target": b.repeated},
@@ -208,7 +210,7 @@ def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: 
         warnings.warn(
             f"`{name}`: one direction holds {share:.0%} of the variance, which drowns all others. Hidden states of "
             "language models need `standardize` in their own coordinates, before any rotation, and no first token.",
-            stacklevel=5,  # of whoever called `align`, past `no_grad`
+            stacklevel=5,  # of whoever called `align`, past its decorators
         )
     # Order is shuffled away, so that nothing can lean on it.
     order = torch.randperm(len(rows), generator=generator).to(rows.device)

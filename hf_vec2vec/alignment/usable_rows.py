@@ -75,7 +75,7 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
             f"`{name}`: {outlying} of {len(given)} rows are left out of the alignment, for they are far longer or shorter "
             f"than the others or far from all of them; the first is at index {first}, its length {lengths[first]:.2g}, the "
             f"usual one {usual_length:.2g}. See what made them.",
-            stacklevel=5,  # of whoever called `align`, past `no_grad`
+            stacklevel=6,  # of whoever called `align`, past its decorators
         )
     return UsableRows(_only(rows, near), repeated, outlying)
 

@@ -1,6 +1,14 @@
 """Where tensors lie: a device that this machine has."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 def chosen_device(device: str | torch.device | None = None) -> torch.device:
@@ -26,3 +34,16 @@ def chosen_device(device: str | torch.device | None = None) -> torch.device:
         except (RuntimeError, NotImplementedError, AssertionError) as error:
             raise ValueError(f"`device` is {str(found)!r}, which this machine or this torch does not have.") from error
     return found
+
+
+def in_full_precision(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """The function, which no autocast around the call reaches: half of the digits would go, without a word."""
+
+    @wraps(function)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        with ExitStack() as stack:
+            for device in {"cpu", (torch.accelerator.current_accelerator() or torch.device("cpu")).type}:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            return function(*args, **kwargs)
+
+    return run

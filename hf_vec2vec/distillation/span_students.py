@@ -100,7 +100,8 @@ def distill_spans(
             student that is the teacher.
     """
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    lesson = open_spans(task, teacher, student, seed=seed, progress=progress, **trusted)
+    bf16 = bool(arguments.get("bf16"))
+    lesson = open_spans(task, teacher, student, seed=seed, progress=progress, bf16=bf16, **trusted)
     loaded = load_trained_model(teacher, task, **trusted)
     rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(*loaded, lesson.task, progress)]
     best: tuple[float, Any, Any, str] = (-np.inf, None, None, "")
@@ -121,6 +122,7 @@ def open_spans(
     seed: int = 0,
     progress: bool = True,
     trust_remote_code: bool = False,
+    bf16: bool = False,
 ) -> SpanLesson:
     """Read the passages by both sides, and fit the maps between their words. Arguments and errors: `distill_spans`."""
     if teacher == student:
@@ -135,7 +137,8 @@ def open_spans(
     contexts = task.rows("train")["context"][:]
     spans = [word_spans(contexts[i], 1) for i in shared]
     read = [rows.select([at[i] for i in shared]) for rows, at in zip(windows, places, strict=True)]
-    found = [word_vectors(*side, rows, spans, progress=progress) for side, rows in zip(sides, read, strict=True)]
+    reading = {"progress": progress, "bf16": bf16}
+    found = [word_vectors(*side, rows, spans, **reading) for side, rows in zip(sides, read, strict=True)]
     known = [a.isfinite().all(1) & b.isfinite().all(1) for a, b in zip(*found, strict=True)]
     theirs, ours = ([rows[kept] for rows, kept in zip(side, known, strict=True)] for side in found)
     spans = [[span for span, k in zip(each, kept, strict=True) if k] for each, kept in zip(spans, known, strict=True)]
@@ -274,13 +277,15 @@ def word_vectors(
     spans: Sequence[list[tuple[int, int]]],
     *,
     progress: bool = True,
+    bf16: bool = False,
 ) -> list[Tensor]:
     """For each window `(words, d)`: means of the last layer's states over the tokens of a word; NaN where it has none."""
 
     def step(batch: dict[str, Tensor]) -> Iterable[np.ndarray]:
         mask = batch["attention_mask"]
         inputs = {name: values for name, values in batch.items() if name in INPUTS}
-        states = model(**inputs, output_hidden_states=True).hidden_states[-1].float().cpu()
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            states = model(**inputs, output_hidden_states=True).hidden_states[-1].float().cpu()
         return [rows[: int(length)].numpy() for rows, length in zip(states, mask.sum(1), strict=True)]
 
     found, training = [], model.training

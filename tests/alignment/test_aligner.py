@@ -267,3 +267,15 @@ def test_bad_rows_are_refused(broken, error, message):
     rows = make_cloud(200)
     with pytest.raises(error, match=message):
         align(rows, broken(rows), **QUICK)
+
+
+@pytest.mark.short_search
+def test_autocast_does_not_reach_the_geometry():
+    a, b = make_cloud(400, 8, seed=1), make_cloud(400, 8, seed=2) @ random_rotation(8, 10)
+    options = {"num_starts": 2, "num_anchors": 4, "steps": 1, "hidden_dim": 16, "progress": False}
+    plain = align(a, b, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = align(a, b, **options)
+    assert within.report.verdict == plain.report.verdict
+    for side in ("source_to_target", "target_to_source"):
+        torch.testing.assert_close(getattr(within, side), getattr(plain, side))
