@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from .checks import check_file
+from .checks import check_file, check_verdict
 from .flags import DirectionFlags, flag
 
 SYNOPSIS = "DIR --source NAME --target NAME --output FILE [flags]"
@@ -20,6 +20,7 @@ class ExportFlags(DirectionFlags):
     output: str = flag("The file: .onnx, .pt2 (torch), or .safetensors or .npz (merged).")
     format: Format = flag("ONNX, ONNX in int8, torch.export, or one matrix and a bias for NumPy (of a linear map).", "onnx")
     overwrite: bool = flag("Replace `output` if it exists.", False)
+    allow_not_aligned: bool = flag("Use a translator whose alignment's verdict is 'not aligned'.", False)
 
 
 def run(flags: ExportFlags) -> None:
@@ -31,6 +32,7 @@ def run(flags: ExportFlags) -> None:
 
     path = check_export(flags.output, flags.format, overwrite=flags.overwrite)
     model = load_translator(flags.folder)
+    check_verdict(flags.folder, allowed=flags.allow_not_aligned)
     direction: dict[str, str] = {"source": flags.source, "target": flags.target}
     chosen = model.chosen_map(flags.map, **direction, queries=flags.queries)
     found = export(model, path, **direction, map=chosen, format=flags.format, overwrite=flags.overwrite)

@@ -42,14 +42,16 @@ def test_other_columns_travel_with_their_rows(trained, tmp_path):
     torch.testing.assert_close(torch.tensor(out[0]["embedding"]), expected, rtol=0, atol=1e-5)
 
 
-def test_a_translator_that_is_not_aligned_is_refused(trained, tmp_path, capsys):
+@pytest.mark.parametrize("command", ["translate", "export"])
+def test_a_translator_that_is_not_aligned_is_refused(command, trained, tmp_path, capsys):
     model = shutil.copytree(trained / "model", tmp_path / "model")
     facts = json.loads((model / "training.json").read_text())
-    ask = ["translate", model, "--source", "a", "--target", "b", "--input", trained / "held_a.npy"]
+    rest = ["--input", trained / "held_a.npy"] if command == "translate" else ["--format", "merged", "--map", "linear"]
+    ask = [command, model, "--source", "a", "--target", "b", *rest]
     for verdict, flags, status in (("not aligned", [], 2), ("not aligned", ["--allow_not_aligned"], 0), ("doubtful", [], 0)):
         facts["report"]["verdict"] = verdict
         (model / "training.json").write_text(json.dumps(facts))
-        output = tmp_path / f"{verdict}{len(flags)}.npy"
+        output = tmp_path / f"{verdict}{len(flags)}.{'npy' if command == 'translate' else 'npz'}"
         assert run(*ask, "--output", output, *flags) == status
         assert ("'not aligned': its translations are likely wrong" in capsys.readouterr().err) == (status == 2)
         assert output.exists() == (status == 0)

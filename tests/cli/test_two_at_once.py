@@ -25,7 +25,7 @@ SECOND = {
     "report": ["model", *PAIRS, "--output_dir", "out", "--labelled", "nowhere.jsonl"],
     "translate": ["model", *WAY, "--input", "held_a.npy", "--output", "out.npy"],
     "translate into a folder": ["model", *WAY, "--input", "held_a.npy", "--output", "out"],
-    "export": ["model", "--source", "a", "--target", "b", "--map", "linear", "--format", "merged", "--output", "out.npz"],
+    "export": ["model", *WAY, "--map", "linear", "--format", "merged", "--output", "out.npz"],
     "migrate": ["model", "--from", "parquet:held.parquet", "--to", "parquet:new.parquet", "--source", "a", "--record", "out"]
     + ["--allow_not_aligned"],
     "finetune": ["--model", "bert", *TUNED],
