@@ -107,7 +107,7 @@ def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
         if "answerKey" in needed and suffix in (".jsonl", ".ndjson", ".json"):
             return Dataset.from_list([_question(row) for row in _objects(file)])
         if "context" in needed and suffix == ".json":
-            content = json.loads(file.read_text(encoding=text_encoding(file)))
+            content = _json(file)
             if isinstance(content, dict) and isinstance(content.get("data"), list):
                 return Dataset.from_list(list(_articles(name, content)))
     rows = Dataset(load_table(file))
@@ -152,13 +152,21 @@ def _is_number(value: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", value.strip()) is not None
 
 
-def _objects(file: Path) -> Iterator[dict[str, Any]]:
+def _json(file: Path) -> Any:
+    """What a file holds: one value, or a list of those that stand in its lines, whatever its suffix says."""
     text = file.read_text(encoding=text_encoding(file))
-    rows = (
-        json.loads(text)
-        if file.suffix.lower() == ".json"
-        else [json.loads(line) for line in text.split("\n") if line.strip()]
-    )
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) < 2:
+            raise
+        return [json.loads(line) for line in lines]
+
+
+def _objects(file: Path) -> Iterator[dict[str, Any]]:
+    rows = _json(file)
+    rows = [rows] if isinstance(rows, dict) else rows
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number:,} is no object with names and values.")

@@ -1,11 +1,12 @@
 """Benchmarks as their authors publish them become the rows that the Hub's schema has."""
 
 import json
+import shutil
 
 import pytest
 from datasets import Dataset
 
-from helpers.tasks import VALIDATION, write_rows
+from helpers.tasks import VALIDATION, write_rows, write_task
 from hf_vec2vec.tasks import load_task, loading
 
 
@@ -232,3 +233,13 @@ def test_a_saved_split_is_whole(tmp_path):
     rows.save_to_disk(str(tmp_path / "validation"))
     task = load_task("sst2", tmp_path / "validation")
     assert {split: len(found) for split, found in task.splits.items()} == {"validation": 40}
+
+
+@pytest.mark.parametrize("name", ["squad", "squad_v2", "commonsense_qa", "mrpc"])
+def test_lines_of_json_are_read_by_any_suffix(name, tmp_path):
+    expected = load_task(name, write_task(name, tmp_path / "lines")).splits
+    (tmp_path / "other").mkdir()
+    for split in ("train", "validation"):
+        shutil.copy(tmp_path / "lines" / f"{split}.jsonl", tmp_path / "other" / f"{split}.json")
+    found = load_task(name, tmp_path / "other").splits
+    assert {split: rows.to_list() for split, rows in found.items()} == {k: rows.to_list() for k, rows in expected.items()}
