@@ -16,7 +16,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from ..data.columns import EMBEDDING
+from ..data.columns import EMBEDDING, foreign_columns
 from ..data.staging import PARTIAL, beside, replace_file
 from .dtypes import DTYPES, Values
 
@@ -126,10 +126,14 @@ class Layout:
         """Of a table, with the features of the kept columns as `datasets` knows them.
 
         Raises:
-            ValueError: if a kept column has a name that is needed.
+            ValueError: if a kept column has a name that is needed, or a type that no data set can hold.
         """
         from datasets import Features, List, Value
 
+        if self.columns is not None and (foreign := foreign_columns(self.columns)):
+            raise ValueError(
+                f"`input` has columns of types that data sets do not know: {foreign}. Leave them out, or rewrite them."
+            )
         features = Features.from_arrow_schema(self.columns) if self.columns is not None else Features()
         added = {EMBEDDING: List(Value(self.dtype), length=self.dim)}
         added |= {SCALE: Value("float32")} if self.dtype == "int8" else {}

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features
 from torch import Tensor
 
 from ..model.modeling_vec2vec import check_embeddings
@@ -89,9 +89,12 @@ def vector_column(table: pa.Table, where: str, column: str | None = None) -> str
             f"{where} has the columns {table.column_names}, {found}; name the one with the vectors with `column`, or call "
             f"it {EMBEDDING!r}."
         )
-    if (times := table.column_names.count(column)) != 1:
-        found = f"has {times} columns {column!r}" if times else f"has the columns {table.column_names}, not {column!r}"
-        raise ValueError(f"{where} {found}; name the one with the vectors with `column`.")
+    if column not in table.column_names:
+        raise ValueError(f"{where} has the columns {table.column_names}, not {column!r}; name the one with the vectors.")
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise ValueError(
+            f"{where} has several columns of the name {twice[0]!r}. Rename them: one name must mean one column."
+        )
     kind = table.schema.field(column).type
     element = _element(kind)
     if element is None and column not in able:
@@ -115,6 +118,17 @@ def _candidates(table: pa.Table) -> list[str]:
     if lists := [name for name, element in kinds.items() if element is not None]:
         return lists
     return [field.name for i, field in enumerate(table.schema) if _is_text(field.type) and _has_vectors(table.column(i))]
+
+
+def foreign_columns(schema: pa.Schema) -> dict[str, str]:
+    """Names and types of columns that a data set of `datasets` cannot hold, such as maps."""
+    foreign = {}
+    for field in schema:
+        try:
+            Features.from_arrow_schema(pa.schema([field]))
+        except ValueError:
+            foreign[field.name] = str(field.type)
+    return foreign
 
 
 def _element(kind: pa.DataType) -> pa.DataType | None:
@@ -257,6 +271,7 @@ __all__ = [
     "TEXT",
     "RowError",
     "first_dimension",
+    "foreign_columns",
     "list_array",
     "to_dataset",
     "to_table",

@@ -1,5 +1,6 @@
 """Vectors on disk, read and written whole."""
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ from datasets import Dataset, DatasetInfo
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from .columns import EMBEDDING, ID, to_table, vectors
+from .columns import EMBEDDING, ID, foreign_columns, to_table, vectors
 from .raw_files import check_no_weights
 from .staging import check_apart, locked, staged_file, staged_folder
 from .table_files import MADE_BY
 from .validity import InvalidRows, check_choice, keep_valid
 from .vector_files import Store, open_files
 
+logger = logging.getLogger(__name__)
 BLOCK = 8_192  # rows that are read and checked at a time
 DATASET_FILES = ("data-*.arrow", "dataset_info.json", "state.json")  # what `Dataset.save_to_disk` makes
 OUTPUTS = "a folder, .parquet, .npy or .safetensors"
@@ -56,6 +58,9 @@ def load_embeddings(
     others = [name for name in first.other_columns() if name != EMBEDDING]
     if id_column is not None and id_column not in others:
         raise ValueError(f"`{argument}` {str(path)!r} has the columns {others} beside the vectors, not {id_column!r}.")
+    if foreign := {} if first.schema is None else foreign_columns(first.schema):
+        logger.warning("%s: columns of types that data sets do not know are left out: %s.", path, foreign)
+        others = [name for name in others if name not in foreign]
     tables = list(_valid_tables(store, others, invalid_rows))
     if not tables:
         raise ValueError(f"`{argument}` {str(path)!r} holds no valid row.")

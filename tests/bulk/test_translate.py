@@ -480,6 +480,8 @@ def test_foreign_vectors_are_told_once(tmp_path):
 def test_bad_arguments(model, tmp_path):
     np.save(tmp_path / "x.npy", vectors_of(50))
     pq.write_table(table(vectors_of(50)).append_column("embedding", pa.array(["x"] * 50)), tmp_path / "taken.parquet")
+    facts = pa.array([[("page", 1)]] * 50, pa.map_(pa.string(), pa.int64()))
+    pq.write_table(table(vectors_of(50)).append_column("facts", facts), tmp_path / "maps.parquet")
     cases = [
         ("x.npy", "out.csv", {}, "no known format"),
         ("x.npy", "out.fbin", {"dtype": "int8"}, "its suffix must be .i8bin"),
@@ -490,6 +492,7 @@ def test_bad_arguments(model, tmp_path):
         ("taken.parquet", "out", {}, "in the column 'embedding' strings that are no vectors"),
         ("taken.parquet", "out", {"column": "vector"}, r"has the columns \['embedding'\], names that are needed"),
         ("taken.parquet", "out", {"column": "nothing"}, "not 'nothing'"),
+        ("maps.parquet", "out", {"column": "vector"}, "columns of types that data sets do not know: {'facts': "),
     ]
     for name, output, more, message in cases:
         with pytest.raises((ValueError, TypeError), match=message):

@@ -1,6 +1,9 @@
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -144,3 +147,26 @@ def test_vectors_that_another_process_saved_meanwhile_are_kept(tmp_path, monkeyp
         save_embeddings(Dataset.from_dict({"embedding": [[1.0, 2.0]]}), tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"the other's"
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def _strange(path: Path, *, twice: bool) -> Path:
+    """A file with a column that no data set can hold, or with two columns of one name."""
+    table = to_dataset(ROWS).data.table.append_column("id", pa.array(range(5)))
+    kind = pa.map_(pa.string(), pa.int64())
+    other = ("id", pa.array(range(5))) if twice else ("facts", pa.array([[("page", 1)]] * 5, kind))
+    pq.write_table(table.append_column(*other), path)
+    return path
+
+
+def test_columns_that_no_data_set_can_hold_are_left_out_and_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("hf_vec2vec.data.files.logger.warning", lambda text, *values: said.append(text % values))
+    found = load_embeddings(_strange(tmp_path / "x.parquet", twice=False))
+    assert set(found.column_names) == {"id", "embedding"}
+    assert len(said) == 1
+    assert "'facts': \"map<" in said[0]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="x.parquet' cannot be read: it has several columns of the name 'id'"):
+        load_embeddings(_strange(tmp_path / "x.parquet", twice=True))
