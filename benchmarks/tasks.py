@@ -20,7 +20,8 @@ in three arms (`hf_vec2vec.distillation.span_students`); arms that miss a task a
 folder of its own. With `--label_rows` so many training rows have a label, for teacher and student alike; of the others
 what the teacher says stands for it.
 
-A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. Results go to `runs.jsonl` one by one: a run
+A language model's layer stands behind its name: SmolLM2-135M-Instruct-Q4_1@6. With `--regime task` the model is cut
+behind it. Results go to `runs.jsonl` one by one: a run
 that is there is not done again. At the end there are a table, `table.md`, and two pictures, `by_task.png` and
 `by_updates.png`.
 """

@@ -9,11 +9,13 @@ import tasks_report
 import torch
 from datasets import Dataset, DatasetDict
 from peft import LoraConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from hf_vec2vec.distillation.arms import LABELS_ANSWERS, LABELS_FROM_OURS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK
 from hf_vec2vec.distillation.span_students import SpanLesson, open_spans, train_spans
 from hf_vec2vec.distillation.students import load_student
 from hf_vec2vec.distillation.task_students import TaskLesson, open_lesson, train_in_arm
+from hf_vec2vec.encoders.folders import model_folder
 from hf_vec2vec.tasks import MultipleChoiceTask, QuestionAnsweringTask, Task, load_task
 from hf_vec2vec.tasks.choice_pairs import as_pairs
 from hf_vec2vec.tasks.fine_tuning import fine_tune
@@ -37,9 +39,25 @@ class TaskWorkshop:
 
     def __init__(self, args, pair: str):
         self.args, self.folder = args, Path(args.output) / "".join(c if c.isalnum() else "-" for c in pair)
-        self.teacher, self.student = pair.split("=")
+        self.teacher, self.student = (self._model(name) for name in pair.split("="))
         self.sources = {name: folder or None for name, _, folder in (entry.partition("=") for entry in args.tasks)}
         self.opened = cache(self._opened)
+
+    def _model(self, name: str) -> str:
+        """The model; of a language model with a layer behind its name a folder of so many layers, made once."""
+        model, _, layers = name.partition("@")
+        if not layers:
+            return model
+        folder = self.folder / f"{Path(model).name}-{layers}-layers"
+        if not (folder / "config.json").exists():
+            source = model_folder(model)
+            config = AutoConfig.from_pretrained(source)
+            config.num_hidden_layers = int(layers)
+            if "layer_types" in config.to_dict():  # Gemma and others tell which layers look at how much
+                config.layer_types = config.layer_types[: int(layers)]
+            AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+            AutoModelForCausalLM.from_pretrained(source, config=config).save_pretrained(folder)
+        return str(folder)
 
     def teacher_of(self, name: str) -> str:
         """Folder of the teacher that has learned the task; made once. Choices are pairs to it."""

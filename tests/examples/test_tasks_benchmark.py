@@ -184,17 +184,21 @@ def test_spans_are_taught_in_the_arms_that_they_have(benchmark, given, project, 
         words = [[str(word) for word in generator.choice(WORDS[3:], 8)] for _ in range(count)]
         rows = squad(*((" ".join(each), f"which {split} {i}?", [each[i % 8]]) for i, each in enumerate(words)))
         write_rows(rows, project / "squad" / f"{split}.jsonl")
-    teacher = LlamaForCausalLM(LlamaConfig(**TASK_SHAPE | {"hidden_size": 12, "num_key_value_heads": 2}))
+    teacher = LlamaForCausalLM(
+        LlamaConfig(**TASK_SHAPE | {"hidden_size": 12, "num_key_value_heads": 2, "num_hidden_layers": 2})
+    )
     student = BertModel(BertConfig(**TASK_SHAPE))
     for name, model, tokenizer in (("large", teacher, decoder_tokenizer()), ("small", student, encoder_tokenizer())):
         model.save_pretrained(project / name)
         tokenizer.save_pretrained(project / name)
-    pair = f"{project / 'large'}={project / 'small'}"
+    pair = f"{project / 'large'}@1={project / 'small'}"
     task = {"regime": "task", "teacher_updates": 1, "tasks": [f"squad={project / 'squad'}"], "pairs": [pair], "texts": None}
     task |= {"arms": ["task loss only", "labels + learned projection from ridge", "labels + logits"], "seeds": [0]}
     assert benchmark.run_all(benchmark.TasksArguments(**given | task)) == 0
     _, cells = cells_of(project)
     assert [cell[0] for cell in cells] == ["teacher", "task loss only", "labels + learned projection from ridge"]
+    (cut,) = (project / "out").glob("*/large-1-layers/config.json")
+    assert json.loads(cut.read_text())["num_hidden_layers"] == 1 < teacher.config.num_hidden_layers
     table = benchmark.tasks_report.write(project / "out")
     assert "squad: 30 of 87,599 training rows; 6 of 10,570 rows of 'validation'" in table
 
