@@ -13,6 +13,7 @@ from helpers.distillation import TEXTS
 from helpers.documents import ROOT, lay_out, run_blocks
 from hf_vec2vec import TextEncoder, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
+from hf_vec2vec.data import save_embeddings, to_dataset
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -23,6 +24,7 @@ PAGES = [
     ROOT / "model_cards" / "minilm-wordllama" / "README.md",
 ]
 TAKE_LONG = ("alignment.md", "audit.md", "distil.md", "migrate.md", "scale.md")
+LATER = ("audit.md", "distil.md")  # begin with a command that takes the translator, and make it afterwards
 WITH_BLOCKS = [page for page in PAGES if re.search(r"^ *```(python|bash|console|sh)\n", page.read_text(), re.M)]
 ROWS, OLD, NEW = 1000, 24, 32  # a side, and dimensions
 ROTATION = random_rotation(OLD, NEW)
@@ -41,8 +43,8 @@ def reader(tmp_path, monkeypatch, folders):
         np.save(tmp_path / f"{pairs}_old.npy", make_cloud(200, OLD, seed=seed).numpy())
         np.save(tmp_path / f"{pairs}_new.npy", (make_cloud(200, OLD, seed=seed) @ ROTATION).numpy())
     np.save(tmp_path / "store.npy", make_cloud(300, OLD, seed=5).numpy())
-    shutil.copy(tmp_path / "old.npy", tmp_path / "teacher.npy")
-    shutil.copy(tmp_path / "new.npy", tmp_path / "student.npy")
+    for side, file in (("teacher", "old.npy"), ("student", "new.npy")):
+        save_embeddings(to_dataset(np.load(tmp_path / file)), tmp_path / f"{side}.parquet")
     for model, encoder in (("student", "bert"), ("teacher", "llama")):
         shutil.copytree(folders[encoder], tmp_path / model)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
@@ -80,6 +82,9 @@ def give_translator(page: Path, folder: Path) -> None:
     [pytest.param(page, marks=[pytest.mark.slow] * (page.name in TAKE_LONG), id=name(page)) for page in WITH_BLOCKS],
 )
 def test_blocks_run(page, reader):
+    if page.name in LATER:
+        (reader / page.name).write_text(page.read_text().replace("--output_dir translator", "--output_dir made"))
+        page = reader / page.name
     give_translator(page, reader)
     assert run_blocks(page, fast=True, offline=True)
 
