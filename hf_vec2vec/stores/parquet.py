@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ class ParquetParts(VectorStore):
         if not self.single or not self.path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
         self.schema, self.numbered = layout.payload_schema(), layout.id is None
+        self.whole: ParquetFiles | None = None
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob(f"part-*{self.suffix}"))
@@ -188,18 +190,18 @@ class ParquetParts(VectorStore):
     def find(self, ids: Sequence[Id], first: int) -> dict[Id, Found]:
         """Those that stand where the source has them; while parts are written, those of the part of this first row."""
         if self.single and self.path.exists():
-            store = open_files(self.path, self.layout.vector)
-            return ParquetFiles(Address("parquet", str(self.path)), store, self.layout).find(ids, first)
+            if self.whole is None:  # opened once: a comparison asks for each block
+                store = open_files(self.path, self.layout.vector)
+                self.whole = ParquetFiles(Address("parquet", str(self.path)), store, self.layout)
+            return self.whole.find(ids, first)
         found: dict[Id, Found] = {}
-        for part in self._parts():
-            begin = int(part.stem.removeprefix("part-"))
-            if begin >= first + len(ids):
-                break
-            if begin + self._rows(part) > first or begin == first:
-                table = self._open(part)
-                if self.layout.id is None:
-                    table = table.append_column("id", pa.array(range(begin, begin + len(table))))
-                found |= self.layout.found(table)
+        parts = self._parts()
+        begins = [int(part.stem.removeprefix("part-")) for part in parts]
+        for k in range(max(0, bisect_right(begins, first) - 1), bisect_left(begins, first + len(ids))):
+            table = self._open(parts[k])
+            if self.layout.id is None:
+                table = table.append_column("id", pa.array(range(begins[k], begins[k] + len(table))))
+            found |= self.layout.found(table)
         return {id: found[id] for id in ids if id in found}
 
     def add(self, rows: Rows) -> None:

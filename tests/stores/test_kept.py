@@ -11,6 +11,7 @@ from helpers.engines import DIM, Lance
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration
 from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
+from hf_vec2vec.stores.parquet import ParquetFiles, ParquetParts
 
 ROWS = 60
 
@@ -193,3 +194,17 @@ def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
     with pytest.raises(ValueError, match="gives a collection no other name"):
         migrate(old, new, switch=True)
     assert migrate(old, new).state == "complete"
+
+
+@pytest.mark.parametrize(("new", "each"), [("new", 5), ("new.parquet", 2)])
+def test_a_comparison_opens_each_part_a_few_times_however_many_there_are(new, each, migrate, vectors, tmp_path, monkeypatch):
+    parts = 12
+    monkeypatch.setattr(ParquetParts, "block_rows", ROWS // parts)
+    monkeypatch.setattr(ParquetFiles, "block_rows", ROWS // parts)
+    write_table(tmp_path / "old.parquet", vectors, id=range(ROWS))
+    opened = []
+    for name in ("ParquetFile", "read_table"):
+        real = getattr(pq, name)
+        monkeypatch.setattr(pq, name, lambda *args, real=real, **kwargs: opened.append(1) or real(*args, **kwargs))
+    migrate(f"parquet:{tmp_path / 'old.parquet'}", f"parquet:{tmp_path / new}")
+    assert len(opened) <= each * parts
