@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..data.devices import in_full_precision
 from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
 from ..metrics.translation import bootstrap_intervals, csls_metrics, structure_metrics, translation_metrics
@@ -23,6 +24,7 @@ LEAST_PAIRS = 3  # two to fit an oracle on, one to translate
 Methods = dict[tuple[str, str], dict[tuple[str, str], Translate]]  # by direction, then by name and kind of the row
 
 
+@in_full_precision
 def evaluate_translation(
     models: dict[str, Vec2VecModel],
     pairs: PairedEmbeddings,
@@ -75,6 +77,7 @@ def evaluate_translation(
     return rows
 
 
+@in_full_precision
 def fit_methods(
     models: dict[str, Vec2VecModel],
     pairs: PairedEmbeddings,
@@ -124,6 +127,7 @@ def fit_methods(
     return methods
 
 
+@in_full_precision
 def score_methods(
     methods: Methods, pairs: PairedEmbeddings, model: Vec2VecModel, *, full: bool = False, seed: int = 0
 ) -> list[dict]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.devices import in_full_precision
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
 from .selection import largest
@@ -37,6 +38,7 @@ def penalties(cosines: Tensor, k: int = NEIGHBOURS, *, dim: int = 1, approximate
     return nearest.mean(dim) / 2
 
 
+@in_full_precision
 def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: int = 2048) -> Tensor:
     """[`penalties`] of stored rows, by a sample of queries. A query's own penalty would not change the order of its answers.
 
@@ -56,9 +58,9 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: 
     sample = check_embeddings(sample, "sample", store.shape[1])
     if not 0 < k <= len(sample):
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
-    queries = F.normalize(sample, dim=1).T
+    queries = F.normalize(sample.float(), dim=1).T
     blocks = progress_bar(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
-    return torch.cat([penalties(F.normalize(rows, dim=1) @ queries, k) for rows in blocks])
+    return torch.cat([penalties(F.normalize(rows.float(), dim=1) @ queries, k) for rows in blocks])
 
 
 def hub_corrected(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS) -> Tensor:

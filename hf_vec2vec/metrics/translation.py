@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.devices import in_full_precision
+from ..model.modeling_vec2vec import check_embeddings
 from .hubness import hub_penalties
 
 _CITATION = """\
@@ -24,6 +26,7 @@ Args:
     references: true vectors of the same texts, row by row, `(n, d)`."""
 
 
+@in_full_precision
 def mean_cosines(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[str, float]:
     """Raw and centred cosine of matching rows.
 
@@ -34,13 +37,30 @@ def mean_cosines(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[
         predictions: `(n, d)`.
         references: `(n, d)`.
         mean: `(d,)`, of the target space's *training* rows.
+
+    Raises:
+        ValueError: for rows that do not go one by one, or hold NaN or infinite values. So do all functions here.
     """
+    predictions, references = _checked(predictions, references)
     return {
         "cosine": F.cosine_similarity(predictions, references, dim=1).mean().item(),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1).mean().item(),
     }
 
 
+def _checked(predictions: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32: where a common mean is long, half precision leaves no ranks."""
+    given = {"predictions": predictions, "references": references}
+    ours, theirs = (check_embeddings(rows, name, only_finite=True).float() for name, rows in given.items())
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"`predictions` and `references` have {len(ours):,} and {len(theirs):,} rows; row i of both must be the same "
+            "text."
+        )
+    return ours, theirs
+
+
+@in_full_precision
 def ranks(predictions: Tensor, references: Tensor, block: int = 2048, penalties: Tensor | None = None) -> Tensor:
     """Rank of the true row among all references, by raw cosine to each prediction. 1 is best; ties share the middle.
 
@@ -52,12 +72,8 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048, penalties:
 
     Returns:
         `(n,)`, float.
-
-    Raises:
-        ValueError: if predictions hold NaN or infinite values.
     """
-    if not predictions.isfinite().all():
-        raise ValueError("`predictions` hold NaN or infinite values; they have no rank.")
+    predictions, references = _checked(predictions, references)
     pool = F.normalize(references, dim=1)
     found = []
     for start in range(0, len(predictions), block):
@@ -87,6 +103,7 @@ def rank_metrics(predictions: Tensor, references: Tensor) -> dict[str, float]:
 
 
 def _rank_figures(predictions: Tensor, references: Tensor) -> dict[str, Tensor]:
+    predictions, references = _checked(predictions, references)  # by their names, before they change places
     found = ranks(predictions, references)
     hits = {f"top{k}": (found <= k).float() for k in (1, 5, 10)}
     back = ranks(references, predictions)
@@ -118,6 +135,7 @@ def csls_metrics(
     return {name: (values <= 1).float().mean().item() for name, values in found.items()}
 
 
+@in_full_precision
 def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, block: int = 2048) -> Tensor:
     """Share of each row's `k` nearest rows, by raw cosine, that are the same texts in both clouds.
 
@@ -132,6 +150,7 @@ def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, bloc
     Returns:
         `(n,)`, between 0 and 1.
     """
+    predictions, references = _checked(predictions, references)
     k = min(k, len(predictions) - 1)
     units = [F.normalize(rows, dim=1) for rows in (predictions, references)]
     shares = []
@@ -145,6 +164,7 @@ def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, bloc
     return torch.cat(shares)
 
 
+@in_full_precision
 def linear_cka(predictions: Tensor, references: Tensor) -> float:
     """Linear centred kernel alignment of two clouds: 1 for clouds that are equal up to rotation, shift and scale.
 
@@ -158,7 +178,7 @@ def linear_cka(predictions: Tensor, references: Tensor) -> float:
 
     Source: Kornblith et al., "Similarity of neural network representations revisited", 2019, equation 3.
     """
-    x, y = (rows - rows.mean(0) for rows in (predictions.double(), references.double()))
+    x, y = (rows.double() - rows.double().mean(0) for rows in _checked(predictions, references))
     norm = torch.linalg.matrix_norm
     scale = norm(x.T @ x) * norm(y.T @ y)
     return (norm(x.T @ y).square() / scale).item() if scale > 0 else 0.0
@@ -193,6 +213,7 @@ def structure_metrics(predictions: Tensor, references: Tensor) -> dict[str, floa
     return {"neighbour_overlap": overlap, "cka": linear_cka(predictions, references)}
 
 
+@in_full_precision
 def bootstrap_intervals(
     predictions: Tensor,
     references: Tensor,
@@ -217,6 +238,11 @@ def bootstrap_intervals(
 
     Source: Efron, "Bootstrap methods: another look at the jackknife", 1979.
     """
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"`confidence` must be between 0 and 1 and `resamples` at least 1, got {confidence} and {resamples}."
+        )
+    predictions, references = _checked(predictions, references)
     figures = _rank_figures(predictions, references) | {
         "cosine": F.cosine_similarity(predictions, references, dim=1),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),

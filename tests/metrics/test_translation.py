@@ -150,3 +150,37 @@ def test_evaluate_classes_give_the_same_as_the_functions():
     for name, expected in bootstrap_intervals(predictions, references, mean, resamples=50).items():
         assert intervals[name] == pytest.approx(expected, abs=1e-6)
     assert "2505.12540" in TranslationCosine().citation
+
+
+FIGURES = [
+    lambda p, r: mean_cosines(p, r, r.float().mean(0)),
+    rank_metrics,
+    structure_metrics,
+    lambda p, r: bootstrap_intervals(p, r, r.float().mean(0), resamples=20),
+]
+
+
+@pytest.mark.parametrize("figures", FIGURES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_figures_do_not_depend_on_how_rows_are_kept(figures, dtype):
+    generator = torch.Generator().manual_seed(0)
+    references = (torch.randn(300, 64, generator=generator) * 0.05 + 1).to(dtype)  # a long common mean
+    predictions = (references.float() + torch.randn(300, 64, generator=generator) * 0.01).to(dtype)
+    expected = figures(predictions.float(), references.float())
+    assert figures(predictions, references) == expected
+    with torch.autocast("cpu", torch.bfloat16):
+        assert figures(predictions, references) == expected
+
+
+@pytest.mark.parametrize("figures", FIGURES)
+def test_rows_that_have_no_figure(figures, noisy):
+    predictions, references = noisy
+    for name, place in (("predictions", 0), ("references", 1)):
+        rows = [predictions.clone(), references.clone()]
+        rows[place][3, 2] = torch.nan
+        with pytest.raises(ValueError, match=f"`{name}` .*NaN"):
+            figures(*rows)
+    with pytest.raises(ValueError, match="`predictions` and `references` have 1 and 200 rows"):
+        figures(predictions[:1], references)
+    with pytest.raises(ValueError, match="`predictions` is empty"):
+        figures(predictions[:0], references[:0])
