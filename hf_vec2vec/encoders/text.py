@@ -283,8 +283,15 @@ class TextEncoder:
             `(len(texts), d)`, float32, on the CPU.
 
         Raises:
+            TypeError: for one text in place of a list, or something in it that is no text.
             ValueError: for no texts, an empty text, or one that gets no token.
         """
+        if isinstance(texts, str):
+            raise TypeError(f"`texts` must be a list of texts, got one text, {texts[:80]!r}. Put it in a list.")
+        texts = list(texts)
+        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise TypeError(f"`texts` must hold texts, got a {type(texts[wrong]).__name__} at index {wrong}.")
         empty = [i for i, text in enumerate(texts) if not text.strip()]
         if empty or not texts:
             raise ValueError(
@@ -352,7 +359,9 @@ class TextEncoder:
     def fingerprint(self) -> str:
         """Hash of the model's files and of all settings: what the vectors depend on."""
         settings = asdict(self.settings) | {"model": None}
-        dtype = next(self.model.parameters()).dtype
+        dtype, device = next(self.model.parameters()).dtype, self.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
         return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(dtype)]))
 
 

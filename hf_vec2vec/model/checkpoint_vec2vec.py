@@ -11,9 +11,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # of the Hub: ORG/NAME
 
 
@@ -34,6 +36,11 @@ class CheckedPreTrainedModel(PreTrainedModel):
             OSError: if there is no room, or no right to write. What was in `save_directory` is then as it was.
             ValueError: if weights are NaN or infinite.
         """
+        if kwargs.get("variant") is not None:
+            raise ValueError(
+                f"`variant` is {kwargs['variant']!r}, but a folder holds one set of weights, whose hash its config has. "
+                "Leave it out, and save to another folder."
+            )
         folder = Path(save_directory)
         pushed = kwargs.pop("push_to_hub", False)
         of_hub = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
@@ -53,8 +60,9 @@ class CheckedPreTrainedModel(PreTrainedModel):
                 written = [file.name for file in Path(staged).iterdir()]
                 for name in written:
                     os.replace(Path(staged) / name, folder / name)
-            for file in folder.glob("model*.safetensors*"):
-                if written and file.name not in written:  # of an earlier save in other parts
+            for file in folder.iterdir():
+                of_an_earlier_save = WEIGHTS.fullmatch(file.name) and file.name not in written  # in other parts
+                if written and of_an_earlier_save:
                     file.unlink()
         except (SafetensorError, OSError) as error:
             raise OSError(f"`save_directory` {str(folder)!r} was not written and is as it was before: {error}") from error
@@ -66,8 +74,6 @@ class CheckedPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """`PreTrainedModel.from_pretrained`, from safetensors alone, and only if the weights are those that were saved.
-
-        The hash is not compared where another `dtype` is asked for, which changes the weights on the way.
 
         Raises:
             OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
@@ -95,11 +101,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
             raise OSError(f"{name!r} is no folder here, and cannot be loaded from the Hub: {reason}") from error
         if broken := not_finite(model.state_dict()):
             raise ValueError(f"{name!r} cannot be loaded: its weights {broken[0]!r} are NaN or infinite.")
-        saved, model.config.weights_sha256 = model.config.weights_sha256, None
-        as_saved = {kwargs.get("dtype"), kwargs.get("torch_dtype")} <= {None, "auto"}
-        as_saved = as_saved and model.config.architectures == [cls.__name__]  # not one model out of another's checkpoint
-        if saved is not None and as_saved and weights_sha256(model.state_dict()) != saved:
-            raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
+        model.config.weights_sha256 = None
         return (model, report) if wants_report else model
 
     @staticmethod
@@ -110,10 +112,16 @@ class CheckedPreTrainedModel(PreTrainedModel):
         """
         if pickled := [Path(file).name for file in checkpoint_files or [] if Path(file).suffix != ".safetensors"]:
             raise OSError(f"`model.safetensors.index.json` lists {pickled[0]!r}: only weights in safetensors are read.")
+        saved, name = model.config.weights_sha256, model.config.name_or_path
+        as_saved = model.config.architectures == [type(model).__name__]  # not one model out of another's checkpoint
+        if saved is not None and as_saved and checkpoint_files:  # before `dtype` changes them on the way
+            weights = {key: tensor for file in checkpoint_files for key, tensor in load_file(file).items()}
+            if weights_sha256(weights) != saved or weights.keys() - model.state_dict().keys():
+                raise ValueError(f"{name!r} cannot be loaded: its weights are not those that were saved. Download it again.")
         info, *others = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
         if wrong := sorted(map(str, info.missing_and_mismatched())):
             raise ValueError(
-                f"{model.config.name_or_path!r} cannot be loaded: weights are missing or of another shape, for instance "
+                f"{name!r} cannot be loaded: weights are missing or of another shape, for instance "
                 f"{wrong[0]}. Save the model again, or download it again."
             )
         return info, *others

@@ -60,10 +60,29 @@ def test_a_flipped_bit_is_found(saved, position):
 
 
 @pytest.mark.parametrize("cls", [Vec2VecModel, AutoModel])
-def test_changed_weights_are_not_loaded(saved, cls):
+@pytest.mark.parametrize("dtype", [None, "auto", torch.float32, torch.float16])
+def test_changed_weights_are_not_loaded(saved, cls, dtype):
     flip(saved, -1000)
     with pytest.raises(ValueError, match="its weights are not those that were saved"):
-        cls.from_pretrained(saved)
+        cls.from_pretrained(saved, dtype=dtype)
+
+
+def test_a_save_touches_no_weights_but_its_own(saved, tiny_model):
+    kept = saved / "model_backup.safetensors"
+    shutil.copy(saved / "model.safetensors", kept)
+    before = (saved / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="`variant` is 'fp16'"):
+        tiny_model.save_pretrained(saved, variant="fp16")
+    assert (saved / "model.safetensors").read_bytes() == before
+    tiny_model.save_pretrained(saved, max_shard_size="2KB")
+    assert kept.exists()
+    assert not (saved / "model.safetensors").exists()
+    tiny_model.save_pretrained(saved)
+    found = sorted(file.name for file in saved.glob("model*.safetensors*"))
+    assert found == ["model.safetensors", "model_backup.safetensors"]
+        "model.safetensors",
+        "model_backup.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
