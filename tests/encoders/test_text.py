@@ -178,6 +178,18 @@ def test_bad_texts(bert, static):
         TextEncoder(bert).encode([])
     with pytest.raises(ValueError, match="one layer"):
         TextEncoder(static, layer=1)
+    with pytest.raises(TypeError, match="`texts` must be a list of texts, got one text, 'dog'"):
+        TextEncoder(bert).encode("dog")
+    with pytest.raises(TypeError, match="got a NoneType at index 1"):
+        TextEncoder(bert).encode(["dog", None])
+
+
+def test_what_an_autocast_made_is_cached_apart(bert, tmp_path):
+    encoder = TextEncoder(bert)
+    with torch.autocast("cpu", torch.bfloat16):
+        embed(TEXTS, encoder, cache_dir=tmp_path)
+    found = embed(TEXTS, encoder, cache_dir=tmp_path).with_format("torch")["embedding"][:]
+    torch.testing.assert_close(found, encoder.encode(TEXTS), rtol=0, atol=1e-6)
 
 
 def test_two_at_once_make_cached_vectors_once(tmp_path):

@@ -80,9 +80,6 @@ def test_a_save_touches_no_weights_but_its_own(saved, tiny_model):
     tiny_model.save_pretrained(saved)
     found = sorted(file.name for file in saved.glob("model*.safetensors*"))
     assert found == ["model.safetensors", "model_backup.safetensors"]
-        "model.safetensors",
-        "model_backup.safetensors",
-    ]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
