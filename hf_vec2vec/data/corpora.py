@@ -105,6 +105,8 @@ def load_labelled(
         logger.warning(f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label and are left out.")
     named = [(text, label) for text, label in zip(table[text_column], labels, strict=True) if label is not None]
     rows = [(str(text).strip(), label) for text, label in named if text and str(text).strip()]
+    if len(rows) < len(named):
+        logger.warning(f"{len(named) - len(rows):,} of {len(labels):,} rows of {source!r} have no text and are left out.")
     texts, present = [text for text, _ in rows], [label for _, label in rows]
     classes = [name for name in feature.names if name in set(present)] if isinstance(feature, ClassLabel) else []
     sentences = descriptions or {name: f"This is about {name}." for name in classes or natural_order(set(present))}

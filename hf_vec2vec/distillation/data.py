@@ -1,6 +1,7 @@
 """Texts with teacher vectors, as the student's batches."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +104,7 @@ def prepare(
     key = [
         data._fingerprint,
         tokenizer.name_or_path,
-        len(tokenizer),
+        _rules(tokenizer),
         args.prompt,
         args.max_length,
         args.span_words,
@@ -112,6 +113,15 @@ def prepare(
     fingerprint = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     tokens = data.map(read, batched=True, with_indices=True, desc="tokenize", new_fingerprint=fingerprint)
     return tokens.with_format("torch")
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a tokenizer makes of texts depends on, and not on what it was used for last."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # written in Python
+        return repr((type(tokenizer), sorted(tokenizer.get_vocab().items()), tokenizer.truncation_side))
+    rules = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    return json.dumps([rules, tokenizer.truncation_side])
 
 
 def _check_batch(args: DistillationTrainingArguments, name: str, rows: int) -> None:

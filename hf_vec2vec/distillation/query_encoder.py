@@ -47,7 +47,10 @@ def open_student(model: str, *, max_length: int | None = None, trust_remote_code
         if is_sentence_transformer(folder):
             encoder = SentenceTransformer(str(folder), device="cpu", model_kwargs=known, trust_remote_code=trust_remote_code)
         else:
-            transformer = Transformer(str(folder), model_kwargs=known)
+            trusted = {"trust_remote_code": trust_remote_code}
+            transformer = Transformer(
+                str(folder), model_kwargs=known | trusted, config_kwargs=trusted, processor_kwargs=trusted
+            )
             if is_decoder(transformer.config.model_type):
                 raise ValueError(
                     f"`student` {model!r} is a language model, whose first token must be left out of the pooling; a folder "

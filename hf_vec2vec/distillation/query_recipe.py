@@ -1,5 +1,6 @@
 """From a student and an index to an encoder of queries: start, targets, training."""
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -166,7 +167,8 @@ def _start(
         assert translation is not None  # checked
         prior = translator_projection(translation.model, translation.student, translation.index)
         if prior is None:
-            return Vec2VecModule(translation.model, translation.student, translation.index)
+            own = copy.deepcopy(translation.model)  # it may be trained with the student
+            return Vec2VecModule(own, translation.student, translation.index)
     if pairs is None:
         assert prior is not None  # a ridge has pairs
         return prior

@@ -293,6 +293,8 @@ def _write_modules(folder: Path, settings: EncoderSettings, width: int) -> None:
     _write(folder / "1_Pooling" / "config.json", {"embedding_dimension": width, "pooling_mode": modes[settings.pooling]})
     if settings.normalize:
         (folder / "2_Normalize").mkdir(exist_ok=True)
+    prompts = {"prompts": {"text": settings.prompt}, "default_prompt_name": "text"} if settings.prompt else {}
+    _write(folder / "config_sentence_transformers.json", prompts)
     _write(folder / EXPORT_RECORD, {"made_by": "hf_vec2vec", "version": __version__})
 
 

@@ -162,7 +162,9 @@ class DistillationTrainer(BaseTrainer):
             self.log_parts(losses | own)
             if losses and own and (self.state.global_step + 1) % self.args.logging_steps == 0:
                 self.log_parts({"gradient_ratio": self._gradient_ratio(distillation, task)})
-            self._last_batch = inputs["inputs"]
+            batch, last = inputs["inputs"], self._last_batch
+            if last is None or len(batch["input_ids"]) >= len(last["input_ids"]):  # few rows fill few dimensions anyhow
+                self._last_batch = batch
         return (distillation + task, outputs) if return_outputs else distillation + task
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.progress import progress_bar
-from ..encoders.folders import check_whole, model_folder, opening
+from ..encoders.folders import check_whole, model_folder, opening, places
 from ..encoders.memory import in_batches
+from ..model.checkpoint_vec2vec import not_finite
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NO_LABELS = np.empty(0)  # `metrics_for` has them from the features
@@ -236,14 +237,24 @@ def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
+def check_finite(model: nn.Module) -> None:
+    """Raise a ValueError if weights are NaN or infinite: such a model answers, too, and is right by chance."""
+    if broken := not_finite(model.state_dict()):
+        raise ValueError(
+            f"`model` has weights that are NaN or infinite ({broken[0]}). Its training has diverged (lower "
+            "`learning_rate`), or its files are damaged."
+        )
+
+
 def check_lengths(model: PreTrainedModel, features: Dataset) -> None:
     """Raise a ValueError if rows have more tokens than a model has places for."""
-    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have no limit
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have none
+    known = [number for number in (limit, places(model)) if number is not None]
     found = max(_tokens(ids) for ids in features["input_ids"])
-    if places is not None and found > places:
+    if known and found > min(known):
         raise ValueError(
-            f"`model` reads {places} tokens at most, and the longest row has {found}: give a smaller `max_length`, or take "
-            "a model of longer texts."
+            f"`model` reads {min(known)} tokens at most, and the longest row has {found}: give a smaller `max_length`, or "
+            "take a model of longer texts."
         )
 
 
@@ -321,9 +332,10 @@ def evaluate_task(
         GLUE and multiple choice: fractions. SQuAD: percent, as its official script has it.
 
     Raises:
-        ValueError: for a model without the right head, hidden labels, a tokenizer that cannot do what the task needs, or a
-            split that there is not.
+        ValueError: for a model without the right head or with weights that are not finite, hidden labels, a tokenizer that
+            cannot do what the task needs, or a split that there is not.
     """
+    check_finite(model)
     set_padding(model, tokenizer)
     training = model.training
     model.eval()

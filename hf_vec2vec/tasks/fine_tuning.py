@@ -14,8 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool
-from .base import INPUTS, Task, TaskCollator, check_lengths, map_batches, set_padding
-from .classification import ClassificationTask
+from .base import INPUTS, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
 from .question_answering import QuestionAnsweringTask
 
 SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
@@ -46,7 +45,8 @@ def fine_tune(
         The model and its tokenizer.
 
     Raises:
-        ValueError: for a split that there is not, or without any label; rows of more tokens than the model has places for.
+        ValueError: for a split that there is not, or without any label; rows of more tokens than the model has places for;
+            a training that diverged.
     """
     own = model_folder(model, trust_remote_code=trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=trust_remote_code)
@@ -56,8 +56,8 @@ def fine_tune(
     features = task.prepare(tokenizer, train)
     check_lengths(loaded, features)
     task.metrics_for(features, train)  # raises where all labels are hidden
-    if isinstance(task, ClassificationTask):
-        features = features.select(np.flatnonzero(task.labelled(train)))
+    if not isinstance(task, QuestionAnsweringTask):
+        features = features.select(np.flatnonzero(np.asarray(features["labels"][:]) >= 0))
     adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
@@ -68,7 +68,9 @@ def fine_tune(
             data_collator=TaskCollator(tokenizer),
             train_dataset=features,
         )
+        trainer.model_accepts_loss_kwargs = False  # heads take what is passed on, and scale nothing by it
         trainer.train()
+    check_finite(adapted)
     return adapted.merge_and_unload(), tokenizer
 
 

@@ -241,9 +241,9 @@ def _drawn(task: Task, split: str, count: int | None, seed: int) -> Dataset:
         raise ValueError(f"`max_train_rows` and `max_rows` must be at least 1, got {count}.")
     rows = task.rows(split)
     if isinstance(task, ClassificationTask):
-        task.known(split, np.asarray(rows["label"][:]) >= 0)
+        rows = rows.select(np.flatnonzero(task.labelled(split)))
     if isinstance(task, MultipleChoiceTask):
-        task.known(split, np.array(right_choices(rows[:])) >= 0)
+        rows = rows.select(np.flatnonzero(task.known(split, np.array(right_choices(rows[:])) >= 0)))
     if count is None or count >= len(rows):
         return rows
     return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:count]))

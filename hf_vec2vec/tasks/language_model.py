@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..encoders.folders import model_folder
-from .base import Task, TaskCollator, check_offsets, map_batches
+from .base import Task, TaskCollator, check_lengths, check_offsets, map_batches
 from .metrics import accuracy, squad, squad_v2
 from .multiple_choice import right_choices
 from .question_answering import answered, right_answers
@@ -89,6 +89,11 @@ class ChoiceLikelihoodTask(LanguageModelTask):
                 for i, choice in enumerate(choices["text"]):
                     row = continuation(tokenizer, f"Question: {question}\nAnswer:", f" {choice}")
                     row = {name: values[-max_length:] for name, values in row.items()}
+                    if row["labels"][0] != -100:
+                        raise ValueError(
+                            f"`max_length` {max_length} leaves no place for a question before the choice {choice[:60]!r} "
+                            f"of {split!r}: its likelihood would be that of the choice alone. Give a larger one."
+                        )
                     for name, value in (row | {"example": example, "right": i == right}).items():
                         columns[name].append(value)
             return columns
@@ -115,6 +120,7 @@ class ChoiceLikelihoodTask(LanguageModelTask):
     ) -> list[list[float]]:
         """Mean log-likelihood of a token, in nats, of each choice of each question. `batch_size` counts choices."""
         features = self._scored(tokenizer, split, max_length)
+        check_lengths(model, features)
 
         def step(batch: dict[str, Tensor]) -> list[float]:
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

@@ -18,7 +18,16 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def accuracy(predictions: Classes, references: Classes) -> dict[str, float]:
-    """Share of rows with the right class, between 0 and 1."""
+    """Share of rows with the right class, between 0 and 1.
+
+    Raises:
+        ValueError: if there are not as many of both.
+    """
+    if np.shape(predictions) != np.shape(references) or np.ndim(references) != 1:
+        raise ValueError(
+            "`predictions` and `references` must be a class a row of both, got the shapes "
+            f"{np.shape(predictions)} and {np.shape(references)}."
+        )
     return {"accuracy": float(np.mean(np.asarray(predictions) == np.asarray(references)))}
 
 

@@ -107,6 +107,16 @@ def test_a_translator_with_a_network_takes_its_linear_map_for_queries():
 
 
 @pytest.mark.parametrize("trained", ["lora", "whole"])
+def test_training_leaves_the_translator_as_it_was(student, trained):
+    translation = Translation(random_translator(8, DIM), "old", "new")
+    before = {name: value.clone() for name, value in translation.model.state_dict().items()}
+    training, pairs = QueryTraining(trained=trained, **QUICK | {"steps": 2}), Pairs(TEXTS, teacher(TEXTS))
+    make_query_encoder(student, pairs.vectors, start="translator", translation=translation, pairs=pairs, training=training)
+    after = translation.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("trained", ["lora", "whole"])
 def test_training_on_pairs_comes_nearer_to_the_teacher(student, trained):
     pairs = Pairs(TEXTS, teacher(TEXTS))
     before = cosine(make_query_encoder(student, pairs.vectors, start="ridge", pairs=pairs, **PLAIN)[0], TEXTS)

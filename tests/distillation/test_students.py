@@ -69,7 +69,11 @@ def test_static_embeddings_cannot_be_adapted(static):  # noqa: F811
         load_student(static)
 
 
-@pytest.mark.parametrize("changes", [{}, {"normalize": True}, {"pooling": "cls"}, {"pooling": "weighted_mean"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"normalize": True}, {"pooling": "cls"}, {"pooling": "weighted_mean"}, {"prompt": "the small dog "}],
+    ids=str,
+)
 def test_an_exported_student_is_a_sentence_transformer(folders, tmp_path, changes):  # noqa: F811
     student = encoder_of(folders["bert"], tmp_path, **changes)
     torch.manual_seed(1)

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from peft import IA3Config, LoraConfig
 from tokenizers import normalizers
 from torch.nn import functional as F
@@ -16,6 +16,7 @@ from hf_vec2vec import TextEncoder, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import DistillationTrainer, DistillationTrainingArguments, load_student
+from hf_vec2vec.distillation.data import prepare
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 LEARNED = {"translator": None, "learn_projection": True}
@@ -372,3 +373,23 @@ def test_a_wrong_translator_is_told_before_training(folders, tmp_path, caplog, t
     if told:
         assert "translator from 't'" in told[0]
         assert "`gram_weight` 1" in told[0]
+
+
+def test_tokens_of_another_tokenizer_are_not_taken_from_the_cache(folders, tmp_path):
+    model, tokenizer, _ = load_student(folders["bert"])
+    Dataset.from_dict({"text": ["the dog sings and the cat sleeps"] * 4}).save_to_disk(tmp_path / "texts")
+    args = DistillationTrainingArguments(str(tmp_path / "out"), max_length=4, cosine_weight=0.0, gram_weight=1.0)
+    found = []
+    for side in ("right", "left", "right"):
+        tokenizer.truncation_side = side
+        rows = prepare(load_from_disk(str(tmp_path / "texts")), "train_dataset", tokenizer, args, {})
+        found.append(rows["input_ids"][0].tolist())
+        assert found[-1] == tokenizer("the dog sings and the cat sleeps", truncation=True, max_length=4)["input_ids"]
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_small_last_batch_is_no_collapse(folders, tmp_path):
+    settings = {"per_device_train_batch_size": 31, "learning_rate": 1e-6, "max_steps": 4}  # batches of 31 texts and of one
+    trainer = make_trainer(folders, tmp_path, lora=None, collapse_threshold=0.7, **settings)
+    trainer.train()
+    assert trainer.state.global_step == 4

@@ -230,3 +230,15 @@ def test_encoders_that_cannot_read_spans_are_refused(static, tmp_path, reader):
     reader.model.config.max_position_embeddings = 200
     with pytest.raises(ValueError, match="reads 200 tokens at most, and windows of 'squad' have 384"):
         judge(TaskVectors(reader), task)
+
+
+@pytest.mark.parametrize("name", ["stsb", "commonsense_qa", "mrpc"])
+def test_training_rows_without_a_label_are_not_learned(name, tmp_path):
+    rows, hidden = rows_of(name, 40, 0), rows_of(name, 20, 5)
+    unknown = {"answerKey": ""} if name == "commonsense_qa" else {"label": -1}
+    for split, found in (("train", rows + [row | unknown for row in hidden]), ("validation", rows_of(name, 30, 9))):
+        write_rows(found, tmp_path / f"{split}.jsonl")
+    plain, kept = (load_task(name, tmp_path, keep_unlabelled=kept) for kept in (False, True))
+    expected, found = (judge(TaskVectors(Telling()), task) for task in (plain, kept))
+    assert len(kept.rows("train")) == 60
+    assert (found.train_rows, found.figures) == (40, expected.figures)

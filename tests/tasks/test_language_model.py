@@ -205,3 +205,14 @@ def test_models_and_tokenizers_that_cannot_are_refused(load, tmp_path):
         load("squad").load_model(str(tmp_path / "headless"))
     LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(tmp_path / "whole")
     assert isinstance(load("squad").load_model(str(tmp_path / "whole")), LlamaForCausalLM)
+
+
+def test_a_choice_that_leaves_no_place_for_its_question_is_named(model, load):
+    with pytest.raises(ValueError, match="`max_length` 1 leaves no place for a question"):
+        evaluate_task(model, TOKENIZER, load("commonsense_qa"), max_length=1, progress=False)
+
+
+def test_rows_longer_than_a_model_has_places_are_told(load):
+    short = GPT2LMHeadModel(GPT2Config(**SHAPE | {"n_positions": 4})).eval()
+    with pytest.raises(ValueError, match="`model` reads 4 tokens at most"):
+        evaluate_task(short, TOKENIZER, load("commonsense_qa"), progress=False)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from hf_vec2vec.tasks import Accuracy, AccuracyAndF1, Correlations, MatthewsCorrelation, Squad, SquadV2
-from hf_vec2vec.tasks.metrics import normalize_answer, squad, squad_v2
+from hf_vec2vec.tasks.metrics import accuracy, normalize_answer, squad, squad_v2
 
 
 def test_class_figures_by_hand():
@@ -77,3 +77,9 @@ def test_missing_predictions_and_answers_are_refused():
         squad({"1": "x"}, {"1": ["x"], "2": ["y"]})
     with pytest.raises(ValueError, match="`references` have no answer for 1 id.*'2'. Is this `squad_v2`"):
         squad({"1": "x", "2": ""}, {"1": ["x"], "2": []})
+
+
+@pytest.mark.parametrize("predictions", [[1], [[1], [1], [0]]])
+def test_classes_that_do_not_go_row_by_row_are_refused(predictions):
+    with pytest.raises(ValueError, match="a class a row of both"):
+        accuracy(predictions, [1, 1, 1])

@@ -341,3 +341,29 @@ def test_a_span_head_is_trained_whole_under_an_adapter_of_all_layers(load, tmp_p
     again = fine_tune(str(tmp_path / "model"), task, adapter, **few | {"learning_rate": 0.0})[0]
     assert not torch.equal(dict(again.named_parameters())[f"{head}.weight"], weights[0])
     assert adapter.task_type is None
+
+
+@pytest.fixture
+def classifier(load, tmp_path):
+    """Trains a small classifier on a task of pairs."""
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    BertModel(BertConfig(**SHAPE, **still)).save_pretrained(tmp_path / "bert")
+    ENCODER.save_pretrained(tmp_path / "bert")
+    adapter = LoraConfig(r=2, target_modules="all-linear")
+    return lambda name="mrpc", **given: fine_tune(str(tmp_path / "bert"), load(name), adapter, disable_tqdm=True, **given)[0]
+
+
+def test_a_model_that_diverged_is_neither_returned_nor_judged(classifier, load):
+    with pytest.raises(ValueError, match="weights that are NaN or infinite .*diverged"):
+        classifier(learning_rate=1e30, max_steps=3)
+    model = classifier(max_steps=1)
+    model.classifier.weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="classifier.weight"):
+        evaluate_task(model, ENCODER, load("mrpc"), progress=False)
+
+
+def test_gradients_that_are_gathered_are_those_of_one_batch(classifier):
+    plain = {"optim": "sgd", "max_steps": 1, "learning_rate": 1.0, "max_grad_norm": 0.0}
+    at_once = classifier(**plain, per_device_train_batch_size=4).classifier.weight
+    gathered = classifier(**plain, per_device_train_batch_size=2, gradient_accumulation_steps=2).classifier.weight
+    torch.testing.assert_close(gathered, at_once, rtol=1e-4, atol=1e-6)
