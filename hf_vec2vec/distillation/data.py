@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import ClassLabel, Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..data.columns import EMBEDDING, TEXT, vectors
 from ..encoders.text import TextEncoder, embed
@@ -20,6 +21,7 @@ from .spans import word_spans
 
 LABEL, LABELS = "label", "labels"  # a teacher's vector (as sentence-transformers has it), the class of a task
 PAIR = "text_pair"  # the second text, of tasks with two
+IGNORED = -100  # in place of a class: cross-entropy leaves such rows out
 SOFT_LABELS = "soft_labels"  # a teacher's logits of the task's classes
 
 
@@ -113,6 +115,38 @@ def prepare(
     fingerprint = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     tokens = data.map(read, batched=True, with_indices=True, desc="tokenize", new_fingerprint=fingerprint)
     return tokens.with_format("torch")
+
+
+def check_rows(
+    data: Dataset | IterableDataset, name: str, config: PreTrainedConfig, args: DistillationTrainingArguments
+) -> None:
+    """Raise, before anything is computed, for texts or classes that cannot be learned; `name` is the argument's."""
+    check_texts(data, name)
+    if args.task_weight:
+        _check_classes(data, name, config)
+
+
+def _check_classes(data: Dataset | IterableDataset, name: str, config: PreTrainedConfig) -> None:
+    """Raise a ValueError if the classes in the column `labels` are not those of the student's head, by number or by name."""
+    feature, count = (data.features or {}).get(LABELS), config.num_labels
+    own = [str(config.id2label[i]) for i in range(count)]
+    if isinstance(feature, ClassLabel) and own != [f"LABEL_{i}" for i in range(count)] and own != feature.names:
+        raise ValueError(
+            f"`{name}` numbers its classes as {feature.names}, and the student's head as {own}. Cast the column "
+            f"'{LABELS}', or load the student with these `labels`."
+        )
+    if count == 1 or isinstance(data, IterableDataset) or LABELS not in data.column_names:
+        return
+    found = np.asarray(data.with_format(None)[LABELS][:], dtype=object)
+    right = [isinstance(x, int) and not isinstance(x, bool) and (0 <= x < count or x == IGNORED) for x in found]
+    if found.ndim == 1 and not all(right):
+        row = right.index(False)
+        raise ValueError(
+            f"`{name}` has in the column '{LABELS}' {found[row]!r} in row {row:,}; the student's head has {count} classes, "
+            f"numbered from 0, and {IGNORED} stands for no label."
+        )
+    if found.ndim == 1 and (found == IGNORED).all():
+        raise ValueError(f"`{name}` has no label: all are {IGNORED}.")
 
 
 def _rules(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -228,6 +262,7 @@ __all__ = [
     "PAIR",
     "SOFT_LABELS",
     "DistillationCollator",
+    "check_rows",
     "check_texts",
     "label_column",
     "pad_offsets",

@@ -25,7 +25,7 @@ from ..training.fingerprint import adapter_hashes, rows_digest, tensors_digest, 
 from .adapters import PROJECTION, Student, check_student, freeze_unused, new_projection, set_rate, width, with_adapter
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .data import LABELS, SOFT_LABELS, DistillationCollator, check_texts, label_column, prepare, with_teacher_vectors
+from .data import LABELS, SOFT_LABELS, DistillationCollator, check_rows, label_column, prepare, with_teacher_vectors
 from .losses import (
     TERMS,
     WEIGHTS,
@@ -103,7 +103,7 @@ class DistillationTrainer(BaseTrainer):
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
         for name, rows in data.items():
             if rows is not None:
-                check_texts(rows, name)
+                check_rows(rows, name, model.config, args)
                 rows = with_teacher_vectors(rows, self.teachers) if self.teachers and stored else rows
                 data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
         model = with_adapter(model, peft_config, args)

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from datasets import Dataset, load_from_disk
+from datasets import ClassLabel, Dataset, load_from_disk
 from peft import IA3Config, LoraConfig
 from tokenizers import normalizers
 from torch.nn import functional as F
@@ -393,3 +393,30 @@ def test_a_small_last_batch_is_no_collapse(folders, tmp_path):
     trainer = make_trainer(folders, tmp_path, lora=None, collapse_threshold=0.7, **settings)
     trainer.train()
     assert trainer.state.global_step == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 2, 0], r"'labels' 2 in row 2; the student's head has 2 classes"),
+        ([0, -1, 1, 0], "'labels' -1 in row 1"),
+        (["yes", "no", "yes", "no"], "'labels' 'yes' in row 0"),
+        ([True, False, True, True], "'labels' True in row 0"),
+        ([0.0, 1.0, 0.5, 1.0], r"'labels' 0.0 in row 0"),
+        ([0, None, 1, 1], "'labels' None in row 1"),
+        ([-100] * 4, "has no label"),
+    ],
+)
+def test_classes_that_are_none_of_the_students(folders, tmp_path, labels, message):
+    data = Dataset.from_dict({"text": TEXTS[:4], "labels": labels})
+    with pytest.raises(ValueError, match=message):
+        make_trainer(folders, tmp_path, kind="classifier", data=data, task_weight=1.0, cosine_weight=0.0)
+
+
+def test_classes_in_another_order_than_the_students_are_refused(folders, tmp_path):
+    names = ["no dog", "dog"]
+    data = Dataset.from_dict({"text": TEXTS[:4], "labels": [0, 1, 0, 1]}).cast_column("labels", ClassLabel(names=names))
+    model, tokenizer, known = load_student(folders["bert"], "classifier", labels=names[::-1])
+    args = DistillationTrainingArguments(str(tmp_path), **known, task_weight=1.0, cosine_weight=0.0)
+    with pytest.raises(ValueError, match=r"numbers its classes as \['no dog', 'dog'\], and the student's head as"):
+        DistillationTrainer(model, args, train_dataset=data, processing_class=tokenizer)
