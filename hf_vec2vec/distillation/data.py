@@ -128,7 +128,7 @@ def check_rows(
 
 def _check_classes(data: Dataset | IterableDataset, name: str, config: PreTrainedConfig) -> None:
     """Raise a ValueError if the classes in the column `labels` are not those of the student's head, by number or by name."""
-    feature, count = (data.features or {}).get(LABELS), config.num_labels
+    feature, count = (data.features or {}).get(LABELS), config.num_labels or 1
     own = [str(config.id2label[i]) for i in range(count)]
     if isinstance(feature, ClassLabel) and own != [f"LABEL_{i}" for i in range(count)] and own != feature.names:
         raise ValueError(
