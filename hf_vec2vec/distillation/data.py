@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from ..data.columns import EMBEDDING, TEXT, vectors
 from ..encoders.text import TextEncoder, embed
 from ..tasks.base import INPUTS, first_of_pair
+from ..tasks.labels import output_names
 from .arguments import DistillationTrainingArguments
 from .spans import word_spans
 
@@ -129,7 +130,7 @@ def check_rows(
 def _check_classes(data: Dataset | IterableDataset, name: str, config: PreTrainedConfig) -> None:
     """Raise a ValueError if the classes in the column `labels` are not those of the student's head, by number or by name."""
     feature, count = (data.features or {}).get(LABELS), config.num_labels or 1
-    own = [str(config.id2label[i]) for i in range(count)]
+    own = output_names(config)
     if isinstance(feature, ClassLabel) and own != [f"LABEL_{i}" for i in range(count)] and own != feature.names:
         raise ValueError(
             f"`{name}` numbers its classes as {feature.names}, and the student's head as {own}. Cast the column "
