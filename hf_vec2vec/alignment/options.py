@@ -31,7 +31,8 @@ class AlignmentOptions:
             `"default"` tries `num_starts` guesses, `"thorough"` three times as many, and then halves of the rows, as the
             texts of the two sides may be alike only in part: each half of a side with the other side, then half with half.
         standardize: scale every dimension by its own deviation: `True`, `False`, or `"auto"`; see `fit_statistics`.
-        num_starts: guesses of the rotation from matched clusters, at most: many pairs are settled by the first six and three of another kind.
+        num_starts: guesses of the rotation from matched clusters, at most: many pairs are settled by the first six and three
+            of another kind.
         num_anchors: clusters a side and guess.
         steps: of a round of the last refinement of the rotation, of which there are three at most.
         back_translation_rounds: 0 keeps the rotation.
