@@ -71,14 +71,6 @@ class WordDecoder:
         """How likely each word of the vocabulary is in each text: `(n, d)` to `(n, v)`; not quite a probability."""
         return self.base + self._inputs(rows) @ self.weight
 
-    def words_of(self, rows: Tensor) -> list[list[str]]:
-        """Words of each text, the likeliest first."""
-        found = []
-        for row in self.scores(rows):
-            order = row.argsort(descending=True)[: int((row > self.threshold).sum())]
-            found.append(self.words[order.numpy()].tolist())
-        return found
-
     def word_f1(self, rows: Tensor, texts: list[str]) -> np.ndarray:
         """F1 between decoded and true sets of vocabulary words, text by text: `(n,)`; nan for texts without such a word."""
         present = torch.from_numpy(self.counter.transform(texts).toarray()) > 0
