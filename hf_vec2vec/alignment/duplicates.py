@@ -26,7 +26,7 @@ BLOCK = 8192  # rows compared at a time
 SEED = 0  # of the grids: which rows are the same does not depend on the seed of an alignment
 
 
-def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+def unique_rows(rows: Tensor) -> Tensor:
     """Which rows to keep so that none is there twice: of those that are the same, the first.
 
     Exact copies are all found, near ones nearly all: one in a hundred is missed at the tolerance itself, one in a hundred
@@ -34,7 +34,6 @@ def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
 
     Args:
         rows: `(n, d)`, finite, without outliers.
-        tolerance: distance up to which two rows are the same, in usual distances.
 
     Returns:
         Indices `(k,)`, ascending.
@@ -49,7 +48,7 @@ def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     unit = _usual_distance(different, generator)
     for _ in range(GRIDS):
         cells = _cells(different, CELL * unit, generator)
-        alone = _differ_from_first(different, cells, tolerance * unit)
+        alone = _differ_from_first(different, cells, TOLERANCE * unit)
         kept, different = kept[alone], different[alone]
     return kept
 

@@ -30,6 +30,7 @@ from .trainer import DistillationTrainer
 
 FROZEN, TEACHER = "frozen student", "teacher"
 BATCH = 64
+DRAWS = 2000  # of the bootstrap and of the permutation test
 AVERAGED = ("student_drift", "effective_rank", "effective_rank_before", "head_accuracy", "loose_probe_accuracy")
 
 
@@ -287,7 +288,7 @@ def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
     return rows
 
 
-def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
+def _difference(one: np.ndarray, other: np.ndarray) -> dict:
     """Mean difference of right answers, `(seeds, texts)` each (a single row stands for all seeds), interval and p."""
     difference = one - other if len(one) >= len(other) else one.mean(0, keepdims=True) - other
     if not difference.any():
@@ -296,11 +297,11 @@ def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
     seeds, texts = difference.shape
     means = [
         difference[generator.integers(seeds, size=seeds)][:, generator.integers(texts, size=texts)].mean()
-        for _ in range(draws)
+        for _ in range(DRAWS)
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     test = permutation_test(
-        (difference.mean(0),), np.mean, permutation_type="samples", n_resamples=draws, batch=100, rng=generator
+        (difference.mean(0),), np.mean, permutation_type="samples", n_resamples=DRAWS, batch=100, rng=generator
     )
     return {"mean": float(difference.mean()), "interval": [float(low), float(high)], "p": float(test.pvalue)}
 

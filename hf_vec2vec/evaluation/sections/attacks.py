@@ -25,6 +25,7 @@ INVERSION = {
     "number_recall": "numbers",
     "cosine": "cosine",
 }
+WRITTEN = 100  # texts at most whose vectors a language model is given to read
 EMPTY = "."  # what stands for an empty answer where an encoder needs a text
 
 
@@ -113,15 +114,15 @@ def inversion(subject: Subject) -> Section:
     return Section("Inversion", text, tables, [], rows)
 
 
-def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool, attacked: int = 100) -> Section:
+def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool) -> Section:
     """What a language model writes when it reads the vectors."""
     (texts, own_texts), (name, steps), (a, b) = _texts(subject), inverter, (subject.source, subject.target)
     own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizer(b).mean.cpu()
     writer = PrefixInverter(name, own.shape[1], mean, seed=subject.seed)
     losses = writer.fit(own, own_texts, steps=steps)
-    texts, truth = texts[:attacked], subject.pairs.spaces[b][:attacked]
+    texts, truth = texts[:WRITTEN], subject.pairs.spaces[b][:WRITTEN]
     vectors = {
-        "translated": subject.model.translate(subject.pairs.spaces[a][:attacked], source=a, target=b),
+        "translated": subject.model.translate(subject.pairs.spaces[a][:WRITTEN], source=a, target=b),
         "true vectors (ceiling)": truth,
         "vectors of other texts (floor)": truth.roll(1, 0),
         "mean vector (floor)": mean[None],
