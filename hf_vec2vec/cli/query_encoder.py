@@ -97,11 +97,12 @@ def run(flags: QueryEncoderFlags) -> None:
     from ..data.files import load_embeddings
     from ..data.staging import check_apart
     from ..data.texts import load_texts
-    from ..distillation.query_encoder import check_query_encoder_dir, open_student, save_query_encoder
+    from ..distillation.query_encoder import open_student, save_query_encoder
     from ..distillation.query_recipe import make_query_encoder
+    from ..distillation.students import check_export_dir
 
     check_apart(flags.output_dir, [path for path in (flags.index, flags.pairs, flags.queries, flags.translator) if path])
-    check_query_encoder_dir(flags.output_dir, overwrite=flags.overwrite)
+    check_export_dir(flags.output_dir, overwrite=flags.overwrite, argument="output_dir")
     training = flags.training()
     stored = load_embeddings(flags.index, argument="index")
     index = vectors(stored, "index")
