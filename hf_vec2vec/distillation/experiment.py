@@ -25,7 +25,7 @@ from ..evaluation.attributes import linear_probe
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..training.fingerprint import Fingerprint, tensors_digest, weights_digest
 from .arms import LEARNED, Arm, Lesson, arm_trainer, make_arms, untrained
-from .students import StudentEncoder
+from .students import StudentEncoder, padded
 from .trainer import DistillationTrainer
 
 FROZEN, TEACHER = "frozen student", "teacher"
@@ -232,15 +232,8 @@ def _head_accuracy(trainer: DistillationTrainer, test: LabelledTexts) -> float:
     predicted = []
     for start in range(0, len(test), BATCH):
         texts = test.texts[start : start + BATCH]
-        batch = tokenizer(
-            [trainer.args.prompt + text for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=trainer.args.max_length,
-            padding_side="right",
-            return_token_type_ids=False,
-            return_tensors="pt",
-        ).to(trainer.args.device)
+        prompted = [trainer.args.prompt + text for text in texts]
+        batch = padded(tokenizer, prompted, trainer.args.max_length).to(trainer.args.device)
         predicted.append(model(**batch).logits.argmax(1).cpu())
     return float((torch.cat(predicted).numpy() == test.numbers()).mean())
 
