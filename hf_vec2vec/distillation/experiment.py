@@ -18,7 +18,7 @@ from scipy.stats import permutation_test
 from torch import Tensor
 
 from ..data.corpora import LabelledTexts
-from ..data.json_files import read_object
+from ..data.json_files import read_object, write_object
 from ..data.progress import progress_bar
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
@@ -178,7 +178,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
             file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
             if not file.exists():
                 arm = make_arms(experiment.lesson, experiment.student_vectors, seed)[name]
-                _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
+                write_object(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
             made = read_object(file)
             if differing := made_of.differences(made):
                 raise ValueError(
@@ -187,7 +187,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
                 )
             found.setdefault(name, []).append(made)
         rows = compare(found, experiment.references)
-        _write(output / "arms.json", rows)
+        write_object(output / "arms.json", rows)
         with staged_file(output / "arms.md") as partial:
             partial.write_text(arms_table(rows) + "\n")
     return rows
@@ -204,11 +204,6 @@ def fingerprint(experiment: Judged, rows: dict[str, str]) -> Fingerprint:
     adapter = {name: sorted(v) if isinstance(v, set) else v for name, v in lesson.peft_config.to_dict().items()}
     settings["adapter"] = json.loads(json.dumps(adapter, default=str))
     return Fingerprint(hashes, settings, {"student": experiment.student_vectors[0, :16].tolist()})
-
-
-def _write(file: Path, content: object) -> None:
-    with staged_file(file) as partial:
-        partial.write_text(json.dumps(content, indent=2, default=str))
 
 
 def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
