@@ -39,7 +39,7 @@ class Sample:
 
 
 class Migration:
-    """From one store to another. See [`migrate`], whose arguments these are.
+    """From one store to another.
 
     Args:
         model: the translator.
