@@ -137,7 +137,7 @@ def open_spans(
     contexts = task.rows("train")["context"][:]
     spans = [word_spans(contexts[i], 1) for i in shared]
     read = [rows.select([at[i] for i in shared]) for rows, at in zip(windows, places, strict=True)]
-    reading = {"progress": progress, "bf16": bf16}
+    reading: dict[str, Any] = {"progress": progress, "bf16": bf16}
     found = [word_vectors(*side, rows, spans, **reading) for side, rows in zip(sides, read, strict=True)]
     known = [a.isfinite().all(1) & b.isfinite().all(1) for a, b in zip(*found, strict=True)]
     theirs, ours = ([rows[kept] for rows, kept in zip(side, known, strict=True)] for side in found)
