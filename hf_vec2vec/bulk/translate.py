@@ -127,7 +127,7 @@ def translate_store(
     job |= made
     translator = BlockTranslator(
         network=network,
-        warn=lambda rows: model._warn_of_foreign(rows, source),
+        warn=lambda rows: model.warn_of_foreign(rows, source),
         dtype=dtype,
         device=processes.device,
         batch_size=batch_size,
