@@ -1,4 +1,4 @@
-"""Sections on what an attacker reads off translated vectors."""
+"""Sections on what translated vectors tell: what an attacker reads off them, and which texts a few of them find."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +26,7 @@ INVERSION = {
     "cosine": "cosine",
 }
 WRITTEN = 100  # texts at most whose vectors a language model is given to read
+SAMPLES = 12  # translations that are shown
 EMPTY = "."  # what stands for an empty answer where an encoder needs a text
 
 
@@ -38,6 +39,7 @@ def makers(subject: Subject, contents: Contents) -> Makers:
         made["Inversion by a language model"] = lambda: written(subject, inverter, show_texts=contents.show_texts)
     if contents.with_privacy:
         made["Privacy"] = lambda: privacy(subject, next(iter(corpora.values()), None), output)
+    made["Samples"] = lambda: samples(subject, show_texts=contents.show_texts)
     return made
 
 
@@ -200,6 +202,21 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     figures.draw_defences(rows, picture)
     tables = [Table(f"{a} → {b}", ["defence", *columns.values(), "verdict of the alignment"], cells)]
     return Section("Privacy", text, tables, [("What each defence leaves to owner and attacker", picture)], rows)
+
+
+def samples(subject: Subject, *, show_texts: bool) -> Section:
+    """A few translations and what they find."""
+    a, b = subject.source, subject.target
+    mean, truth = subject.model.normalizer(b).mean.cpu(), subject.pairs.spaces[b]
+    found = retrieve(subject.model.translate(subject.pairs.spaces[a][:SAMPLES], source=a, target=b), truth, mean)
+    rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
+    if not show_texts or subject.texts is None:
+        cells = [[str(r["row"]), str(r["found"]), "found" if r["right"] else "missed"] for r in rows]
+        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`show_texts`)."
+    else:
+        cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
+        head, text = ["text", f"nearest of {len(truth):,}"], ""
+    return Section("Samples", text, [Table(f"{a} → {b}", head, cells, prose=True)], [], rows)
 
 
 def _texts(subject: Subject) -> tuple[list[str], list[str]]:
