@@ -9,6 +9,8 @@ apart as some different texts, and did no harm; docs/measurements/alignment.md, 
 import torch
 from torch import Tensor
 
+from ..data.overlap import row_hashes
+
 # Two rows are the same if they lie nearer than this, in usual distances (`_usual_distance`). Copies in float16 lie at .0004,
 # in bfloat16 at .003, in eight bits at .01. Nearer than .1 lie .2 % of different texts at most, 2 % of questions, which
 # people ask again in nearly the same words.
@@ -26,7 +28,7 @@ BLOCK = 8192  # rows compared at a time
 SEED = 0  # of the grids: which rows are the same does not depend on the seed of an alignment
 
 
-def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+def unique_rows(rows: Tensor) -> Tensor:
     """Which rows to keep so that none is there twice: of those that are the same, the first.
 
     Exact copies are all found, near ones nearly all: one in a hundred is missed at the tolerance itself, one in a hundred
@@ -34,7 +36,6 @@ def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
 
     Args:
         rows: `(n, d)`, finite, without outliers.
-        tolerance: distance up to which two rows are the same, in usual distances.
 
     Returns:
         Indices `(k,)`, ascending.
@@ -43,22 +44,15 @@ def unique_rows(rows: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     distributions", 2004).
     """
     kept = torch.arange(len(rows), device=rows.device)
-    kept = kept[_differ_from_first(rows, _bits_hash(rows), 0.0)]
+    kept = kept[_differ_from_first(rows, row_hashes(rows), 0.0)]
     different = rows[kept]
     generator = torch.Generator().manual_seed(SEED)
     unit = _usual_distance(different, generator)
     for _ in range(GRIDS):
         cells = _cells(different, CELL * unit, generator)
-        alone = _differ_from_first(different, cells, tolerance * unit)
+        alone = _differ_from_first(different, cells, TOLERANCE * unit)
         kept, different = kept[alone], different[alone]
     return kept
-
-
-def _bits_hash(rows: Tensor) -> Tensor:
-    """A number for each row `(n,)`, the same for rows whose values are."""
-    factors = _odd_numbers(rows.shape[1], torch.Generator().manual_seed(SEED)).to(rows.device)
-    blocks = ((block.float() + 0.0).view(torch.int32) for block in rows.split(BLOCK))  # + 0: there is a -0, too
-    return torch.cat([(bits * factors).sum(1) for bits in blocks])
 
 
 def _usual_distance(rows: Tensor, generator: torch.Generator) -> float:

@@ -1,5 +1,7 @@
 """What two clouds of rows are known to be jointly: their covariances, and the linear maps that these give."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,11 @@ class Moments:
 
     def swapped(self) -> "Moments":
         """The same with the sides exchanged."""
-        return Moments(self.target, self.source)
+        other = copy.copy(self)  # without decomposing both covariances again
+        other.source, other.target = self.target, self.source
+        other.source_root, other.target_root = self.target_root, self.source_root
+        other.source_inverse_root, other.target_inverse_root = self.target_inverse_root, self.source_inverse_root
+        return other
 
 
 def _power(covariance: Tensor, exponent: float) -> Tensor:

@@ -36,7 +36,16 @@ def partial_whitening(rows: Tensor, exponent: float) -> Tensor:
         `(d, d)`, acts on rows from the right, into the coordinates of the principal axes. Inner products do not depend on
         that choice of basis.
     """
+    return _whitening(*_principal_axes(rows), exponent)
+
+
+def _principal_axes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances `(d,)` of centred rows along their principal axes, ascending, and the axes `(d, d)`, one a column."""
     eigenvalues, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
+    return eigenvalues, axes
+
+
+def _whitening(eigenvalues: Tensor, axes: Tensor, exponent: float) -> Tensor:
     return axes * eigenvalues.clamp_min(eigenvalues[-1] * LEAST_EIGENVALUE).pow(-exponent / 2)
 
 
@@ -88,7 +97,8 @@ def _clusterings(
     rows: Tensor, num_starts: int, num_anchors: int, generator: torch.Generator, known: Tensor | None
 ) -> list[_Clustering]:
     """As many cuts of one space as there are starts, each of other rows."""
-    whiteners, found = [partial_whitening(rows, exponent) for exponent in WHITENING], []
+    variances, axes = _principal_axes(rows)
+    whiteners, found = [_whitening(variances, axes, exponent) for exponent in WHITENING], []
     for start in range(num_starts):
         whitener = whiteners[start % len(whiteners)]
         picked = draw(rows, SAMPLE, generator)

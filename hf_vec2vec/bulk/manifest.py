@@ -112,16 +112,14 @@ class Manifest:
         """Records of all complete shards, in the order of the rows."""
         return list(self.records().values())
 
-    def end(self, files: dict[str, str]) -> dict:
+    def end(self, shards: list[dict], files: dict[str, str]) -> None:
         """Move the records into the manifest, once all shards are there.
 
         Args:
+            shards: all of them, as `shards()` gives them.
             files: others that belong to the folder, by name, and what they hold.
-
-        Returns:
-            The manifest.
         """
-        content, shards = self.read() or {}, self.shards()
+        content = self.read() or {}
         lines = "".join(f"{file['xxh128']}  {file['name']}\n" for shard in shards for file in shard["files"])
         for name, text in {**files, CHECKSUMS: lines}.items():
             self._write(name, text)
@@ -130,7 +128,6 @@ class Manifest:
         content |= {"complete": True, **totals, "shards": shards}
         self._write(MANIFEST, content)
         shutil.rmtree(self.folder / RECORDS)
-        return content
 
     def _whole(self, record: dict, verify: bool) -> bool:
         try:

@@ -200,7 +200,7 @@ def end_folder(folder: Path, output: Path, layout: Layout) -> None:
         shards = manifest.shards()
         invalid = sum(stop - start for shard in shards for start, stop in shard["invalid"])
         check_left(sum(shard["rows"] for shard in shards), invalid)
-        manifest.end(dataset_files(layout.schema(), manifest.shards()) if layout.kind == "arrow" else {})
+        manifest.end(shards, dataset_files(layout.schema(), shards) if layout.kind == "arrow" else {})
     if folder != output:
         replace_folder(folder, output, ours=OURS)
 

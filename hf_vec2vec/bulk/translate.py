@@ -19,8 +19,7 @@ from ..deployment.merging import merge
 from ..model.checkpoint_vec2vec import weights_sha256
 from ..model.modeling_vec2vec import Map, Vec2VecModel
 from .block_translation import BlockTranslator, InvalidRows
-from .hub_correction import HubCorrected
-from .lengths import OfLength
+from .index_rows import HubCorrected, OfLength
 from .manifest import fingerprint
 from .outputs import Summary
 from .processes import Processes
@@ -127,7 +126,7 @@ def translate_store(
     job |= made
     translator = BlockTranslator(
         network=network,
-        warn=lambda rows: model._warn_of_foreign(rows, source),
+        warn=lambda rows: model.warn_of_foreign(rows, source),
         dtype=dtype,
         device=processes.device,
         batch_size=batch_size,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .checks import check_folder, check_model
+from .checks import check_model
 from .finetune import TaskRunFlags
 from .flags import flag
 
@@ -27,7 +27,6 @@ def run(flags: DistillTaskFlags) -> None:
     check_model("teacher", flags.teacher)
     check_model("student", flags.student)
     flags.check_task()
-    check_folder("output_dir", flags.output_dir)
     from ..data.staging import locked
     from ..distillation.span_students import distill_spans
     from ..distillation.task_students import distill_task, students_table

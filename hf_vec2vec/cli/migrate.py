@@ -68,7 +68,7 @@ def run(flags: MigrateFlags) -> None:
         progress=flags.progress,
     )
     if flags.dry_run:
-        print(_plan(flags, migration))
+        print(_plan(migration))
     elif flags.rollback:
         migration.rollback()
         print(f"Rolled back: {migration.old} has the old vectors again. The new ones are kept in {migration.new}.")
@@ -92,7 +92,7 @@ def _direction(flags: MigrateFlags, model: "Vec2VecModel") -> tuple[str, str]:
     return flags.source or other, flags.target or other
 
 
-def _plan(flags: MigrateFlags, migration: "Migration") -> Plan:
+def _plan(migration: "Migration") -> Plan:
     found = migration.measure()
     read = f"{migration.old}: {found.rows:,} vectors of dimension {found.old_dim}"
     written = {str(migration.new): 4.0 * found.rows * found.new_dim}

@@ -57,7 +57,7 @@ class QueryEncoderFlags(QueryTrainingFlags):
     output_dir: str = flag("Folder for the new encoder, which SentenceTransformer opens.")
     translator: str | None = flag("Folder or Hub id of a translator from the student's space to the index's.", None)
     student_space: str | None = flag("Its space of the student; default: the other one.", None)
-    index_space: str | None = flag("Its space of the index; default: by dimension or the other one.", None)
+    index_space: str | None = flag("Its space of the index; default: the other one.", None)
     pairs: str | None = flag("Queries in the column `text`, with vectors by the encoder of the index beside them.", None)
     max_pairs: int | None = flag("So many of the pairs, drawn at random; default: all.", None, minimum=1)
     start: Literal["translator", "ridge", "random"] | None = flag(
@@ -97,15 +97,16 @@ def run(flags: QueryEncoderFlags) -> None:
     from ..data.files import load_embeddings
     from ..data.staging import check_apart
     from ..data.texts import load_texts
-    from ..distillation.query_encoder import check_query_encoder_dir, open_student, save_query_encoder
+    from ..distillation.query_encoder import open_student, save_query_encoder
     from ..distillation.query_recipe import make_query_encoder
+    from ..distillation.students import check_export_dir
 
     check_apart(flags.output_dir, [path for path in (flags.index, flags.pairs, flags.queries, flags.translator) if path])
-    check_query_encoder_dir(flags.output_dir, overwrite=flags.overwrite)
+    check_export_dir(flags.output_dir, overwrite=flags.overwrite, argument="output_dir")
     training = flags.training()
     stored = load_embeddings(flags.index, argument="index")
     index = vectors(stored, "index")
-    translation = _translation(flags, index.shape[1], stored.info.description or "")
+    translation = _translation(flags, stored.info.description or "")
     pairs = _pairs(flags, index.shape[1], stored.info.description or "")
     student = open_student(flags.student, max_length=flags.max_length, trust_remote_code=flags.trust_remote_code)
     encoder, facts = make_query_encoder(
@@ -129,7 +130,7 @@ def run(flags: QueryEncoderFlags) -> None:
     )
 
 
-def _translation(flags: QueryEncoderFlags, dim: int, description: str) -> "Translation | None":
+def _translation(flags: QueryEncoderFlags, description: str) -> "Translation | None":
     """The translator and its spaces, which must be of the student and of the index."""
     from ..distillation.query_recipe import Translation
     from ..encoders.recorded import check_description, same_model

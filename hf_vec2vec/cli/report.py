@@ -33,7 +33,7 @@ class ReportFlags(PairFlags):
     trust_remote_code: bool = flag("Run the code that an encoder's repository brings along.", False)
 
     def after_interrupt(self) -> str:
-        """The page is written after each section."""
+        """An interrupted report is written with the sections that were made."""
         return f"The sections that were done are in {self.output_dir}/report.html; the same command makes all anew."
 
 

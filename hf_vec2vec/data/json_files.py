@@ -1,8 +1,10 @@
-"""JSON files that this package wrote, read again: a disk or a hand may have changed them since."""
+"""JSON files that this package writes, and reads again: a disk or a hand may have changed them since."""
 
 import json
 from pathlib import Path
 from typing import Any
+
+from .staging import staged_file
 
 
 def read_object(file: str | Path) -> dict[str, Any]:
@@ -21,6 +23,12 @@ def read_object(file: str | Path) -> dict[str, Any]:
     return content
 
 
+def write_object(file: str | Path, content: object) -> None:
+    """Write names and values, or a list of them, as a JSON file that appears whole or not at all."""
+    with staged_file(file) as partial:
+        partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
 def read_part(file: str | Path, name: str, kind: type) -> Any:
     """One value of such a file, empty where it is missing.
 
@@ -33,4 +41,4 @@ def read_part(file: str | Path, name: str, kind: type) -> Any:
     return value
 
 
-__all__ = ["read_object", "read_part"]
+__all__ = ["read_object", "read_part", "write_object"]

@@ -70,8 +70,9 @@ def shared_texts(first: Iterable[object], second: Iterable[object]) -> list[str]
 
 def row_hashes(rows: Tensor) -> Tensor:
     """A number of 64 bits for each float32 row `(n, d)`, the same for rows of the same values: `(n,)`."""
-    factors = torch.randint(2**61, (rows.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
-    return torch.cat([((block.float() + 0.0).view(torch.int32) * factors).sum(1) for block in rows.split(BLOCK)])
+    factors = (torch.randint(2**61, (rows.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1).to(rows.device)
+    blocks = ((block.float() + 0.0).view(torch.int32) for block in rows.split(BLOCK))  # + 0: there is a -0, too
+    return torch.cat([(bits * factors).sum(1) for bits in blocks])
 
 
 def shared_vectors(first: Tensor, second: Tensor) -> str | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from .columns import TEXT, vectors
-from .overlap import CHECKS, NOT_CHECKED, refuse_shared, row_hashes
+from .overlap import NOT_CHECKED, refuse_shared, row_hashes
 
 
 class UnpairedEmbeddings(torch.utils.data.Dataset):
@@ -20,7 +20,7 @@ class UnpairedEmbeddings(torch.utils.data.Dataset):
         strict_unpaired: refuse data sets that share texts. A shared text is a hidden pair, and figures measured with it say
             nothing about unpaired translation. Texts are compared without case, white space and Unicode forms; where they
             are not known and the dimensions agree, vectors are: the same rows are found as they are, scaled, rounded or
-            rotated. What was compared, `checked` says: one of `CHECKS`.
+            rotated. What was compared, `checked` says: one of `hf_vec2vec.data.overlap.CHECKS`.
 
     Raises:
         TypeError, ValueError: see `vectors`; also if texts or vectors are shared.
@@ -146,4 +146,4 @@ class UnpairedSampler(Sampler[tuple[int, ...]]):
         return zip(*orders, strict=True)
 
 
-__all__ = ["CHECKS", "PairedEmbeddings", "UnpairedEmbeddings", "UnpairedSampler"]
+__all__ = ["PairedEmbeddings", "UnpairedEmbeddings", "UnpairedSampler"]

@@ -69,9 +69,7 @@ def _of_hub(name: str, split: str, column: str | None, id_column: str | None) ->
 
 def _shards(file: VectorFile) -> list[tuple[int, int]]:
     """Parts of a file; of tables each row group or record batch that is not small."""
-    if file.cuts is None:
-        return file.parts(SHARD)
-    return file.parts(min(SHARD, BLOCK))
+    return file.parts(SHARD if file.cuts is None else BLOCK)
 
 
 def _tables(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +60,26 @@ def load_texts(path: str | Path, *, column: str = TEXT, invalid_rows: InvalidRow
             raise ValueError(f"{found}. Each row becomes one vector: fill them, or delete them.")
         logger.warning("%s. They are left out, so that later rows move up.", found)
     return texts
+
+
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        TypeError: for one text in place of several, or something among them that is no text.
+        ValueError: for no texts, or an empty one.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"`texts` must be a list of texts, got one text, {texts[:80]!r}. Put it in a list.")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"`texts` must hold texts, got a {type(text).__name__} at index {i}.")
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise ValueError(f"`texts` has {len(empty)} empty text(s), the first at index {empty[0]}.")
+    if not len(texts):
+        raise ValueError("`texts` is empty.")
+    return list(texts)
 
 
 def load_table(path: str | Path) -> pa.Table:

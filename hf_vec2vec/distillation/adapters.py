@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
@@ -111,6 +111,14 @@ def new_projection(student_dim: int, teacher_dim: int, start: Tensor | None) -> 
     return projection
 
 
+def merged(adapted: Student) -> PreTrainedModel:
+    """The model with its adapter merged into its weights, and without the projection that only training needs."""
+    model = cast(Any, adapted).merge_and_unload()
+    if hasattr(model, PROJECTION):
+        delattr(model, PROJECTION)
+    return model
+
+
 def set_rate(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], rate: float) -> None:
     """Give some of an optimizer's parameters `rate` times the learning rate that they have."""
     own = {id(parameter) for parameter in parameters}
@@ -131,6 +139,7 @@ __all__ = [
     "Student",
     "check_student",
     "freeze_unused",
+    "merged",
     "new_projection",
     "set_rate",
     "width",

@@ -18,18 +18,19 @@ from scipy.stats import permutation_test
 from torch import Tensor
 
 from ..data.corpora import LabelledTexts
-from ..data.json_files import read_object
+from ..data.json_files import read_object, write_object
 from ..data.progress import progress_bar
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..training.fingerprint import Fingerprint, tensors_digest, weights_digest
 from .arms import LEARNED, Arm, Lesson, arm_trainer, make_arms, untrained
-from .students import StudentEncoder
+from .students import StudentEncoder, padded
 from .trainer import DistillationTrainer
 
 FROZEN, TEACHER = "frozen student", "teacher"
 BATCH = 64
+DRAWS = 2000  # of the bootstrap and of the permutation test
 AVERAGED = ("student_drift", "effective_rank", "effective_rank_before", "head_accuracy", "loose_probe_accuracy")
 
 
@@ -177,7 +178,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
             file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
             if not file.exists():
                 arm = make_arms(experiment.lesson, experiment.student_vectors, seed)[name]
-                _write(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
+                write_object(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
             made = read_object(file)
             if differing := made_of.differences(made):
                 raise ValueError(
@@ -186,7 +187,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
                 )
             found.setdefault(name, []).append(made)
         rows = compare(found, experiment.references)
-        _write(output / "arms.json", rows)
+        write_object(output / "arms.json", rows)
         with staged_file(output / "arms.md") as partial:
             partial.write_text(arms_table(rows) + "\n")
     return rows
@@ -203,11 +204,6 @@ def fingerprint(experiment: Judged, rows: dict[str, str]) -> Fingerprint:
     adapter = {name: sorted(v) if isinstance(v, set) else v for name, v in lesson.peft_config.to_dict().items()}
     settings["adapter"] = json.loads(json.dumps(adapter, default=str))
     return Fingerprint(hashes, settings, {"student": experiment.student_vectors[0, :16].tolist()})
-
-
-def _write(file: Path, content: object) -> None:
-    with staged_file(file) as partial:
-        partial.write_text(json.dumps(content, indent=2, default=str))
 
 
 def _encode(experiment: Experiment, encoder: StudentEncoder) -> tuple[Tensor, Tensor]:
@@ -231,15 +227,8 @@ def _head_accuracy(trainer: DistillationTrainer, test: LabelledTexts) -> float:
     predicted = []
     for start in range(0, len(test), BATCH):
         texts = test.texts[start : start + BATCH]
-        batch = tokenizer(
-            [trainer.args.prompt + text for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=trainer.args.max_length,
-            padding_side="right",
-            return_token_type_ids=False,
-            return_tensors="pt",
-        ).to(trainer.args.device)
+        prompted = [trainer.args.prompt + text for text in texts]
+        batch = padded(tokenizer, prompted, trainer.args.max_length).to(trainer.args.device)
         predicted.append(model(**batch).logits.argmax(1).cpu())
     return float((torch.cat(predicted).numpy() == test.numbers()).mean())
 
@@ -287,7 +276,7 @@ def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
     return rows
 
 
-def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
+def _difference(one: np.ndarray, other: np.ndarray) -> dict:
     """Mean difference of right answers, `(seeds, texts)` each (a single row stands for all seeds), interval and p."""
     difference = one - other if len(one) >= len(other) else one.mean(0, keepdims=True) - other
     if not difference.any():
@@ -296,11 +285,11 @@ def _difference(one: np.ndarray, other: np.ndarray, draws: int = 2000) -> dict:
     seeds, texts = difference.shape
     means = [
         difference[generator.integers(seeds, size=seeds)][:, generator.integers(texts, size=texts)].mean()
-        for _ in range(draws)
+        for _ in range(DRAWS)
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     test = permutation_test(
-        (difference.mean(0),), np.mean, permutation_type="samples", n_resamples=draws, batch=100, rng=generator
+        (difference.mean(0),), np.mean, permutation_type="samples", n_resamples=DRAWS, batch=100, rng=generator
     )
     return {"mean": float(difference.mean()), "interval": [float(low), float(high)], "p": float(test.pvalue)}
 

@@ -135,11 +135,6 @@ def student_vectors(student: SentenceTransformer, texts: list[str], *, prompt: s
     )
 
 
-def check_query_encoder_dir(folder: str | Path, *, overwrite: bool = False) -> None:
-    """Raise FileExistsError if a folder holds a model already; `overwrite`: that no query encoder replaces."""
-    check_export_dir(folder, overwrite=overwrite, argument="output_dir")
-
-
 def save_query_encoder(
     encoder: SentenceTransformer, folder: str | Path, facts: dict[str, Any], *, overwrite: bool = False
 ) -> None:
@@ -155,7 +150,7 @@ def save_query_encoder(
         FileExistsError: if the folder holds a model already, or another process writes there.
         ValueError: for weights that are not finite.
     """
-    check_query_encoder_dir(folder, overwrite=overwrite)
+    check_export_dir(folder, overwrite=overwrite, argument="output_dir")
     if broken := not_finite(encoder.state_dict()):
         raise ValueError(f"the encoder has weights that are not finite ({broken[0]}): it was not saved.")
     with locked(folder, argument="output_dir"), staged_entries(folder, ours=MADE) as partial:
@@ -166,7 +161,6 @@ def save_query_encoder(
 
 __all__ = [
     "check_queries",
-    "check_query_encoder_dir",
     "open_student",
     "query_encoder",
     "save_query_encoder",

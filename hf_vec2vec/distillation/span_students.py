@@ -27,7 +27,7 @@ from ..tasks.base import INPUTS, TaskCollator, check_lengths, evaluate_task, map
 from ..tasks.fine_tuning import adapter_for
 from ..tasks.question_answering import QuestionAnsweringTask
 from ..tasks.trained import load_trained_model
-from .adapters import PROJECTION, new_projection, set_rate
+from .adapters import PROJECTION, merged, new_projection, set_rate
 from .arms import LABELS_OURS, LABELS_RIDGE, START_RATE, TASK, matrix_of
 from .data import pad_offsets
 from .losses import cosine_loss
@@ -206,10 +206,7 @@ def train_spans(
             mean=lesson.student_mean,
         )
         trainer.train()
-    merged = adapted.merge_and_unload()
-    if hasattr(merged, PROJECTION):
-        delattr(merged, PROJECTION)
-    return merged, tokenizer
+    return merged(adapted), tokenizer
 
 
 class SpanCollator(TaskCollator):

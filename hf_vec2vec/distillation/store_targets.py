@@ -7,6 +7,8 @@ from torch.nn import functional as F
 from ..alignment.neighbours import nearest_means
 from ..model.modeling_vec2vec import Vec2VecModel
 
+NEIGHBOURS = 5  # rows nearest to a guess, whose mean is taken
+
 
 def targets_from_store(
     translator: Vec2VecModel,
@@ -15,7 +17,7 @@ def targets_from_store(
     *,
     source: str,
     target: str,
-    neighbours: int = 5,
+    neighbours: int = NEIGHBOURS,
 ) -> Tensor:
     """What a teacher might have said of texts that it never saw, in the student's space.
 
@@ -45,7 +47,7 @@ def targets_from_store(
     return translator.translate(means, source=source, target=target)
 
 
-def confident_targets(guesses: Tensor, index: Tensor, *, neighbours: int = 5, share: float = 0.5) -> tuple[Tensor, Tensor]:
+def confident_targets(guesses: Tensor, index: Tensor, *, share: float = 0.5) -> tuple[Tensor, Tensor]:
     """Targets for queries from an index alone: means of each guess's nearest rows, where these agree best.
 
     Rows count by cosine to the guess, less what every query finds (hubs); both are centred by the index's mean. A query is
@@ -54,7 +56,6 @@ def confident_targets(guesses: Tensor, index: Tensor, *, neighbours: int = 5, sh
     Args:
         guesses: `(n, d)`, where the queries are taken to lie in the index's space.
         index: `(m, d)`, vectors of the index.
-        neighbours: how many are averaged.
         share: of the queries, the most confident ones, that get a target.
 
     Returns:
@@ -63,13 +64,13 @@ def confident_targets(guesses: Tensor, index: Tensor, *, neighbours: int = 5, sh
     Raises:
         ValueError: for fewer rows in the index than neighbours, or a share that leaves no query.
     """
-    if len(index) < neighbours:
-        raise ValueError(f"`index` has {len(index)} vectors, fewer than {neighbours} neighbours.")
+    if len(index) < NEIGHBOURS:
+        raise ValueError(f"`index` has {len(index)} vectors, fewer than {NEIGHBOURS} neighbours.")
     if not 0 < share <= 1 or int(share * len(guesses)) < 1:
         raise ValueError(f"`share` of {len(guesses)} queries must be above 0, at most 1, and leave one, got {share}.")
     middle = index.mean(0)
     queries, rows = (F.normalize(side - middle, dim=1) for side in (guesses, index))
-    means = nearest_means(queries, rows, torch.cat([index, rows], dim=1), neighbours)
+    means = nearest_means(queries, rows, torch.cat([index, rows], dim=1), NEIGHBOURS)
     targets, directions = means.split(index.shape[1], dim=1)
     chosen = directions.norm(dim=1).topk(int(share * len(guesses))).indices
     return F.normalize(targets[chosen], dim=1), chosen

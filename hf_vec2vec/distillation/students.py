@@ -111,6 +111,19 @@ def load_student(
     return loaded, tokenizer, settings
 
 
+def padded(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int | None) -> BatchEncoding:
+    """A batch of texts as students read them: cut at `max_length` tokens, padded on the right, without token types."""
+    return tokenizer(
+        texts,
+        padding=True,
+        truncation=True,
+        max_length=max_length,
+        padding_side="right",
+        return_token_type_ids=False,
+        return_tensors="pt",
+    )
+
+
 def pooled(states: tuple[Tensor, ...], mask: Tensor, made: EncoderSettings | DistillationTrainingArguments) -> Tensor:
     """Vectors `(n, d)` of hidden states, each `(n, tokens, d)`, and a mask `(n, tokens)`; differentiable."""
     rows = pool(states[made.layer], mask, made.pooling, made.mask_first_token)
@@ -165,15 +178,7 @@ class StudentEncoder(TextEncoder):
 
     def tokens(self, texts: list[str]) -> BatchEncoding:
         """A padded batch of texts that have their prompt."""
-        return self.tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=self.settings.max_length,
-            padding_side="right",
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
+        return padded(self.tokenizer, texts, self.settings.max_length)
 
     def vectors_of(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Vectors `(n, d)` of a batch of tokens, differentiably."""
@@ -194,15 +199,7 @@ def perplexity(
     was_training, total, count = model.training, 0.0, 0
     model.eval()
     for start in range(0, len(texts), batch_size):
-        batch = tokenizer(
-            texts[start : start + batch_size],
-            padding=True,
-            truncation=True,
-            max_length=max_length,
-            padding_side="right",
-            return_token_type_ids=False,
-            return_tensors="pt",
-        ).to(next(model.parameters()).device)
+        batch = padded(tokenizer, texts[start : start + batch_size], max_length).to(next(model.parameters()).device)
         labels = batch["input_ids"][:, 1:].masked_fill(batch["attention_mask"][:, 1:] == 0, -100)
         logits = model(**batch).logits[:, :-1]
         total += F.cross_entropy(logits.transpose(1, 2).float(), labels, reduction="sum").item()
@@ -308,6 +305,7 @@ __all__ = [
     "StudentEncoder",
     "check_export_dir",
     "load_student",
+    "padded",
     "perplexity",
     "pooled",
     "save_as_sentence_transformer",

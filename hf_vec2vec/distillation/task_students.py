@@ -20,7 +20,7 @@ from ..tasks.classification import ClassificationTask
 from ..tasks.fine_tuning import input_vectors, read_inputs
 from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
 from ..tasks.trained import load_trained_model
-from .adapters import PROJECTION
+from .adapters import merged
 from .arms import LABELS_ANSWERS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
 from .students import load_student
 
@@ -186,11 +186,7 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
     with tempfile.TemporaryDirectory() as folder:
         trainer = arm_trainer(lesson, arms[name], seed, folder)
         trainer.train()
-        adapted: Any = trainer.student
-    model = adapted.merge_and_unload()
-    if hasattr(model, PROJECTION):
-        delattr(model, PROJECTION)
-    return model
+    return merged(trainer.student)
 
 
 def _as_classes(task: Task, seed: int) -> ClassificationTask:

@@ -39,7 +39,7 @@ from .losses import (
 from .spaces import check_teachers, student_and_teachers, teacher_dims, warn_of_wrong_translations
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
-from .students import StudentEncoder, pooled, token_states, with_decoder_start
+from .students import StudentEncoder, padded, pooled, token_states, with_decoder_start
 
 LogitTeacher = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length
@@ -201,15 +201,7 @@ class DistillationTrainer(BaseTrainer):
 
     def _logit_loss(self, logits: Tensor, inputs: dict) -> Tensor:
         model, tokenizer = cast(LogitTeacher, self.logit_teacher)
-        theirs = tokenizer(
-            inputs["texts"],
-            padding=True,
-            truncation=True,
-            max_length=self.args.max_length,
-            padding_side="right",
-            return_token_type_ids=False,
-            return_tensors="pt",
-        ).to(logits.device)
+        theirs = padded(tokenizer, inputs["texts"], self.args.max_length).to(logits.device)
         with torch.no_grad():
             known = model(**theirs).logits
         return universal_logit_loss(logits, known, inputs["inputs"]["attention_mask"], theirs["attention_mask"])
@@ -302,20 +294,16 @@ class DistillationTrainer(BaseTrainer):
         model, batch = self.student, cast(dict[str, Tensor], self._last_batch)
         was_training = model.training
         model.eval()
-        now = self._pooled(batch)
+        encoder = self.encoder()
+        now = encoder.vectors_of(batch).float()
         found = {"effective_rank": effective_rank(now)}
         if isinstance(model, PeftModel):
             with model.disable_adapter():
-                before = self._pooled(batch)
+                before = encoder.vectors_of(batch).float()
             freeze_unused(model, self.args)  # PEFT leaves all adapters trainable behind it
             found |= {"effective_rank_before": effective_rank(before), "student_drift": cosine_loss(now, before).item()}
         model.train(was_training)
         return found
-
-    def _pooled(self, batch: dict) -> Tensor:
-        with first_layers(cast(PreTrainedModel, self.student), self.args.layer):
-            states = token_states(self.student(**with_decoder_start(self.student, batch), output_hidden_states=True))
-        return pooled(states, batch["attention_mask"], self.args).float()
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss; with a task, logits and classes for `compute_metrics`."""

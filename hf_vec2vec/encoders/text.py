@@ -18,7 +18,7 @@ from transformers.utils import logging
 from ..data.columns import to_dataset
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
-from ..data.texts import load_texts
+from ..data.texts import checked_texts, load_texts
 from ..model.modeling_vec2vec import check_embeddings
 from .cache import CACHE_VERSION, computed_once, files_digest
 from .folders import (
@@ -286,17 +286,7 @@ class TextEncoder:
             TypeError: for one text in place of a list, or something in it that is no text.
             ValueError: for no texts, an empty text, or one that gets no token.
         """
-        if isinstance(texts, str):
-            raise TypeError(f"`texts` must be a list of texts, got one text, {texts[:80]!r}. Put it in a list.")
-        texts = list(texts)
-        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise TypeError(f"`texts` must hold texts, got a {type(texts[wrong]).__name__} at index {wrong}.")
-        empty = [i for i, text in enumerate(texts) if not text.strip()]
-        if empty or not texts:
-            raise ValueError(
-                f"`texts` has {len(empty)} empty text(s), the first at index {empty[0]}." if texts else "`texts` is empty."
-            )
+        texts = checked_texts(texts)
         # Longest first: a batch that does not fit into memory fails at once.
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         done = []

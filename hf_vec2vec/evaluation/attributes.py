@@ -13,6 +13,8 @@ from ..data.corpora import LabelledTexts
 from ..metrics.translation import mean_interval
 from ..model.modeling_vec2vec import Vec2VecModel
 
+KNOWN_SHARE = 0.5  # of the texts that are the attacker's own, drawn class by class; all attacks are judged on the others
+
 
 def attribute_inference(
     model: Vec2VecModel,
@@ -22,7 +24,6 @@ def attribute_inference(
     *,
     source: str,
     target: str,
-    known_share: float = 0.5,
     seed: int = 0,
 ) -> list[dict]:
     """Two attacks on vectors of the source space by someone who has the target space's encoder and texts of his own.
@@ -38,8 +39,7 @@ def attribute_inference(
         descriptions: `{space: (c, d)}`, of the class descriptions, in the order of `corpus.descriptions`.
         source: space of the vectors that are attacked.
         target: space of the attacker.
-        known_share: of the texts that are the attacker's own, drawn class by class; all attacks are judged on the others.
-        seed: of that draw and of the intervals.
+        seed: of which texts are the attacker's own (`KNOWN_SHARE`), and of the intervals.
 
     Returns:
         One dictionary an attack and method: `direction`, `attribute`, `attack`, `method`, `accuracy` and its 95 % bootstrap
@@ -56,7 +56,7 @@ def attribute_inference(
         raise ValueError(
             f"`corpus` {corpus.name!r} has one text of class {rare!r}; the attacker and the test need one each."
         )
-    known, attacked = train_test_split(np.arange(len(labels)), train_size=known_share, stratify=labels, random_state=seed)
+    known, attacked = train_test_split(np.arange(len(labels)), train_size=KNOWN_SHARE, stratify=labels, random_state=seed)
     means = {name: model.normalizer(name).mean.cpu() for name in (source, target)}
     dim = len(means[target])
     raw = vectors[source][attacked]

@@ -18,7 +18,7 @@ class PrefixInverter(nn.Module):
 
     A small network turns the vector into prefix embeddings, after which a causal language model with LoRA adapters goes on
     writing. Trained on an attacker's own texts and their vectors by his own encoder; translated vectors are then inverted as
-    if his encoder had made them.
+    if his encoder had made them. Runs on a GPU if there is one.
 
     Args:
         model: short name of a bundled model, local folder or Hub id of a causal language model.
@@ -28,7 +28,6 @@ class PrefixInverter(nn.Module):
         rank: of the adapters, on all linear layers.
         max_tokens: of a text; the rest is cut.
         seed: of all new weights and of training.
-        device: where it runs; a GPU if there is one.
 
     Source: the prefix is ClipCap's (Mokady et al., 2021), the adapters are LoRA (Hu et al., 2022). Inversion of embeddings
     by a language model: Morris et al., "Text embeddings reveal (almost) as much as text", 2023.
@@ -48,7 +47,6 @@ class PrefixInverter(nn.Module):
         rank: int = 16,
         max_tokens: int = 48,
         seed: int = 0,
-        device: str | None = None,
     ):
         super().__init__()
         folder = model_folder(model)
@@ -75,7 +73,7 @@ class PrefixInverter(nn.Module):
             self.prefix = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, prefix_length * width))
         # As long as the embeddings of words: others would be a language that the model has never read.
         self.register_buffer("scale", embedding.detach().norm(dim=1).mean())
-        self.to(chosen_device(device))
+        self.to(chosen_device())
 
     def _prefix(self, rows: Tensor) -> Tensor:
         """`(n, d)` to `(n, prefix_length, width)`."""

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from ..alignment.regression import ridge
 
+FREQUENT = 2000  # words that are decoded at most; stop words are left out, for they tell nothing
+PENALTY = 0.1  # of the regressions, in units of the vectors' mean eigenvalue
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # A name is a word with a capital that does not begin a sentence: no tagger, but the same for every method. What gives it
@@ -43,22 +45,20 @@ class WordDecoder:
     Args:
         rows: `(n, d)`, vectors of `texts`.
         texts: n texts; a tenth of them choose the threshold.
-        vocabulary: words, the most frequent first; stop words are left out, for they tell nothing.
-        strength: of the penalty, in units of the vectors' mean eigenvalue.
 
     Source: bag-of-words inversion is Song and Raghunathan's, "Information leakage in embedding models", 2020, section 4,
     with a linear decoder.
     """
 
-    def __init__(self, rows: Tensor, texts: list[str], *, vocabulary: int = 2000, strength: float = 0.1):
+    def __init__(self, rows: Tensor, texts: list[str]):
         if len(rows) != len(texts):
             raise ValueError(f"`rows` and `texts` are {len(rows)} and {len(texts)}: one vector a text is needed.")
-        self.counter = CountVectorizer(binary=True, stop_words="english", max_features=vocabulary)
+        self.counter = CountVectorizer(binary=True, stop_words="english", max_features=FREQUENT)
         present = torch.from_numpy(self.counter.fit_transform(texts).toarray()).float()
         self.words = self.counter.get_feature_names_out()
         cut = len(rows) - max(1, len(rows) // 10)
         self.mean, self.base = rows[:cut].mean(0), present[:cut].mean(0)
-        self.weight = ridge(self._inputs(rows[:cut]), present[:cut] - self.base, strength)
+        self.weight = ridge(self._inputs(rows[:cut]), present[:cut] - self.base, PENALTY)
         scores = self.scores(rows[cut:])
         tried = torch.linspace(0.02, 0.8, 40)
         f1 = [_set_f1(scores > threshold, present[cut:] > 0).mean() for threshold in tried]
@@ -70,14 +70,6 @@ class WordDecoder:
     def scores(self, rows: Tensor) -> Tensor:
         """How likely each word of the vocabulary is in each text: `(n, d)` to `(n, v)`; not quite a probability."""
         return self.base + self._inputs(rows) @ self.weight
-
-    def words_of(self, rows: Tensor) -> list[list[str]]:
-        """Words of each text, the likeliest first."""
-        found = []
-        for row in self.scores(rows):
-            order = row.argsort(descending=True)[: int((row > self.threshold).sum())]
-            found.append(self.words[order.numpy()].tolist())
-        return found
 
     def word_f1(self, rows: Tensor, texts: list[str]) -> np.ndarray:
         """F1 between decoded and true sets of vocabulary words, text by text: `(n,)`; nan for texts without such a word."""

@@ -19,6 +19,7 @@ from ..data.progress import progress_bar
 from ..metrics.hubness import hub_penalties
 
 BLOCK = 2048  # rows of one side compared with all rows of the other at a time
+CSLS_NEIGHBOURS = 10  # of a row that tell how much of a hub it is
 
 
 def mini_vec2vec(
@@ -284,12 +285,12 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def _csls_pairs(source: Tensor, target: Tensor, weight: Tensor, k: int = 10) -> tuple[float, tuple[Tensor, Tensor]]:
+def _csls_pairs(source: Tensor, target: Tensor, weight: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:
     """Mean cosine of mapped rows and their nearest target rows by CSLS, and the pairs that are each other's nearest."""
     mapped = F.normalize(source @ weight, dim=1)
 
     def nearest(queries: Tensor, keys: Tensor) -> Tensor:
-        penalties = hub_penalties(keys, queries, k=min(k, len(queries)))
+        penalties = hub_penalties(keys, queries, k=min(CSLS_NEIGHBOURS, len(queries)))
         return torch.cat([torch.addmm(-penalties, b, keys.T).argmax(1) for b in queries.split(BLOCK)])
 
     there, back = nearest(mapped, target), nearest(target, mapped)

@@ -180,7 +180,6 @@ def texts_of(data: Dataset) -> list[str] | None:
 
 
 __all__ = [
-    "Section",
     "Subject",
     "check_page",
     "load_corpus",

@@ -7,9 +7,10 @@ from ..model.modeling_vec2vec import check_embeddings
 from .selection import top
 
 FOUND = 10  # rows that a search shows
+BLOCK = 256  # queries compared at a time
 
 
-def fair_length(native: Tensor, translated: Tensor, sample: Tensor, *, k: int = FOUND, block: int = 256) -> float:
+def fair_length(native: Tensor, translated: Tensor, sample: Tensor, *, k: int = FOUND) -> float:
     """Length that translated rows need to rank as native rows of length 1 do, in an index by inner product.
 
     A translation lies aside of the true vector, so its cosine to a query that it answers is less, and native rows push it
@@ -21,7 +22,6 @@ def fair_length(native: Tensor, translated: Tensor, sample: Tensor, *, k: int = 
             they are about, a fair share is not one half, and the longest rows of the smaller kind are too long.
         sample: `(q, d)`, queries like those to come, by the index's encoder; some hundreds.
         k: answers that a query looks at.
-        block: queries at a time.
 
     Returns:
         The length, above 1 where translations are inexact.
@@ -38,7 +38,7 @@ def fair_length(native: Tensor, translated: Tensor, sample: Tensor, *, k: int = 
         if not 0 < k <= len(rows):
             raise ValueError(f"`k` must be between 1 and the {len(rows)} rows of `{name}`, got {k}.")
         columns = F.normalize(rows.float(), dim=1).T
-        best[name] = sum(top(part @ columns, k)[0].sum().item() for part in queries.split(block))
+        best[name] = sum(top(part @ columns, k)[0].sum().item() for part in queries.split(BLOCK))
     if best["translated"] <= 0 or best["native"] <= 0:
         raise ValueError("`sample` has no positive products with rows of both kinds: they are of another space.")
     return best["native"] / best["translated"]

@@ -13,6 +13,8 @@ from ..data.devices import in_full_precision
 from ..model.modeling_vec2vec import check_embeddings
 from .hubness import hub_penalties
 
+RESAMPLES = 1000  # draws of a bootstrap
+CONFIDENCE = 0.95  # of its intervals
 _CITATION = """\
 @article{jha2025harnessing,
   title={Harnessing the Universal Geometry of Embeddings},
@@ -219,8 +221,8 @@ def bootstrap_intervals(
     references: Tensor,
     mean: Tensor,
     *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals, over texts, of all figures of `translation_metrics` and `structure_metrics`.
@@ -281,12 +283,10 @@ def _percentiles(values: Tensor, confidence: float) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def mean_interval(
-    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `(n,)` values, one a text."""
-    drawn = _draws(len(values), resamples, seed).double() @ torch.from_numpy(values).double() / len(values)
-    return _percentiles(drawn, confidence)
+def mean_interval(values: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `(n,)` values, one a text."""
+    drawn = _draws(len(values), RESAMPLES, seed).double() @ torch.from_numpy(values).double() / len(values)
+    return _percentiles(drawn, CONFIDENCE)
 
 
 class _VectorMetric(evaluate.Metric):

@@ -217,7 +217,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
         rows = check_embeddings(embeddings, "embeddings", self._dims[source])
-        self._warn_of_foreign(rows, source)
+        self.warn_of_foreign(rows, source)
         was_training = self.training
         self.eval()
         try:
@@ -236,7 +236,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             )
         return translated
 
-    def _warn_of_foreign(self, rows: Tensor, source: str) -> None:
+    def warn_of_foreign(self, rows: Tensor, source: str) -> None:
+        """Warn of raw rows `(n, d_source)` whose norm or mean is another than that of the space's training rows."""
         # Thresholds were set on two encoders: rows about one topic drift by up to .46, another pooling or layer by .8.
         normalizer, few = self.normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():

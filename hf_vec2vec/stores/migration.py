@@ -39,7 +39,7 @@ class Sample:
 
 
 class Migration:
-    """From one store to another. See [`migrate`], whose arguments these are.
+    """From one store to another.
 
     Args:
         model: the translator.
@@ -91,7 +91,7 @@ class Migration:
         device = Processes().device
         blocks = BlockTranslator(
             network=merge(model, source, target, chosen).to(device),
-            warn=lambda rows: model._warn_of_foreign(rows, source),
+            warn=lambda rows: model.warn_of_foreign(rows, source),
             dtype="float32",
             device=device,
             batch_size=2048,

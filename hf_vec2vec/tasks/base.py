@@ -79,9 +79,8 @@ class Task:
         Raises:
             ValueError: if the checkpoint has a head for other classes than the task's, or lacks weights below it.
         """
-        return self.load_head(model_folder(model, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)[
-            0
-        ]
+        folder = model_folder(model, trust_remote_code=trust_remote_code)
+        return self.load_head(folder, trust_remote_code=trust_remote_code)[0]
 
     def load_head(self, folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, set[str]]:
         """The model of a folder with the task's head, and the names of weights that are new: the head's, if any.

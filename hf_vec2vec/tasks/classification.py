@@ -1,16 +1,16 @@
 """Classes or scores of single sentences and pairs: GLUE, and any labelled texts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from ..data.corpora import LABEL
 from .base import Task, first_of_pair
-from .labels import classes_of_outputs, output_names, with_classes
+from .labels import classes_of_outputs, output_names
 from .metrics import accuracy
 
 HEAD = "ForSequenceClassification"  # how `architectures` of a checkpoint with such a head end
@@ -79,27 +79,6 @@ class ClassificationTask(Task):
                 f"`model` has the classes {outputs}; {self.name!r} wants one score: take a model of one output."
             )
         return np.zeros(1, dtype=int)
-
-    def numbered_as(self, model: PreTrainedModel) -> "ClassificationTask":
-        """The task with its classes in the order of a model, to train a head on that is trained already.
-
-        Figures stay those of the data's own order, so that the F1 of a class is that of the same class.
-
-        Raises:
-            ValueError: if the model's classes are not those of the task, one to one.
-        """
-        classes = self.classes(model.config)
-        if len(classes) != self.num_labels:
-            raise ValueError(f"`model` has {len(classes)} classes for {self.num_labels}: it can be evaluated, not trained.")
-        if not self.labels:
-            return self
-        labels = tuple(self.labels[i] for i in classes)
-        splits = {name: with_classes(rows, labels) for name, rows in self.splits.items()}
-
-        def metrics(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-            return self.metrics(classes[predictions], classes[references])
-
-        return replace(self, splits=DatasetDict(splits), labels=labels, metrics=metrics)
 
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
         """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first."""

@@ -121,7 +121,9 @@ def judge(
     part = part_of(task, train, split, {name: len(found) for name, found in rows.items()})
     given: dict[str, Any] = {"train_rows": len(rows[train]), "part": part}
     if isinstance(task, QuestionAnsweringTask):
-        figures, answers, folds = judge_spans(vectors.encoder, task, rows[train], rows[split], in_folds=train == split)
+        figures, answers, folds = judge_spans(
+            vectors.encoder, task, rows[train], rows[split], in_folds=train == split, seed=seed
+        )
         return _judgement(task, "mean_f1", answers, np.ones(len(answers)), figures, folds, given)
     if isinstance(task, MultipleChoiceTask):
         return _judge_choices(vectors, task, rows, train, split, seed, given)

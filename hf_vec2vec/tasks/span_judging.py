@@ -24,7 +24,7 @@ TRAIN, JUDGED = "train", "validation"
 
 
 def judge_spans(
-    encoder: TextEncoder, task: QuestionAnsweringTask, train: Dataset, rows: Dataset, *, in_folds: bool, seed: int = 0
+    encoder: TextEncoder, task: QuestionAnsweringTask, train: Dataset, rows: Dataset, *, in_folds: bool, seed: int
 ) -> tuple[dict[str, float], np.ndarray, float]:
     """Official figures of probes on token states.
 

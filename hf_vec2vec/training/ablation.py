@@ -1,6 +1,5 @@
 """Many trainings that differ in a few arguments, over seeds, and one table with intervals."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 from scipy import stats
 
-from ..data.json_files import read_object
+from ..data.json_files import read_object, write_object
 from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
 from ..data.staging import locked, staged_file
@@ -71,7 +70,7 @@ def run_ablation(
                     train(name, seed, run.model)
                 except ValueError as error:
                     raise ValueError(f"`variants`: {name!r} with seed {seed} failed: {error}") from error
-                _write(run.file, asdict(made_of) | {"figures": _measure(run.model, pairs)})
+                write_object(run.file, asdict(made_of) | {"figures": _measure(run.model, pairs)})
                 if not keep_models:
                     shutil.rmtree(run.model)
             made = read_object(run.file)
@@ -82,7 +81,7 @@ def run_ablation(
                 )
             results[name].append(made["figures"])
         rows = [{"variant": name, "seeds": seeds} | _over_seeds(found) for name, found in results.items()]
-        _write(output / "ablation.json", rows)
+        write_object(output / "ablation.json", rows)
         with staged_file(output / "ablation.md") as partial:
             partial.write_text(ablation_table(rows) + "\n")
     return rows
@@ -106,11 +105,6 @@ class _Run(NamedTuple):
     @property
     def model(self) -> Path:
         return self.output / "models" / self.stem
-
-
-def _write(file: Path, content: object) -> None:
-    with staged_file(file) as partial:
-        partial.write_text(json.dumps(content, indent=2))
 
 
 def _measure(folder: Path, pairs: PairedEmbeddings) -> dict[str, float]:

@@ -171,7 +171,6 @@ def _split(
     if held_out < 2:
         raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=seed)
-    training.checked = spaces.checked
     return training, training, validation
 
 
@@ -250,8 +249,6 @@ def _save(trainer: Vec2VecTrainer, selection: Selection, folder: RunFolder) -> N
 __all__ = [
     "Selection",
     "TrainedTranslator",
-    "TranslatorArguments",
     "check_output_dir",
-    "load_translator",
     "train_translator",
 ]

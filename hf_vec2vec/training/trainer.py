@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..alignment.score import matched_cosines
+from ..alignment.score import MOST_ROWS, matched_cosines
 from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings, UnpairedSampler
 from ..data.streaming import StreamedEmbeddings
 from ..evaluation.translation import evaluate_translation
@@ -350,7 +350,7 @@ class Vec2VecTrainer(BaseTrainer):
         if isinstance(data, PairedEmbeddings):  # other texts on each side, so that the score never sees a pair
             half = len(data) // 2
             source_rows, target_rows = source_rows[:half], target_rows[half:]
-        translated = self.translator.translate(source_rows[:1000], source=source, target=target)
+        translated = self.translator.translate(source_rows[:MOST_ROWS], source=source, target=target)
         mean = self._mean(target)
         return matched_cosines(translated - mean, target_rows - mean)
 

@@ -28,7 +28,7 @@ class TranslatorArguments:
         default="alignment",
         metadata={
             "help": "Start from the geometry of the two spaces, or at random.",
-            "choices": ["alignment", "random"],
+            "choices": list(CHOICES["init"]),
         },
     )
     effort: Literal["quick", "default", "thorough"] = field(
@@ -50,10 +50,12 @@ class TranslatorArguments:
         default="auto",
         metadata={
             "help": "Scale each dimension by itself, as language models need.",
-            "choices": ["auto", "true", "false"],
+            "choices": list(CHOICES["standardize"]),
         },
     )
-    architecture: str = field(default="default", metadata={"help": "Of the network.", "choices": ["default", "paper"]})
+    architecture: str = field(
+        default="default", metadata={"help": "Of the network.", "choices": list(CHOICES["architecture"])}
+    )
     hidden_dim: int | None = field(default=None, metadata={"help": "Width of hidden layers; an alignment's: prototypes."})
     adapter_layers: int | None = field(default=None, metadata={"help": "Hidden layers of each adapter."})
     backbone_layers: int | None = field(default=None, metadata={"help": "Hidden layers of the backbone."})
@@ -71,13 +73,7 @@ class TranslatorArguments:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
-        for name, least in (
-            ("align_starts", 1),
-            ("align_steps", 1),
-            ("back_translation_rounds", 0),
-            ("validation_rows", 0),
-            ("align_rows", 1),
-        ):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
         if self.dropout is not None and not math.isfinite(self.dropout):

@@ -185,7 +185,7 @@ def test_vectors_are_compared_where_texts_are_not_known():
 
 
 def test_streams_of_the_same_rows_are_found_though_samples_are_drawn_differently(tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_vec2vec.data.stream_files.SHARD", 50)
+    monkeypatch.setattr("hf_vec2vec.data.stream_files.BLOCK", 50)
     for name, rows in (("a", A), ("b", A @ TURN), ("c", B)):
         to_dataset(rows).to_parquet(tmp_path / f"{name}.parquet", batch_size=50)
     streams = {name: open_stream(tmp_path / f"{name}.parquet") for name in "abc"}

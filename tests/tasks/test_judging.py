@@ -222,6 +222,14 @@ def test_spans_without_training_rows_are_judged_in_folds_of_passages(reader, tmp
         judge(TaskVectors(reader), load_task("squad", tmp_path / "one"))
 
 
+def test_another_seed_chooses_the_penalty_of_spans_in_other_folds(reader, tmp_path):
+    for split in ("train", "validation"):
+        write_rows(passages(12), tmp_path / "squad" / f"{split}.jsonl")
+    task, vectors = load_task("squad", tmp_path / "squad"), TaskVectors(reader)
+    points = [judge(vectors, task, seed=seed).fold_points for seed in (0, 0, 1)]
+    assert points[0] == points[1] != points[2]
+
+
 def test_encoders_that_cannot_read_spans_are_refused(static, tmp_path, reader):
     write_rows(passages(6), tmp_path / "squad" / "dev.jsonl")
     task = load_task("squad", tmp_path / "squad")

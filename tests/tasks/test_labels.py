@@ -141,35 +141,15 @@ def test_generic_names_are_taken_in_the_datas_order_with_a_word(monkeypatch):
     assert "gives its classes no names" in said[0]
 
 
-def test_a_trained_head_keeps_its_classes_and_is_trained_in_their_order(tmp_path):
+def test_a_trained_head_keeps_its_classes(tmp_path):
     task = load_task("mnli", write_task("mnli", tmp_path / "mnli"))
     names = ["NEUTRAL", "CONTRADICTION", "ENTAILMENT"]
     config = BertConfig(**SHAPE, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
     BertForSequenceClassification(config).save_pretrained(tmp_path / "nli")
     model = task.load_model(str(tmp_path / "nli"))
     assert list(model.config.id2label.values()) == names
-    numbered = task.numbered_as(model)
-    assert numbered.labels == ("neutral", "contradiction", "entailment")
-    for split, rows in task.splits.items():
-        named = [task.labels[i] for i in rows["label"]]
-        assert [numbered.labels[i] for i in numbered.splits[split]["label"]] == named
-    features = numbered.prepare(TOKENIZER, "validation")
-    right = nn.functional.one_hot(torch.tensor(features["labels"][:]), 3).numpy()
-    compute = numbered.metrics_for(features, "validation")
-    assert compute(type("Found", (), {"predictions": right})) == {"accuracy": 1.0}
-    assert score(numbered, names, dict(zip(names, numbered.labels, strict=True))) == {"accuracy": 1.0}
     with pytest.raises(ValueError, match="the names do not match"):
         load_task("sst2", write_task("sst2", tmp_path / "sst2")).load_model(str(tmp_path / "nli"))
-
-
-def test_f1_of_a_class_stays_that_class_when_numbers_change(tmp_path):
-    task = load_task("mrpc", write_task("mrpc", tmp_path / "mrpc"))
-    names = ["equivalent", "not_equivalent"]
-    model = BertForSequenceClassification(BertConfig(**SHAPE, id2label=dict(enumerate(names))))
-    numbered = task.numbered_as(model)
-    always = torch.tensor([[1.0, 0.0]]).repeat(4, 1).numpy()  # equivalent; three of four rows are
-    found = numbered.metrics_for(numbered.prepare(TOKENIZER, "validation"), "validation")
-    assert found(type("Found", (), {"predictions": always})) == pytest.approx({"accuracy": 3 / 4, "f1": 6 / 7})
 
 
 @pytest.mark.parametrize("form", ["names", "spaces", "numbers", "digits", "floats", "class label"])

@@ -1,4 +1,4 @@
-"""Sections on what an attacker reads off translated vectors."""
+"""Sections on what translated vectors tell: what an attacker reads off them, and which texts a few of them find."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +25,8 @@ INVERSION = {
     "number_recall": "numbers",
     "cosine": "cosine",
 }
+WRITTEN = 100  # texts at most whose vectors a language model is given to read
+SAMPLES = 12  # translations that are shown
 EMPTY = "."  # what stands for an empty answer where an encoder needs a text
 
 
@@ -37,6 +39,7 @@ def makers(subject: Subject, contents: Contents) -> Makers:
         made["Inversion by a language model"] = lambda: written(subject, inverter, show_texts=contents.show_texts)
     if contents.with_privacy:
         made["Privacy"] = lambda: privacy(subject, next(iter(corpora.values()), None), output)
+    made["Samples"] = lambda: samples(subject, show_texts=contents.show_texts)
     return made
 
 
@@ -113,15 +116,15 @@ def inversion(subject: Subject) -> Section:
     return Section("Inversion", text, tables, [], rows)
 
 
-def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool, attacked: int = 100) -> Section:
+def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool) -> Section:
     """What a language model writes when it reads the vectors."""
     (texts, own_texts), (name, steps), (a, b) = _texts(subject), inverter, (subject.source, subject.target)
     own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizer(b).mean.cpu()
     writer = PrefixInverter(name, own.shape[1], mean, seed=subject.seed)
     losses = writer.fit(own, own_texts, steps=steps)
-    texts, truth = texts[:attacked], subject.pairs.spaces[b][:attacked]
+    texts, truth = texts[:WRITTEN], subject.pairs.spaces[b][:WRITTEN]
     vectors = {
-        "translated": subject.model.translate(subject.pairs.spaces[a][:attacked], source=a, target=b),
+        "translated": subject.model.translate(subject.pairs.spaces[a][:WRITTEN], source=a, target=b),
         "true vectors (ceiling)": truth,
         "vectors of other texts (floor)": truth.roll(1, 0),
         "mean vector (floor)": mean[None],
@@ -199,6 +202,21 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
     figures.draw_defences(rows, picture)
     tables = [Table(f"{a} → {b}", ["defence", *columns.values(), "verdict of the alignment"], cells)]
     return Section("Privacy", text, tables, [("What each defence leaves to owner and attacker", picture)], rows)
+
+
+def samples(subject: Subject, *, show_texts: bool) -> Section:
+    """A few translations and what they find."""
+    a, b = subject.source, subject.target
+    mean, truth = subject.model.normalizer(b).mean.cpu(), subject.pairs.spaces[b]
+    found = retrieve(subject.model.translate(subject.pairs.spaces[a][:SAMPLES], source=a, target=b), truth, mean)
+    rows = [{"row": i, "found": j, "right": i == j} for i, j in enumerate(found.tolist())]
+    if not show_texts or subject.texts is None:
+        cells = [[str(r["row"]), str(r["found"]), "found" if r["right"] else "missed"] for r in rows]
+        head, text = ["row", "nearest row", ""], "Texts are not shown unless asked for (`show_texts`)."
+    else:
+        cells = [[subject.texts[r["row"]], "found" if r["right"] else "missed: " + subject.texts[r["found"]]] for r in rows]
+        head, text = ["text", f"nearest of {len(truth):,}"], ""
+    return Section("Samples", text, [Table(f"{a} → {b}", head, cells, prose=True)], [], rows)
 
 
 def _texts(subject: Subject) -> tuple[list[str], list[str]]:
