@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 from .checkpoint_vec2vec import CheckedPreTrainedModel
 from .configuration_vec2vec import Vec2VecConfig
 from .layers_vec2vec import FixedMap, LinearMap, LinearPlusMLP, Normalizer, ZeroLinear, ZeroPaddedMLP, check_embeddings
+from .modes_vec2vec import evaluating
 
 Map = Literal["auto", "linear", "full"]
 MAPS = ("auto", "linear", "full")
@@ -218,15 +219,11 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         self._check_space("source", source)
         rows = check_embeddings(embeddings, "embeddings", self._dims[source])
         self.warn_of_foreign(rows, source)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             outputs = [
                 function(self.normalizer(source)(batch.to(self.device, self.dtype))).float().to(rows.device)
                 for batch in rows.split(batch_size)
             ]
-        finally:
-            self.train(was_training)
         translated = torch.cat(outputs)
         if (infinite := ~translated.isfinite().all(1)).any():
             where = infinite.nonzero().flatten().tolist()
