@@ -199,8 +199,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             map gives them: scale to norm 1 if your index needs it.
 
         Raises:
-            ValueError: for a space or a map that the model does not have, rows that `check_embeddings` refuses, or rows so
-                large that their translations are infinite.
+            ValueError: for a space or a map that the model does not have, no row at a time, rows that `check_embeddings`
+                refuses, or rows so large that their translations are infinite.
         """
         chosen = self.chosen_map(map, source, target, queries=queries)
         return self._in_batches(
@@ -217,6 +217,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     @torch.no_grad()
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         rows = check_embeddings(embeddings, "embeddings", self._dims[source])
         self.warn_of_foreign(rows, source)
         with evaluating(self):

@@ -321,3 +321,10 @@ def test_threads_translate_without_dropout_and_leave_the_mode_as_it_was(tiny_con
     other_is_in.wait(10)
     assert torch.equal(model.translate(rows, source="a", target="b"), expected)
     assert model.training
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_a_row_at_least(tiny_model, batch_size):
+    for call in (lambda **options: tiny_model.translate(**options, target="b"), tiny_model.encode_latent):
+        with pytest.raises(ValueError, match=f"`batch_size` must be at least 1, got {batch_size}"):
+            call(embeddings=torch.randn(2, 6), source="a", batch_size=batch_size)
