@@ -286,8 +286,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             _check_verdicts(alignments)
         statistics = _common_statistics(alignments)
         dims = {name: len(mean) for name, (mean, _) in statistics.items()}
-        maps = {(a.source, a.target): a.source_to_target for a in alignments}
-        maps |= {(a.target, a.source): a.target_to_source for a in alignments}
+        maps = {(a.source, a.target): a.source_to_target.float() for a in alignments}
+        maps |= {(a.target, a.source): a.target_to_source.float() for a in alignments}
         networks = _networks(alignments)
         if networks:
             width = next(iter(networks.values())).get_parameter("output.weight").shape[1]
@@ -356,10 +356,11 @@ def _common_statistics(alignments: list) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and scale of every space, on which all alignments must agree."""
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
     for alignment in alignments:
-        for name, found in (
+        for name, (mean, scale) in (
             (alignment.source, alignment.source_statistics),
             (alignment.target, alignment.target_statistics),
         ):
+            found = mean.float(), scale.float()
             known = statistics.setdefault(name, found)
             if not all(x.shape == y.shape and torch.allclose(x, y) for x, y in zip(known, found, strict=True)):
                 raise ValueError(

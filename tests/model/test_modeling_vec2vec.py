@@ -328,3 +328,19 @@ def test_a_batch_holds_a_row_at_least(tiny_model, batch_size):
     for call in (lambda **options: tiny_model.translate(**options, target="b"), tiny_model.encode_latent):
         with pytest.raises(ValueError, match=f"`batch_size` must be at least 1, got {batch_size}"):
             call(embeddings=torch.randn(2, 6), source="a", batch_size=batch_size)
+
+
+def test_statistics_may_be_of_another_precision():
+    first, second = linear_alignment("a", "b", 6, 4), linear_alignment("b", "c", 4, 5, seed=1)
+    second = dataclasses.replace(second, source_statistics=first.target_statistics)
+    expected = Vec2VecModel.from_alignment([first, second])
+    doubles = {
+        name: tuple(x.double() for x in value) if isinstance(value, tuple) else value.double()
+        for name, value in vars(second).items()
+        if isinstance(value, tuple | torch.Tensor)
+    }
+    model = Vec2VecModel.from_alignment([first, dataclasses.replace(second, **doubles)])
+    rows = torch.randn(3, 6)
+    for target in ("b", "c"):
+        translated = model.translate(rows, source="a", target=target)
+        torch.testing.assert_close(translated, expected.translate(rows, source="a", target=target))
