@@ -170,6 +170,17 @@ class StudentEncoder(TextEncoder):
         with evaluating(self.model):
             return super().encode(texts, batch_size=batch_size, progress=progress)
 
+    def fingerprint(self) -> str:
+        """None: it is made of a folder's files.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"`encoder` is a {type(self).__name__}, a model in memory, and vectors are cached by a model's files: call its "
+            "`encode`, or save the student first and open the folder with `TextEncoder`."
+        )
+
     def _contextual(self, batch: list[str]) -> Tensor:
         return self.vectors_of(self.tokens(batch).to(self.device))
 

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel, BitsAndBytesConfig
 
 from helpers.distillation import TEXTS
 from helpers.encoders import SHAPE, save_model
-from hf_vec2vec import TextEncoder
+from hf_vec2vec import TextEncoder, embed
 from hf_vec2vec.distillation import (
     DistillationTrainer,
     DistillationTrainingArguments,
@@ -135,3 +135,8 @@ def test_threads_encode_without_dropout_and_leave_the_mode_as_it_was(folders, tm
     other_is_in.wait(10)
     assert torch.equal(student.encode(TEXTS), expected)
     assert student.model.training
+
+
+def test_a_student_in_memory_has_no_files_to_cache_by(folders, tmp_path):
+    with pytest.raises(TypeError, match="`encoder` is a StudentEncoder.*its `encode`.*save the student"):
+        embed(TEXTS, encoder_of(folders["bert"], tmp_path))
