@@ -18,18 +18,18 @@ Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
 def mean_vector(target_mean: Tensor) -> Translate:
     """Answer everything with the target's mean vector, `(d_b,)`: high raw cosine, no information."""
-    return lambda rows: target_mean.expand(len(rows), -1)
+    return lambda rows: target_mean.float().expand(len(rows), -1)
 
 
 def random_rotation(source: Statistics, target: Statistics, seed: int) -> Translate:
     """A random semi-orthogonal map between the centred, scaled spaces; mean and scale of each are given."""
-    (source_mean, source_scale), (target_mean, target_scale) = source, target
+    source_mean, source_scale, target_mean, target_scale = (part.float() for part in (*source, *target))
     generator = torch.Generator().manual_seed(seed)
     shape = len(source_mean), len(target_mean)
     axes, signs = torch.linalg.qr(torch.randn(max(shape), min(shape), generator=generator))
     axes *= signs.diagonal().sign()  # which makes all rotations equally likely
     rotation = axes if shape[0] >= shape[1] else axes.T
-    return lambda rows: (rows - source_mean) / source_scale @ rotation * target_scale + target_mean
+    return lambda rows: (rows.float() - source_mean) / source_scale @ rotation * target_scale + target_mean
 
 
 def paired_procrustes(source: Tensor, target: Tensor) -> Translate:
