@@ -58,6 +58,8 @@ def paired_ridge(source: Tensor, target: Tensor, strengths: tuple[float, ...] = 
     return lambda rows: (rows - a_mean) / a_scale @ weight * b_scale + b_mean
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # it trains, whatever the caller does
 def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs: int = 15, seed: int = 0) -> Translate:
     """Oracle: ridge regression on pairs and what a small network adds to it, trained on the same pairs.
 
@@ -68,6 +70,7 @@ def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs:
         epochs: passes over the pairs.
         seed: of weights and order.
     """
+    source, target = source.detach(), target.detach()
     (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
     x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
     generator = torch.Generator().manual_seed(seed)

@@ -141,3 +141,13 @@ def test_baselines_of_a_model_in_double_precision(model, pairs):
     statistics = [(torch.zeros(12).double(), torch.ones(12).double())] * 2
     for baseline in BASELINES.values():
         assert baseline(*statistics, 0)(pairs.spaces["a"]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_paired_network_learns_whatever_the_caller_does_with_gradients(pairs, mode):
+    source, target = pairs.spaces.values()
+    expected = paired_mlp(source, target, hidden_dim=8, epochs=1)(source)
+    with mode():
+        found = paired_mlp(source.clone(), target.clone(), hidden_dim=8, epochs=1)(source)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(paired_mlp(source.clone().requires_grad_(), target, hidden_dim=8, epochs=1)(source), expected)
