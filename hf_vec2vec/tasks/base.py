@@ -332,8 +332,12 @@ def evaluate_task(
 
     Raises:
         ValueError: for a model without the right head or with weights that are not finite, hidden labels, a tokenizer that
-            cannot do what the task needs, or a split that there is not.
+            cannot do what the task needs, or a split that there is not or that has no rows.
     """
+    if not len(task.rows(split)):
+        raise ValueError(
+            f"`split` {split!r} of {task.name!r} has no rows: there is nothing to evaluate. Take another split."
+        )
     check_finite(model)
     set_padding(model, tokenizer)
     training = model.training

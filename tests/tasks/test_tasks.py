@@ -367,3 +367,11 @@ def test_gradients_that_are_gathered_are_those_of_one_batch(classifier):
     at_once = classifier(**plain, per_device_train_batch_size=4).classifier.weight
     gathered = classifier(**plain, per_device_train_batch_size=2, gradient_accumulation_steps=2).classifier.weight
     torch.testing.assert_close(gathered, at_once, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sst2", "squad", "commonsense_qa"])
+def test_a_split_without_rows_is_refused(load, name):
+    task = load(name)
+    task = replace(task, splits=DatasetDict({"validation": task.splits["validation"].select([])}))
+    with pytest.raises(ValueError, match=f"`split` 'validation' of '{name}' has no rows"):
+        evaluate_task(Answers(lambda row: torch.ones(2)), ENCODER, task, progress=False)
