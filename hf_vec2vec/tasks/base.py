@@ -304,6 +304,23 @@ def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
+def refuse_without_tokens(ids: Sequence[Sequence], rows: Sequence[int], name: str, split: str) -> None:
+    """Raise a ValueError if a text, or a choice, of a task became no token, as an empty one where none are added.
+
+    Args:
+        ids: tokens, or the tokens of each choice, a row each.
+        rows: their numbers in the split.
+        name: of the task.
+        split: name.
+    """
+    empty = [row for row, found in zip(rows, ids, strict=True) if not found or [] in found]
+    if empty:
+        raise ValueError(
+            f"`split` {split!r} of {name!r}: row {empty[0]} has an empty text, of which the tokenizer makes no token. Drop "
+            "such rows, or take a model whose tokenizer adds special tokens."
+        )
+
+
 def evaluate_task(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

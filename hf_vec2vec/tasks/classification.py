@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from ..data.corpora import LABEL
-from .base import Task, first_of_pair
+from .base import Task, first_of_pair, refuse_without_tokens
 from .labels import classes_of_outputs, output_names
 from .metrics import accuracy
 
@@ -81,16 +81,22 @@ class ClassificationTask(Task):
         return np.zeros(1, dtype=int)
 
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
-        """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first."""
-        rows, columns, max_length = self.rows(split), self.columns, self.length(max_length)
+        """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first.
 
-        def encode(batch: dict[str, list]) -> dict[str, list]:
+        Raises:
+            ValueError: also for an empty text of which the tokenizer makes no token.
+        """
+        rows, columns, max_length = self.rows(split), self.columns, self.length(max_length)
+        name = self.name
+
+        def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
             first, *second = (batch[column] for column in columns)
             texts = [first_of_pair(tokenizer, first), *second] if second else [first]
             encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+            refuse_without_tokens(encoded["input_ids"], numbers, name, split)
             return dict(encoded) | {"labels": batch[LABEL]}
 
-        return rows.map(encode, batched=True, remove_columns=rows.column_names)
+        return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are `(n, num_labels)`, in the order of `labels`."""

@@ -375,3 +375,15 @@ def test_a_split_without_rows_is_refused(load, name):
     task = replace(task, splits=DatasetDict({"validation": task.splits["validation"].select([])}))
     with pytest.raises(ValueError, match=f"`split` 'validation' of '{name}' has no rows"):
         evaluate_task(Answers(lambda row: torch.ones(2)), ENCODER, task, progress=False)
+
+
+def test_a_text_of_which_the_tokenizer_makes_nothing_is_told_by_its_row(load):
+    task = load("sst2")
+    emptied = task.splits["validation"].map(
+        lambda row, i: {"sentence": "" if i == 3 else row["sentence"]}, with_indices=True
+    )
+    task = replace(task, splits=DatasetDict({"validation": emptied}))
+    model = LlamaForSequenceClassification(LlamaConfig(**SHAPE))
+    with pytest.raises(ValueError, match="`split` 'validation' of 'sst2': row 3 has an empty text"):
+        evaluate_task(model, decoder_tokenizer(), task, progress=False)
+    assert len(task.prepare(ENCODER, "validation")) == 5  # it adds special tokens
