@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from ..data.corpora import LABEL
 from .base import Task, first_of_pair, refuse_without_tokens
-from .labels import classes_of_outputs, output_names
+from .labels import classes_of_outputs, folded, output_names
 from .metrics import accuracy
 
 HEAD = "ForSequenceClassification"  # how `architectures` of a checkpoint with such a head end
@@ -29,6 +29,9 @@ class ClassificationTask(Task):
         metrics: of `hf_vec2vec.tasks.metrics`.
         label_map: `{name of the model: name of the data}` for models that name the classes otherwise; several names of the
             model may stand for one class.
+
+    Raises:
+        ValueError: if a split numbers its classes in another order than `labels`.
     """
 
     columns: tuple[str, ...]
@@ -38,6 +41,17 @@ class ClassificationTask(Task):
 
     head: ClassVar[Any] = AutoModelForSequenceClassification
     default_length: ClassVar[int] = 128
+
+    def __post_init__(self) -> None:
+        for split, rows in self.splits.items():
+            feature = rows.features.get(LABEL)
+            names = feature.names if self.labels and isinstance(feature, ClassLabel) else list(self.labels)
+            own, wanted = [folded(name) for name in names], [folded(name) for name in self.labels]
+            if own != wanted and sorted(own) == sorted(wanted):
+                raise ValueError(
+                    f"`labels` of {self.name!r} are {list(self.labels)}, but the split {split!r} numbers its classes as "
+                    f"{names}: give `labels` in that order."
+                )
 
     @property
     def num_labels(self) -> int:

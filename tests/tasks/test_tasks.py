@@ -387,3 +387,10 @@ def test_a_text_of_which_the_tokenizer_makes_nothing_is_told_by_its_row(load):
     with pytest.raises(ValueError, match="`split` 'validation' of 'sst2': row 3 has an empty text"):
         evaluate_task(model, decoder_tokenizer(), task, progress=False)
     assert len(task.prepare(ENCODER, "validation")) == 5  # it adds special tokens
+
+
+def test_classes_that_a_split_numbers_in_another_order_are_refused(load):
+    task = load("rte")
+    with pytest.raises(ValueError, match=r"`labels` of 'rte' are \['not_ent.*', 'ent.*'\], but the split 'train' numbers"):
+        replace(task, labels=task.labels[::-1])
+    replace(task, labels=("yes", "no"))  # other names, of the same classes
