@@ -1,5 +1,6 @@
 """The task `embedding-translation` of `transformers.pipeline`."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -46,16 +47,31 @@ class EmbeddingTranslationPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         self._encoders: dict[str, TextEncoder] = {}
 
-    def __call__(self, inputs: str | list | Tensor | np.ndarray, *args: Any, **kwargs: Any) -> Tensor | list[Tensor]:
+    def __call__(
+        self, inputs: str | Sequence | Iterator | Tensor | np.ndarray, *args: Any, **kwargs: Any
+    ) -> Tensor | list[Tensor]:
         """Translate a text, texts (which gives a list), a vector `(d,)` or vectors `(n, d)`.
+
+        Args:
+            inputs: an array or tensor; or a list, a tuple or an iterator of texts, of vectors or of a vector's numbers.
+            args, kwargs: of the parent.
 
         Raises:
             TypeError, ValueError: for what is no text and no finite vector, or unknown spaces.
         """
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OU":
+            inputs = inputs.tolist()
+        if isinstance(inputs, Sequence | Iterator) and not isinstance(inputs, str | bytes | bytearray):
+            inputs = list(inputs)
+        if not isinstance(inputs, str | list | Tensor | np.ndarray) or getattr(inputs, "ndim", 1) == 0:
+            raise TypeError(
+                f"`inputs` must be a text, a vector, or several of one kind, got a {type(inputs).__name__}. Of a data set "
+                "give one column."
+            )
         if len(inputs) == 0:
             raise ValueError("`inputs` is empty.")
-        if isinstance(inputs, list) and not isinstance(inputs[0], str):  # to the parent each number is an input
-            inputs = _as_array(inputs)
+        if isinstance(inputs, list) and not all(isinstance(text, str) for text in inputs):
+            inputs = _as_array(inputs)  # to the parent each number is an input
         return super().__call__(inputs, *args, **kwargs)
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> tuple[dict, dict, dict]:
@@ -111,12 +127,20 @@ class EmbeddingTranslationPipeline(Pipeline):
 def _as_array(rows: list) -> np.ndarray:
     """A list of numbers, or of lists, arrays or tensors of one length each, as an array."""
     try:
-        found = np.asarray([np.asarray(row) for row in rows])
+        found = np.asarray([_numbers(row) for row in rows])
     except ValueError as error:
         raise ValueError("`inputs` must be texts, or vectors that all have one length.") from error
     if found.dtype.kind not in "iuf":
         raise TypeError("`inputs` must be texts, or vectors of numbers, and not both.")
     return found
+
+
+def _numbers(row: Any) -> np.ndarray:
+    """One vector, or one number of it; NumPy knows no bfloat16 and no gradients."""
+    if not isinstance(row, Tensor):
+        return np.asarray(row)
+    row = row.detach().cpu()
+    return (row.float() if row.dtype == torch.bfloat16 else row).numpy()
 
 
 PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=EmbeddingTranslationPipeline, pt_model=AutoModel)

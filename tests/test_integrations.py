@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from transformers import pipeline
@@ -100,6 +101,14 @@ def test_pipeline_takes_vectors_and_texts(translator, bert, tmp_path):  # noqa: 
     torch.testing.assert_close(translate(rows[0].tolist()), expected[0])
     torch.testing.assert_close(torch.stack(translate(TEXTS)), expected)
     assert translate(TEXTS[0]).shape == (6,)
+    for texts in (tuple(TEXTS), iter(TEXTS), np.array(TEXTS)):
+        torch.testing.assert_close(torch.stack(translate(texts)), expected)
+    half = translator.translate(rows.bfloat16(), **ends)
+    grown = rows.clone().requires_grad_()
+    for many in (tuple(rows), iter(rows), (row.tolist() for row in rows), grown, list(grown)):
+        torch.testing.assert_close(translate(many), expected)
+    for many in (rows.bfloat16(), list(rows.bfloat16())):
+        torch.testing.assert_close(translate(many), half)
     assert translate(expected, source="static", target="bert").shape == (4, 8)
 
 
@@ -112,6 +121,14 @@ BAD_INPUTS = {
     "nan": ([[float("nan")] * 8], ValueError, "NaN or infinite"),
     "infinite": (torch.full((2, 8), float("inf")), ValueError, "NaN or infinite"),
     "too large": (np.full((1, 8), 1e300), ValueError, "beyond the range of float32"),
+    "number": (5, TypeError, "`inputs` must be a text, a vector, or several of one kind, got a int"),
+    "one number": (torch.tensor(1.0), TypeError, "got a Tensor"),
+    "none": (None, TypeError, "got a NoneType"),
+    "mapping": ({"a": 1}, TypeError, "got a dict"),
+    "bytes": (b"text", TypeError, "got a bytes"),
+    "data set": (Dataset.from_dict({"embedding": [[1.0] * 8]}), TypeError, "got a Dataset. Of a data set give one column"),
+    "no rows of a generator": (iter([]), ValueError, "`inputs` is empty"),
+    "both": (["a", [1.0] * 8], ValueError, "must be texts, or vectors that all have one length"),
     "another dimension": (np.ones((2, 7)), ValueError, "dimension 7"),
 }
 

@@ -122,6 +122,9 @@ def check_rows(
     data: Dataset | IterableDataset, name: str, config: PreTrainedConfig, args: DistillationTrainingArguments
 ) -> None:
     """Raise, before anything is computed, for texts or classes that cannot be learned; `name` is the argument's."""
+    if not isinstance(data, Dataset | IterableDataset):
+        kind = f"{type(data).__name__} of {list(data)}" if isinstance(data, Mapping) else type(data).__name__
+        raise ValueError(f"`{name}` must be one data set, a `datasets.Dataset` or `IterableDataset`, got a {kind}.")
     check_texts(data, name)
     if args.task_weight:
         _check_classes(data, name, config)

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor, nn
 
 from ..data.staging import locked, staged_entries
-from ..encoders.folders import is_sentence_transformer, model_folder, opening, refuse_pickles
+from ..encoders.folders import check_length, is_sentence_transformer, model_folder, opening, places, refuse_pickles
 from ..encoders.pooling import is_decoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..sentence_transformers import Vec2VecModule
@@ -37,9 +37,12 @@ def open_student(model: str, *, max_length: int | None = None, trust_remote_code
 
     Raises:
         OSError: if it is nowhere.
-        ValueError: for pickled weights, or a plain language model, whose first token must be left out of the pooling, which
-            a folder of sentence-transformers cannot express.
+        ValueError: for pickled weights, a `max_length` below 1, beyond the model's positions or of a static embedding, or a
+            plain language model, whose first token must be left out of the pooling, which a folder of
+            sentence-transformers cannot express.
     """
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"`max_length` must be at least 1 token, got {max_length}.")
     folder = model_folder(model, trust_remote_code=trust_remote_code)
     refuse_pickles(folder)
     known = {"dtype": torch.float32, "use_safetensors": True}
@@ -60,6 +63,9 @@ def open_student(model: str, *, max_length: int | None = None, trust_remote_code
                 modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")], device="cpu"
             )
     if max_length is not None:
+        if isinstance(encoder[0], StaticEmbedding):
+            raise ValueError(f"`max_length` is for transformers; `model` {model!r} reads texts of any length: leave it out.")
+        check_length(model, max_length, places(encoder))
         encoder.max_seq_length = max_length
     return encoder.eval()
 

@@ -36,8 +36,10 @@ def targets_from_store(
         `(n, d_s)`.
 
     Raises:
-        ValueError: for fewer vectors in the store than neighbours.
+        ValueError: for no neighbours, or fewer vectors in the store.
     """
+    if neighbours < 1:
+        raise ValueError(f"`neighbours` must be at least 1, got {neighbours}.")
     if len(store) < neighbours:
         raise ValueError(f"`store` has {len(store)} vectors, fewer than {neighbours} neighbours.")
     normalizer = translator.normalizers[source]

@@ -30,6 +30,7 @@ from ..encoders.folders import check_whole, folder_settings, model_class, model_
 from ..encoders.pooling import first_layers, is_decoder, pool
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
+from ..model.modes_vec2vec import evaluating
 from ..training.run_folder import MODELS
 from ..version import __version__
 from .arguments import DistillationTrainingArguments
@@ -166,12 +167,19 @@ class StudentEncoder(TextEncoder):
 
     def encode(self, texts: list[str], *, batch_size: int = 64, progress: bool = False) -> Tensor:
         """As the parent's; the model is left in the mode that it was in."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
+        with evaluating(self.model):
             return super().encode(texts, batch_size=batch_size, progress=progress)
-        finally:
-            self.model.train(was_training)
+
+    def fingerprint(self) -> str:
+        """None: it is made of a folder's files.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"`encoder` is a {type(self).__name__}, a model in memory, and vectors are cached by a model's files: call its "
+            "`encode`, or save the student first and open the folder with `TextEncoder`."
+        )
 
     def _contextual(self, batch: list[str]) -> Tensor:
         return self.vectors_of(self.tokens(batch).to(self.device))

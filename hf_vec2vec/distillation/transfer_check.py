@@ -12,6 +12,7 @@ from sklearn.preprocessing import Normalizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.labels import MISSING
 from ..evaluation.attributes import linear_probe_pipeline
 
 FOLDS, NEIGHBOURS = 5, 15
@@ -78,15 +79,21 @@ def transfer_report(
         teacher: `(n, d_t)`.
         translated: `(n, d_s)`, the same texts, translated into the student's space.
         student: `(n, d_s)`, by the student as it is.
-        labels: `(n,)`, classes.
+        labels: `(n,)`, classes; none of them -1, which stands for a text without one.
         seed: of folds, noise, isometry and bootstrap.
 
     Raises:
-        ValueError: for numbers of rows that differ, or a class with fewer than five texts.
+        ValueError: for numbers of rows that differ, texts without a class, or a class with fewer than five texts.
     """
+    teacher, translated, student = (rows.detach().cpu().float() for rows in (teacher, translated, student))
     sizes = {"teacher": len(teacher), "translated": len(translated), "student": len(student), "labels": len(labels)}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"`labels` and vectors must have a row for each text, but their numbers of rows are {sizes}.")
+    if without := int((np.asarray(labels) == MISSING).sum()):
+        raise ValueError(
+            f"`labels` has {without} row(s) of {MISSING}, which stands for no class: leave these rows out, or number the "
+            "classes from 0 on."
+        )
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2 or counts.min() < FOLDS:
         sizes = dict(zip(classes.tolist(), counts.tolist(), strict=True))

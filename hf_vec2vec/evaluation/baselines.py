@@ -18,18 +18,18 @@ Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
 def mean_vector(target_mean: Tensor) -> Translate:
     """Answer everything with the target's mean vector, `(d_b,)`: high raw cosine, no information."""
-    return lambda rows: target_mean.expand(len(rows), -1)
+    return lambda rows: target_mean.float().expand(len(rows), -1)
 
 
 def random_rotation(source: Statistics, target: Statistics, seed: int) -> Translate:
     """A random semi-orthogonal map between the centred, scaled spaces; mean and scale of each are given."""
-    (source_mean, source_scale), (target_mean, target_scale) = source, target
+    source_mean, source_scale, target_mean, target_scale = (part.float() for part in (*source, *target))
     generator = torch.Generator().manual_seed(seed)
     shape = len(source_mean), len(target_mean)
     axes, signs = torch.linalg.qr(torch.randn(max(shape), min(shape), generator=generator))
     axes *= signs.diagonal().sign()  # which makes all rotations equally likely
     rotation = axes if shape[0] >= shape[1] else axes.T
-    return lambda rows: (rows - source_mean) / source_scale @ rotation * target_scale + target_mean
+    return lambda rows: (rows.float() - source_mean) / source_scale @ rotation * target_scale + target_mean
 
 
 def paired_procrustes(source: Tensor, target: Tensor) -> Translate:
@@ -58,6 +58,8 @@ def paired_ridge(source: Tensor, target: Tensor, strengths: tuple[float, ...] = 
     return lambda rows: (rows - a_mean) / a_scale @ weight * b_scale + b_mean
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # it trains, whatever the caller does
 def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs: int = 15, seed: int = 0) -> Translate:
     """Oracle: ridge regression on pairs and what a small network adds to it, trained on the same pairs.
 
@@ -68,6 +70,7 @@ def paired_mlp(source: Tensor, target: Tensor, *, hidden_dim: int = 512, epochs:
         epochs: passes over the pairs.
         seed: of weights and order.
     """
+    source, target = source.detach(), target.detach()
     (a_mean, a_scale), (b_mean, b_scale) = fit_statistics(source), fit_statistics(target)
     x, y = (source - a_mean) / a_scale, (target - b_mean) / b_scale
     generator = torch.Generator().manual_seed(seed)

@@ -52,12 +52,14 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: 
         `(m,)`, in cosines.
 
     Raises:
-        TypeError, ValueError: for rows that `check_embeddings` refuses, or fewer than `k` of `sample`.
+        TypeError, ValueError: for rows that `check_embeddings` refuses, fewer than `k` of `sample`, or a `block` of none.
     """
     store = check_embeddings(store, "store")
     sample = check_embeddings(sample, "sample", store.shape[1])
     if not 0 < k <= len(sample):
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
+    if block < 1:
+        raise ValueError(f"`block` must be at least 1 row, got {block}.")
     queries = F.normalize(sample.float(), dim=1).T
     blocks = progress_bar(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
     return torch.cat([penalties(F.normalize(rows.float(), dim=1) @ queries, k) for rows in blocks])

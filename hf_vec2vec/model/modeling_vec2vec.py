@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 from .checkpoint_vec2vec import CheckedPreTrainedModel
 from .configuration_vec2vec import Vec2VecConfig
 from .layers_vec2vec import FixedMap, LinearMap, LinearPlusMLP, Normalizer, ZeroLinear, ZeroPaddedMLP, check_embeddings
+from .modes_vec2vec import evaluating
 
 Map = Literal["auto", "linear", "full"]
 MAPS = ("auto", "linear", "full")
@@ -198,8 +199,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             map gives them: scale to norm 1 if your index needs it.
 
         Raises:
-            ValueError: for a space or a map that the model does not have, rows that `check_embeddings` refuses, or rows so
-                large that their translations are infinite.
+            ValueError: for a space or a map that the model does not have, no row at a time, rows that `check_embeddings`
+                refuses, or rows so large that their translations are infinite.
         """
         chosen = self.chosen_map(map, source, target, queries=queries)
         return self._in_batches(
@@ -216,17 +217,15 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
     @torch.no_grad()
     def _in_batches(self, embeddings: Tensor, source: str, batch_size: int, function) -> Tensor:
         self._check_space("source", source)
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         rows = check_embeddings(embeddings, "embeddings", self._dims[source])
         self.warn_of_foreign(rows, source)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             outputs = [
                 function(self.normalizer(source)(batch.to(self.device, self.dtype))).float().to(rows.device)
                 for batch in rows.split(batch_size)
             ]
-        finally:
-            self.train(was_training)
         translated = torch.cat(outputs)
         if (infinite := ~translated.isfinite().all(1)).any():
             where = infinite.nonzero().flatten().tolist()
@@ -287,8 +286,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             _check_verdicts(alignments)
         statistics = _common_statistics(alignments)
         dims = {name: len(mean) for name, (mean, _) in statistics.items()}
-        maps = {(a.source, a.target): a.source_to_target for a in alignments}
-        maps |= {(a.target, a.source): a.target_to_source for a in alignments}
+        maps = {(a.source, a.target): a.source_to_target.float() for a in alignments}
+        maps |= {(a.target, a.source): a.target_to_source.float() for a in alignments}
         networks = _networks(alignments)
         if networks:
             width = next(iter(networks.values())).get_parameter("output.weight").shape[1]
@@ -357,10 +356,11 @@ def _common_statistics(alignments: list) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and scale of every space, on which all alignments must agree."""
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
     for alignment in alignments:
-        for name, found in (
+        for name, (mean, scale) in (
             (alignment.source, alignment.source_statistics),
             (alignment.target, alignment.target_statistics),
         ):
+            found = mean.float(), scale.float()
             known = statistics.setdefault(name, found)
             if not all(x.shape == y.shape and torch.allclose(x, y) for x, y in zip(known, found, strict=True)):
                 raise ValueError(

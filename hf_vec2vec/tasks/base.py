@@ -304,6 +304,23 @@ def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
+def refuse_without_tokens(ids: Sequence[Sequence], rows: Sequence[int], name: str, split: str) -> None:
+    """Raise a ValueError if a text, or a choice, of a task became no token, as an empty one where none are added.
+
+    Args:
+        ids: tokens, or the tokens of each choice, a row each.
+        rows: their numbers in the split.
+        name: of the task.
+        split: name.
+    """
+    empty = [row for row, found in zip(rows, ids, strict=True) if not found or [] in found]
+    if empty:
+        raise ValueError(
+            f"`split` {split!r} of {name!r}: row {empty[0]} has an empty text, of which the tokenizer makes no token. Drop "
+            "such rows, or take a model whose tokenizer adds special tokens."
+        )
+
+
 def evaluate_task(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -332,8 +349,12 @@ def evaluate_task(
 
     Raises:
         ValueError: for a model without the right head or with weights that are not finite, hidden labels, a tokenizer that
-            cannot do what the task needs, or a split that there is not.
+            cannot do what the task needs, or a split that there is not or that has no rows.
     """
+    if not len(task.rows(split)):
+        raise ValueError(
+            f"`split` {split!r} of {task.name!r} has no rows: there is nothing to evaluate. Take another split."
+        )
     check_finite(model)
     set_padding(model, tokenizer)
     training = model.training

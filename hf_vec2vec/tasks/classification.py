@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from ..data.corpora import LABEL
-from .base import Task, first_of_pair
-from .labels import classes_of_outputs, output_names
+from .base import Task, first_of_pair, refuse_without_tokens
+from .labels import classes_of_outputs, folded, output_names
 from .metrics import accuracy
 
 HEAD = "ForSequenceClassification"  # how `architectures` of a checkpoint with such a head end
@@ -29,6 +29,9 @@ class ClassificationTask(Task):
         metrics: of `hf_vec2vec.tasks.metrics`.
         label_map: `{name of the model: name of the data}` for models that name the classes otherwise; several names of the
             model may stand for one class.
+
+    Raises:
+        ValueError: if a split numbers its classes in another order than `labels`.
     """
 
     columns: tuple[str, ...]
@@ -38,6 +41,17 @@ class ClassificationTask(Task):
 
     head: ClassVar[Any] = AutoModelForSequenceClassification
     default_length: ClassVar[int] = 128
+
+    def __post_init__(self) -> None:
+        for split, rows in self.splits.items():
+            feature = rows.features.get(LABEL)
+            names = feature.names if self.labels and isinstance(feature, ClassLabel) else list(self.labels)
+            own, wanted = [folded(name) for name in names], [folded(name) for name in self.labels]
+            if own != wanted and sorted(own) == sorted(wanted):
+                raise ValueError(
+                    f"`labels` of {self.name!r} are {list(self.labels)}, but the split {split!r} numbers its classes as "
+                    f"{names}: give `labels` in that order."
+                )
 
     @property
     def num_labels(self) -> int:
@@ -81,16 +95,22 @@ class ClassificationTask(Task):
         return np.zeros(1, dtype=int)
 
     def prepare(self, tokenizer, split: str, max_length: int | None = None) -> Dataset:
-        """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first."""
-        rows, columns, max_length = self.rows(split), self.columns, self.length(max_length)
+        """See [`Task`]. Rows with `labels`; of pairs the longer text is cut first.
 
-        def encode(batch: dict[str, list]) -> dict[str, list]:
+        Raises:
+            ValueError: also for an empty text of which the tokenizer makes no token.
+        """
+        rows, columns, max_length = self.rows(split), self.columns, self.length(max_length)
+        name = self.name
+
+        def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
             first, *second = (batch[column] for column in columns)
             texts = [first_of_pair(tokenizer, first), *second] if second else [first]
             encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+            refuse_without_tokens(encoded["input_ids"], numbers, name, split)
             return dict(encoded) | {"labels": batch[LABEL]}
 
-        return rows.map(encode, batched=True, remove_columns=rows.column_names)
+        return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are `(n, num_labels)`, in the order of `labels`."""

@@ -114,8 +114,10 @@ def judge(
 
     Raises:
         TypeError: for a task that is answered by a head of its own, such as a language model's.
-        ValueError: for a missing split, hidden labels, an empty text, choices of unequal number, too few rows of a class.
+        ValueError: for a missing split, hidden labels, an empty text, choices of unequal number, too few rows of a class,
+            or metrics that are not of `hf_vec2vec.tasks.metrics`.
     """
+    _check_metrics(task)
     train = train or training_split(task, split)
     rows = {name: _drawn(task, name, count, seed) for name, count in ((split, max_rows), (train, max_train_rows))}
     part = part_of(task, train, split, {name: len(found) for name, found in rows.items()})
@@ -149,7 +151,11 @@ def judge_head(
         split: that is judged.
         held_out: split of training rows that it was not trained on, for `fold_points`.
         part: see [`Judgement`].
+
+    Raises:
+        ValueError: for metrics that are not of `hf_vec2vec.tasks.metrics`.
     """
+    _check_metrics(task)
     given = {"train_rows": len(task.rows("train")), "part": part}
     if isinstance(task, QuestionAnsweringTask):
         (figures, f1), (_, apart) = (judge_span_head(model, tokenizer, task, name) for name in (split, held_out))
@@ -262,6 +268,17 @@ def _refuse_empty(task: Task, texts: Sequence[str], split: str, column: str) -> 
         raise ValueError(
             f"`task` {task.name!r} has {len(empty)} empty text(s) in the column {column!r} of {split!r}, the first at place "
             f"{empty[0]}. Drop these rows."
+        )
+
+
+def _check_metrics(task: Task) -> None:
+    """Points and intervals are made of predictions that were kept, by the name of the metric."""
+    metrics = task.metrics if isinstance(task, ClassificationTask) else accuracy
+    name = getattr(metrics, "__name__", repr(metrics))
+    if METRICS.get(name) is not metrics:
+        raise ValueError(
+            f"`metrics` of {task.name!r} is {name!r}, but a probe is judged by one of {', '.join(METRICS)} of "
+            "`hf_vec2vec.tasks.metrics`. Take one of these, or score a model with `evaluate_task`."
         )
 
 

@@ -83,6 +83,7 @@ def question_f1(
         of_empty: whether no answer may be right, as in SQuAD 2.0.
 
     Raises:
+        TypeError: if right answers are a text in place of a list.
         ValueError: if an id has no prediction.
     """
     _check_answers(predictions, references)
@@ -103,6 +104,7 @@ def squad(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]
         references: `{id: right answers}`.
 
     Raises:
+        TypeError: if right answers are a text in place of a list.
         ValueError: if an id has no prediction or no right answer.
 
     Source: Rajpurkar et al., 2016.
@@ -136,6 +138,7 @@ def squad_v2(
         `no_answer` also `best_exact` and `best_f1` with the thresholds that reach them on these very rows.
 
     Raises:
+        TypeError: if right answers are a text in place of a list.
         ValueError: if an id has no prediction.
 
     Source: Rajpurkar et al., 2018.
@@ -182,6 +185,10 @@ def _best_threshold(predictions, scores, no_answer, has_answer) -> tuple[float, 
 
 
 def _check_answers(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+    if texts := [i for i, answers in references.items() if isinstance(answers, str)]:
+        raise TypeError(
+            f"`references` of the id {texts[0]!r} are the text {references[texts[0]]!r:.80}; give a list of right answers."
+        )
     if missing := [i for i in references if i not in predictions]:
         raise ValueError(f"`predictions` lack {len(missing)} of {len(references)} id(s), such as {missing[0]!r}.")
 
@@ -262,5 +269,8 @@ class SquadV2(Squad):
 
 
 def _by_id(predictions: list[dict], references: list[dict]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    for argument, rows in (("predictions", predictions), ("references", references)):
+        if twice := [i for i, count in Counter(row["id"] for row in rows).items() if count > 1]:
+            raise ValueError(f"`{argument}` have {len(twice)} id(s) more than once, such as {twice[0]!r}. Give each once.")
     answers = {row["id"]: row["prediction_text"] for row in predictions}
     return answers, {row["id"]: row["answers"]["text"] for row in references}

@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForMultipleChoice, EvalPrediction
 
 from ..data.labels import MISSING
-from .base import Task, first_of_pair
+from .base import Task, first_of_pair, refuse_without_tokens
 from .metrics import accuracy
 
 
@@ -32,12 +32,13 @@ class MultipleChoiceTask(Task):
         """See [`Task`]. Columns are `(choices, tokens)`, `labels` the number of the right choice; questions are cut.
 
         Raises:
-            ValueError: also if questions differ in their number of choices, which a head cannot score in one batch.
+            ValueError: also if questions differ in their number of choices, which a head cannot score in one batch, or if
+                the tokenizer makes no token of question and choice.
         """
         rows, max_length = self.rows(split), self.length(max_length)
-        count = one_number_of_choices(self.name, rows)
+        count, name = one_number_of_choices(self.name, rows), self.name
 
-        def encode(batch: dict[str, list]) -> dict[str, list]:
+        def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
             texts = [choices["text"] for choices in batch["choices"]]
             questions = [q for q, choices in zip(batch["question"], texts, strict=True) for _ in choices]
             encoded = tokenizer(
@@ -46,12 +47,11 @@ class MultipleChoiceTask(Task):
                 truncation="only_first",
                 max_length=max_length,
             )
-            nested = {
-                name: [values[i : i + count] for i in range(0, len(values), count)] for name, values in encoded.items()
-            }
+            nested = {key: [values[i : i + count] for i in range(0, len(values), count)] for key, values in encoded.items()}
+            refuse_without_tokens(nested["input_ids"], numbers, name, split)
             return nested | {"labels": right_choices(batch)}
 
-        return rows.map(encode, batched=True, remove_columns=rows.column_names)
+        return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
 
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are `(n, choices)`."""

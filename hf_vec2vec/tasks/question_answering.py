@@ -25,7 +25,7 @@ class QuestionAnsweringTask(Task):
     """Answers are spans of a passage. Encoders and causal language models with a span head.
 
     A passage that is too long is read in overlapping windows. In windows without the answer, and where there is none, the
-    span is the `cls` token. A tokenizer that has none gets its end token behind the passage for that, since in a causal
+    span is the `cls` token. A tokenizer that writes none gets its end token behind the passage for that, since in a causal
     model only the last token has read all others.
 
     Args:
@@ -54,12 +54,15 @@ class QuestionAnsweringTask(Task):
         place of each token in the passage, -1 for tokens that are not of it.
 
         Raises:
-            ValueError: also for a tokenizer without offsets or without a `cls` or end token.
+            ValueError: also for a tokenizer without offsets, or without an end token where it writes no `cls` token.
         """
         check_offsets(tokenizer)
         rows, max_length = self.rows(split), self.length(max_length)
-        if tokenizer.cls_token_id is None and tokenizer.eos_token_id is None:
-            raise ValueError("`tokenizer` has neither a cls nor an end token, which would stand for no answer.")
+        if written_cls(tokenizer) is None and tokenizer.eos_token_id is None:
+            raise ValueError(
+                "`tokenizer` has neither a cls nor an end token, which would stand for no answer. A cls token must be one "
+                "that it writes beside texts."
+            )
         self._check_room(tokenizer, rows["question"], max_length)
 
         options = {"tokenizer": tokenizer, "max_length": max_length, "stride": self.stride}
@@ -69,7 +72,7 @@ class QuestionAnsweringTask(Task):
         asked = [question.strip() for question in questions]
         longest = max(map(len, tokenizer(first_of_pair(tokenizer, asked), add_special_tokens=False)["input_ids"]))
         needed = longest + tokenizer.num_special_tokens_to_add(pair=True) + self.stride + 1
-        needed += tokenizer.cls_token_id is None  # the end token
+        needed += written_cls(tokenizer) is None  # the end token
         if max_length < needed:
             raise ValueError(
                 f"`max_length` {max_length} leaves no room beside the longest question ({longest} tokens) and `stride` "
@@ -123,10 +126,16 @@ class QuestionAnsweringTask(Task):
         return predictions, differences
 
 
+def written_cls(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The `cls` token, if the tokenizer writes it beside texts: some only name one."""
+    cls = tokenizer.cls_token_id
+    return cls if cls is not None and cls in tokenizer("a", "a")["input_ids"] else None
+
+
 def _windows(
     batch: dict[str, list], examples: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int
 ) -> dict[str, list]:
-    null_token = tokenizer.cls_token_id
+    null_token = written_cls(tokenizer)
     encoded = tokenizer(
         first_of_pair(tokenizer, [question.strip() for question in batch["question"]]),
         batch["context"],

@@ -24,7 +24,7 @@ from .translator_arguments import TranslatorArguments
 START, TRAINED = "alignment", "trained"  # folders of both stages
 MADE = (
     *("config.json", "model.safetensors", "training.json", STATE, START, TRAINED, CHECKPOINTS),
-    *("configuration_vec2vec.py", "modeling_vec2vec.py", "layers_vec2vec.py", "checkpoint_vec2vec.py"),
+    *(f"{part}_vec2vec.py" for part in ("configuration", "modeling", "layers", "modes", "checkpoint")),
 )
 KEPT = {START: "alignment alone", TRAINED: "model after adversarial training"}
 CHOOSE = ("alignment_score", "loss")  # figures of held-out rows, by which a checkpoint may be chosen

@@ -311,3 +311,15 @@ def test_prompts_that_differ_from_the_indexs(bert, tmp_path, capsys):
     code, said = status(index, "--prompt", "query: ")
     assert code == 2
     assert "`prompt` is 'query: ', but the translator learned from vectors of 'old' with the prompt ''" in said
+
+
+def test_a_student_reads_no_more_tokens_than_it_has_positions_for(bert, static):
+    places = open_student(bert)[0].auto_model.config.max_position_embeddings
+    assert open_student(bert, max_length=places).max_seq_length == places
+    with pytest.raises(ValueError, match="`max_length` is for transformers; .* reads texts of any length"):
+        open_student(static, max_length=8)
+    with pytest.raises(ValueError, match=f"`max_length` is {places + 1:,}, but .* reads {places:,} tokens at most"):
+        open_student(bert, max_length=places + 1)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"`max_length` must be at least 1 token, got {wrong}"):
+            open_student(bert, max_length=wrong)

@@ -30,3 +30,10 @@ def test_texts_that_the_teacher_never_saw_get_the_mean_of_their_neighbours():
     assert 0.6 < near.mean() < 0.99
     with pytest.raises(ValueError, match="2 vectors, fewer than 5"):
         targets_from_store(model, teacher[:2], student, source="t", target="s")
+
+
+@pytest.mark.parametrize("neighbours", [0, -1])
+def test_a_mean_is_of_a_neighbour_at_least(neighbours):
+    model, teacher, student = spaces(20)
+    with pytest.raises(ValueError, match=f"`neighbours` must be at least 1, got {neighbours}"):
+        targets_from_store(model, teacher, student, source="t", target="s", neighbours=neighbours)

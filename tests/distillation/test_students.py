@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,7 +9,7 @@ from transformers import BertConfig, BertModel, BitsAndBytesConfig
 
 from helpers.distillation import TEXTS
 from helpers.encoders import SHAPE, save_model
-from hf_vec2vec import TextEncoder
+from hf_vec2vec import TextEncoder, embed
 from hf_vec2vec.distillation import (
     DistillationTrainer,
     DistillationTrainingArguments,
@@ -111,3 +113,30 @@ def test_models_with_an_encoder_keep_their_first_token(kind):
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "opt", "qwen2"])
 def test_language_models_mask_theirs(kind):
     assert is_decoder(kind)
+
+
+def test_threads_encode_without_dropout_and_leave_the_mode_as_it_was(folders, tmp_path):
+    student = encoder_of(folders["bert"], tmp_path)
+    expected = student.encode(TEXTS)
+    student.model.train()
+    other_is_in, both_are_in = threading.Event(), threading.Event()
+
+    def meet(*_):
+        if threading.current_thread() is other:
+            other_is_in.set()
+            both_are_in.wait(10)
+        else:
+            both_are_in.set()
+            other.join(10)  # it came first, and leaves first
+
+    other = threading.Thread(target=lambda: student.encode(TEXTS))
+    student.model.embeddings.register_forward_pre_hook(meet)
+    other.start()
+    other_is_in.wait(10)
+    assert torch.equal(student.encode(TEXTS), expected)
+    assert student.model.training
+
+
+def test_a_student_in_memory_has_no_files_to_cache_by(folders, tmp_path):
+    with pytest.raises(TypeError, match="`encoder` is a StudentEncoder.*its `encode`.*save the student"):
+        embed(TEXTS, encoder_of(folders["bert"], tmp_path))

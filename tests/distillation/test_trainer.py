@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, load_from_disk
 from peft import IA3Config, LoraConfig
 from tokenizers import normalizers
 from torch.nn import functional as F
@@ -420,3 +420,17 @@ def test_classes_in_another_order_than_the_students_are_refused(folders, tmp_pat
     args = DistillationTrainingArguments(str(tmp_path), **known, task_weight=1.0, cosine_weight=0.0)
     with pytest.raises(ValueError, match=r"numbers its classes as \['no dog', 'dog'\], and the student's head as"):
         DistillationTrainer(model, args, train_dataset=data, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: {"x": rows}, lambda rows: DatasetDict(x=rows)])
+def test_several_data_sets_to_evaluate_on_are_refused(folders, tmp_path, wrap):
+    model, tokenizer, known = load_student(folders["llama"])
+    rows = to_dataset(torch.randn(len(TEXTS), 8), TEXTS).rename_column("embedding", "label")
+    with pytest.raises(ValueError, match=r"`eval_dataset` must be one data set, .* got a .*[dD]ict of \['x'\]"):
+        DistillationTrainer(
+            model,
+            DistillationTrainingArguments(str(tmp_path), **known, report_to="none"),
+            train_dataset=rows,
+            eval_dataset=wrap(rows),
+            processing_class=tokenizer,
+        )

@@ -52,3 +52,21 @@ def test_bad_labels_are_refused():
         transfer_report(teacher, student, student, labels[:-1])
     with pytest.raises(ValueError, match="two classes of 5 are needed"):
         transfer_report(teacher, student, student, np.array([1] * 2 + [0] * 298))
+
+
+def test_tensors_may_have_gradients_or_half_precision():
+    teacher, student, labels = (rows[:60] for rows in vectors())
+    half = [rows.bfloat16() for rows in (teacher, student)]
+    expected = transfer_report(half[0].float(), half[1].float(), half[1].float(), labels)
+    assert transfer_report(half[0], half[1], half[1], labels) == expected
+    grown = [rows.float().requires_grad_() for rows in half]
+    assert transfer_report(grown[0], grown[1], grown[1], labels) == expected
+
+
+def test_rows_without_a_class_are_refused():
+    teacher, student, labels = vectors()
+    labels[:7] = -1
+    with pytest.raises(ValueError, match="`labels` has 7 row.s. of -1, which stands for no class: leave these rows out"):
+        transfer_report(teacher, student, student, labels)
+    names = np.array(["yes", "no"])[vectors()[2][:60]]
+    assert transfer_report(teacher[:60], student[:60], student[:60], names).texts == 60

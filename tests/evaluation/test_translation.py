@@ -9,6 +9,7 @@ from helpers.clouds import make_cloud, random_rotation
 from helpers.translators import alignment_with_networks, rows_of
 from hf_vec2vec import PairedEmbeddings, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.evaluation import evaluate_translation
+from hf_vec2vec.evaluation.baselines import BASELINES, paired_mlp
 from hf_vec2vec.evaluation.figures import heatmap, projection
 from hf_vec2vec.metrics import markdown_table
 
@@ -131,3 +132,22 @@ def test_umap_is_drawn(model, pairs, tmp_path):
     pytest.importorskip("umap")
     projection(model, pairs, "a", "b", tmp_path / "umap.png", "UMAP")
     assert matplotlib.image.imread(tmp_path / "umap.png").std() > 0.05
+
+
+def test_baselines_of_a_model_in_double_precision(model, pairs):
+    expected = evaluate_translation({"ours": model}, pairs, source="a", target="b")
+    found = evaluate_translation({"ours": model.double()}, pairs, source="a", target="b")
+    assert [row["cosine"] for row in found] == pytest.approx([row["cosine"] for row in expected], abs=1e-5)
+    statistics = [(torch.zeros(12).double(), torch.ones(12).double())] * 2
+    for baseline in BASELINES.values():
+        assert baseline(*statistics, 0)(pairs.spaces["a"]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_paired_network_learns_whatever_the_caller_does_with_gradients(pairs, mode):
+    source, target = pairs.spaces.values()
+    expected = paired_mlp(source, target, hidden_dim=8, epochs=1)(source)
+    with mode():
+        found = paired_mlp(source.clone(), target.clone(), hidden_dim=8, epochs=1)(source)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(paired_mlp(source.clone().requires_grad_(), target, hidden_dim=8, epochs=1)(source), expected)

@@ -91,3 +91,10 @@ def test_approximate_penalties_are_little_below_the_exact():
     exact, approximate = penalties(cosines), penalties(cosines, approximate=True)
     assert (approximate <= exact + 1e-6).all()
     torch.testing.assert_close(approximate, exact, rtol=0, atol=0.002)
+
+
+def test_a_block_holds_a_row_at_least(clouds):
+    store, _, sample = clouds
+    for block in (0, -1):
+        with pytest.raises(ValueError, match=f"`block` must be at least 1 row, got {block}"):
+            hub_penalties(store, sample, block=block)

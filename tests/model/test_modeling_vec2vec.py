@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import threading
 import warnings
 
 import pytest
@@ -297,3 +298,49 @@ def test_rows_without_a_usual_length_are_translated_or_refused_in_words(tiny_mod
         warnings.simplefilter("ignore")
         with contextlib.suppress(ValueError):
             assert tiny_model.translate(rows, source="a", target="b").isfinite().all()
+
+
+def test_threads_translate_without_dropout_and_leave_the_mode_as_it_was(tiny_config):
+    model = Vec2VecModel(Vec2VecConfig(**{**tiny_config.to_dict(), "dropout": 0.5})).train()
+    torch.nn.init.normal_(model.backbone.output.weight)
+    rows = torch.randn(64, 6)
+    expected = model.translate(rows, source="a", target="b")
+    other_is_in, both_are_in = threading.Event(), threading.Event()
+
+    def meet(*_):
+        if threading.current_thread() is other:
+            other_is_in.set()
+            both_are_in.wait(10)
+        else:
+            both_are_in.set()
+            other.join(10)  # it came first, and leaves first
+
+    other = threading.Thread(target=lambda: model.translate(rows, source="a", target="b"))
+    model.input_adapters["a"].register_forward_pre_hook(meet)
+    other.start()
+    other_is_in.wait(10)
+    assert torch.equal(model.translate(rows, source="a", target="b"), expected)
+    assert model.training
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_a_row_at_least(tiny_model, batch_size):
+    for call in (lambda **options: tiny_model.translate(**options, target="b"), tiny_model.encode_latent):
+        with pytest.raises(ValueError, match=f"`batch_size` must be at least 1, got {batch_size}"):
+            call(embeddings=torch.randn(2, 6), source="a", batch_size=batch_size)
+
+
+def test_statistics_may_be_of_another_precision():
+    first, second = linear_alignment("a", "b", 6, 4), linear_alignment("b", "c", 4, 5, seed=1)
+    second = dataclasses.replace(second, source_statistics=first.target_statistics)
+    expected = Vec2VecModel.from_alignment([first, second])
+    doubles = {
+        name: tuple(x.double() for x in value) if isinstance(value, tuple) else value.double()
+        for name, value in vars(second).items()
+        if isinstance(value, tuple | torch.Tensor)
+    }
+    model = Vec2VecModel.from_alignment([first, dataclasses.replace(second, **doubles)])
+    rows = torch.randn(3, 6)
+    for target in ("b", "c"):
+        translated = model.translate(rows, source="a", target=target)
+        torch.testing.assert_close(translated, expected.translate(rows, source="a", target=target))

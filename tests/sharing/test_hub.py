@@ -16,7 +16,7 @@ from helpers.hub_cards import card_errors, metadata
 from hf_vec2vec import Vec2VecModel
 
 TRANSLATOR = {"README.md", "config.json", "model.safetensors"}
-TRANSLATOR |= {f"{part}_vec2vec.py" for part in ("configuration", "modeling", "layers", "checkpoint")}
+TRANSLATOR |= {f"{part}_vec2vec.py" for part in ("configuration", "modeling", "layers", "modes", "checkpoint")}
 STUDENT_PAGE = re.compile(
     r"---\nlibrary_name: peft\ntags:\n- .*\nbase_model_relation: adapter\n---\n\n# org/student\n.*## Use\n.*"
     r"PeftModel\.from_pretrained\(.*\"org/student\"\).*## Training\n.*32 texts.* 6 updates .*losses: cosine 1\.0\.\n"

@@ -29,7 +29,7 @@ def test_checkpoints_load_without_the_package(tmp_path, trained, stranger):
 
 def test_with_the_package_no_code_of_a_checkpoint_runs(tmp_path, tiny_model):
     tiny_model.save_pretrained(tmp_path)
-    for name in ("configuration_vec2vec.py", "modeling_vec2vec.py", "layers_vec2vec.py"):
+    for name in ("configuration_vec2vec.py", "modeling_vec2vec.py", "layers_vec2vec.py", "modes_vec2vec.py"):
         (tmp_path / name).write_text("raise SystemExit('ran code of a checkpoint')")
     for choice in ({}, {"trust_remote_code": True}):
         assert type(AutoModel.from_pretrained(tmp_path, **choice)) is Vec2VecModel

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from transformers import BertConfig, BertModel
 from helpers.tasks import MILL, SHAPE, encoder_tokenizer, glue, squad, write_rows
 from hf_vec2vec.encoders import TextEncoder
 from hf_vec2vec.tasks import load_task
-from hf_vec2vec.tasks.judging import TaskVectors, judge, points_of
+from hf_vec2vec.tasks.judging import TaskVectors, judge, judge_head, points_of
 from hf_vec2vec.tasks.parts import PUBLISHED
 from hf_vec2vec.tasks.probes import GroupProbe, choice_features, pair_features
 
@@ -250,3 +251,14 @@ def test_training_rows_without_a_label_are_not_learned(name, tmp_path):
     expected, found = (judge(TaskVectors(Telling()), task) for task in (plain, kept))
     assert len(kept.rows("train")) == 60
     assert (found.train_rows, found.figures) == (40, expected.figures)
+
+
+def test_figures_of_the_callers_own_have_no_points(load):
+    def mine(predictions, references):
+        return {"mine": 0.5}
+
+    task = replace(load("mrpc"), metrics=mine)
+    with pytest.raises(ValueError, match="`metrics` of 'mrpc' is 'mine', but a probe is judged by one of accuracy, "):
+        judge(TaskVectors(Telling()), task)
+    with pytest.raises(ValueError, match="`metrics` of 'mrpc' is 'mine'"):
+        judge_head(None, None, task, "validation", "train", "")

@@ -83,3 +83,20 @@ def test_missing_predictions_and_answers_are_refused():
 def test_classes_that_do_not_go_row_by_row_are_refused(predictions):
     with pytest.raises(ValueError, match="a class a row of both"):
         accuracy(predictions, [1, 1, 1])
+
+
+@pytest.mark.parametrize("figures", [squad, squad_v2])
+def test_a_text_in_place_of_a_list_of_answers_is_refused(figures):
+    with pytest.raises(TypeError, match="`references` of the id '2' are the text 'ice'; give a list of right answers"):
+        figures({"1": "x", "2": "i"}, {"1": ["x"], "2": "ice"})
+
+
+@pytest.mark.parametrize("twice", ["predictions", "references"])
+def test_an_id_stands_once_among_rows(twice):
+    rows = {
+        "predictions": [{"id": "1", "prediction_text": "x"}, {"id": "2", "prediction_text": "y"}],
+        "references": [{"id": i, "answers": {"text": [text], "answer_start": [0]}} for i, text in (("1", "x"), ("2", "y"))],
+    }
+    rows[twice][1]["id"] = "1"
+    with pytest.raises(ValueError, match=f"`{twice}` have 1 id.s. more than once, such as '1'"):
+        Squad().compute(**rows)

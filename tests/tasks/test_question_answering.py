@@ -224,3 +224,14 @@ def test_questions_of_another_form_are_named(change, message, tmp_path):
     write_rows([row, row | {"id": "2"} | change], tmp_path / "validation.jsonl")
     with pytest.raises(ValueError, match=message):
         load_task("squad", tmp_path)
+
+
+def test_a_cls_token_that_is_never_written_is_none(load):
+    tokenizer = decoder_tokenizer()
+    tokenizer.cls_token = "Marla"
+    task = load("squad_v2")
+    named, plain = (task.prepare(known, "validation") for known in (tokenizer, DECODER))
+    assert named[:] == plain[:]
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="neither a cls nor an end token.* must be one that it writes beside texts"):
+        task.prepare(tokenizer, "validation")

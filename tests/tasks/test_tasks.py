@@ -367,3 +367,30 @@ def test_gradients_that_are_gathered_are_those_of_one_batch(classifier):
     at_once = classifier(**plain, per_device_train_batch_size=4).classifier.weight
     gathered = classifier(**plain, per_device_train_batch_size=2, gradient_accumulation_steps=2).classifier.weight
     torch.testing.assert_close(gathered, at_once, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sst2", "squad", "commonsense_qa"])
+def test_a_split_without_rows_is_refused(load, name):
+    task = load(name)
+    task = replace(task, splits=DatasetDict({"validation": task.splits["validation"].select([])}))
+    with pytest.raises(ValueError, match=f"`split` 'validation' of '{name}' has no rows"):
+        evaluate_task(Answers(lambda row: torch.ones(2)), ENCODER, task, progress=False)
+
+
+def test_a_text_of_which_the_tokenizer_makes_nothing_is_told_by_its_row(load):
+    task = load("sst2")
+    emptied = task.splits["validation"].map(
+        lambda row, i: {"sentence": "" if i == 3 else row["sentence"]}, with_indices=True
+    )
+    task = replace(task, splits=DatasetDict({"validation": emptied}))
+    model = LlamaForSequenceClassification(LlamaConfig(**SHAPE))
+    with pytest.raises(ValueError, match="`split` 'validation' of 'sst2': row 3 has an empty text"):
+        evaluate_task(model, decoder_tokenizer(), task, progress=False)
+    assert len(task.prepare(ENCODER, "validation")) == 5  # it adds special tokens
+
+
+def test_classes_that_a_split_numbers_in_another_order_are_refused(load):
+    task = load("rte")
+    with pytest.raises(ValueError, match=r"`labels` of 'rte' are \['not_ent.*', 'ent.*'\], but the split 'train' numbers"):
+        replace(task, labels=task.labels[::-1])
+    replace(task, labels=("yes", "no"))  # other names, of the same classes
