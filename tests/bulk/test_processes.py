@@ -81,7 +81,7 @@ def test_an_error_of_one_process_ends_all(folder):
     np.save(folder / "bad.npy", bad)
     done = run(command(folder, "bad", "--input", folder / "bad.npy", launch=LAUNCH))
     assert done.returncode != 0
-    assert "bad.npy', row 700: NaN or infinite values" in done.stderr
+    assert "bad.npy', row 700: no vector, or NaN or infinite values" in done.stderr
     one_file = run(command(folder, "bad.fbin", "--input", folder / "bad.npy", launch=LAUNCH))
     assert "is one file, which one process writes" in one_file.stderr
 
