@@ -49,7 +49,7 @@ def test_a_folder_of_translations_survives_kills(model, tmp_path, output_format)
 @pytest.mark.parametrize("name", ["out", "out.npy", "out.parquet"])
 def test_what_is_overwritten_is_old_or_new_after_a_kill(model, tmp_path, name):
     np.save(tmp_path / "old.npy", vectors_of(300, 1))
-    np.save(tmp_path / "new.npy", vectors_of(6_000, 2))
+    np.save(tmp_path / "new.npy", vectors_of(24_000, 2))
     old, new = tmp_path / f"old-{name}", tmp_path / f"new-{name}"
     for store, output in (("old", old), ("new", new)):
         translate_store(model, tmp_path / f"{store}.npy", output, **ARGUMENTS)
