@@ -1,5 +1,3 @@
-import threading
-
 import pytest
 import torch
 from datasets import Dataset
@@ -9,6 +7,7 @@ from transformers import BertConfig, BertModel, BitsAndBytesConfig
 
 from helpers.distillation import TEXTS
 from helpers.encoders import SHAPE, save_model
+from helpers.threads import beside_another
 from hf_vec2vec import TextEncoder, embed
 from hf_vec2vec.distillation import (
     DistillationTrainer,
@@ -119,21 +118,8 @@ def test_threads_encode_without_dropout_and_leave_the_mode_as_it_was(folders, tm
     student = encoder_of(folders["bert"], tmp_path)
     expected = student.encode(TEXTS)
     student.model.train()
-    other_is_in, both_are_in = threading.Event(), threading.Event()
-
-    def meet(*_):
-        if threading.current_thread() is other:
-            other_is_in.set()
-            both_are_in.wait(10)
-        else:
-            both_are_in.set()
-            other.join(10)  # it came first, and leaves first
-
-    other = threading.Thread(target=lambda: student.encode(TEXTS))
-    student.model.embeddings.register_forward_pre_hook(meet)
-    other.start()
-    other_is_in.wait(10)
-    assert torch.equal(student.encode(TEXTS), expected)
+    found = beside_another(lambda: student.encode(TEXTS), student.model.embeddings)
+    assert torch.equal(found, expected)
     assert student.model.training
 
 

@@ -1,6 +1,5 @@
 import contextlib
 import dataclasses
-import threading
 import warnings
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from helpers.clouds import random_rotation
+from helpers.threads import beside_another
 from hf_vec2vec import Alignment, Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.alignment import fit_statistics
 from hf_vec2vec.model.modeling_vec2vec import check_embeddings
@@ -305,21 +305,8 @@ def test_threads_translate_without_dropout_and_leave_the_mode_as_it_was(tiny_con
     torch.nn.init.normal_(model.backbone.output.weight)
     rows = torch.randn(64, 6)
     expected = model.translate(rows, source="a", target="b")
-    other_is_in, both_are_in = threading.Event(), threading.Event()
-
-    def meet(*_):
-        if threading.current_thread() is other:
-            other_is_in.set()
-            both_are_in.wait(10)
-        else:
-            both_are_in.set()
-            other.join(10)  # it came first, and leaves first
-
-    other = threading.Thread(target=lambda: model.translate(rows, source="a", target="b"))
-    model.input_adapters["a"].register_forward_pre_hook(meet)
-    other.start()
-    other_is_in.wait(10)
-    assert torch.equal(model.translate(rows, source="a", target="b"), expected)
+    found = beside_another(lambda: model.translate(rows, source="a", target="b"), model.input_adapters["a"])
+    assert torch.equal(found, expected)
     assert model.training
 
 
