@@ -67,6 +67,7 @@ class AdversarialFlags(RunFlags):
     reconstruction_weight: float = flag("Weight of the reconstruction loss.", 1.0, minimum=0)
     cycle_weight: float = flag("Weight of the cycle-consistency loss.", 0.1, minimum=0)
     vsp_weight: float = flag("Weight of vector-space preservation on translations.", 0.1, minimum=0)
+    reconstruction_vsp_weight: float = flag("Weight of vector-space preservation on reconstructions.", 0.0, minimum=0)
     cycle_vsp_weight: float = flag("Weight of vector-space preservation on round trips.", 0.0, minimum=0)
     distance: Literal["mse", "cosine"] = flag("Of reconstructions and cycles: squared error or 1 - cosine.", "mse")
     detach_cycle: bool = flag("Let the cycle loss train the way back only.", False)

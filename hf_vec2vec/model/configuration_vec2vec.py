@@ -9,11 +9,16 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedConfig
 
-FORMAT = 2  # 2: `activation`; raise it when older code would read a checkpoint wrong
+FORMAT = 3  # raise it when older code would read a checkpoint wrong. 2: `activation`; 3: `normalize_outputs`
 WIDEST = 1 << 20  # of anything; a config that asks for more is broken or wants the memory for something else
 OF_TRANSFORMERS = {"auto_map", "custom_pipelines", "model_type", "name_or_path", "num_labels"}
 OF_TRANSFORMERS |= {"output_attentions", "quantization_config", "torch_dtype", "use_cache"}
-ADDED_LATER = {"linear_maps": False, "discriminator_norm": "layer", "discriminator_dim": None}
+ADDED_LATER = {
+    "normalize_outputs": False,
+    "linear_maps": False,
+    "discriminator_norm": "layer",
+    "discriminator_dim": None,
+}
 NAME = re.compile(r"[\w-]{1,64}")
 
 
@@ -44,6 +49,10 @@ class Vec2VecConfig(PreTrainedConfig):
         residual (`str`, *optional*, defaults to `"linear"`):
             `"linear"`: every part is a linear map plus an MLP whose last layer starts at zero, so a fresh model is linear
             and can start from an alignment. `"zero_pad"`: the published network, whose layers add their zero-padded input.
+        normalize_outputs (`bool`, *optional*, defaults to `False`):
+            Scale what the output adapters give to the length that normalised rows have on average, the root of their
+            dimension; only with `"zero_pad"`. Without it a fresh published network gives rows that are hundreds of times
+            longer.
         linear_maps (`bool`, *optional*, defaults to `False`):
             Keep a linear map for each direction beside the network, as an alignment with networks brings them: `d_a · d_b`
             numbers each. Training does not change it. See `map` of [`Vec2VecModel.translate`].
@@ -60,7 +69,7 @@ class Vec2VecConfig(PreTrainedConfig):
         weights_sha256 (`str`, *optional*):
             Hash of the weights in a checkpoint, written and compared by the model. `None` once they are loaded.
         format_version (`int`, *optional*, defaults to 2):
-            Of the checkpoint. One that is newer than this code is refused.
+            Of the checkpoint; 3 with `normalize_outputs`. One that is newer than this code is refused.
 
     Example:
     ```python
@@ -81,6 +90,7 @@ class Vec2VecConfig(PreTrainedConfig):
     norm: Literal["layer", "batch"] = "layer"
     activation: Literal["silu", "softmax"] = "silu"
     residual: Literal["linear", "zero_pad"] = "linear"
+    normalize_outputs: bool = False
     linear_maps: bool = False
     discriminator_hidden_dim: int = 512
     discriminator_layers: int = 2
@@ -88,7 +98,7 @@ class Vec2VecConfig(PreTrainedConfig):
     discriminator_dim: int | None = None
     encoders: dict[str, dict | None] | None = None
     weights_sha256: str | None = None
-    format_version: int = FORMAT
+    format_version: int = 2  # the lowest that holds for most checkpoints, so that older code reads them
 
     def __post_init__(self, **kwargs):
         # There is no attention here, and for the name of a repository transformers would fetch and run a kernel from it.
@@ -98,6 +108,8 @@ class Vec2VecConfig(PreTrainedConfig):
                 f"`format_version` is {self.format_version}, but this version of hf_vec2vec reads formats up to {FORMAT}. "
                 "Upgrade it: pip install --upgrade hf-vec2vec."
             )
+        if self.normalize_outputs:
+            self.format_version = max(self.format_version, 3)
         if unknown := sorted(name for name in kwargs if name[0] != "_" and name not in OF_TRANSFORMERS):
             warnings.warn(
                 f"The config has the fields {unknown}, which this version of hf_vec2vec does not know and leaves out. If a "
@@ -118,6 +130,8 @@ class Vec2VecConfig(PreTrainedConfig):
         for name, least in (("adapter_layers", fewest), ("backbone_layers", fewest), ("discriminator_layers", 1)):
             if not least <= getattr(self, name) <= 1000:
                 raise ValueError(f"`{name}` must be at least {least} and at most 1,000, got {getattr(self, name)}.")
+        if self.normalize_outputs and self.residual != "zero_pad":
+            raise ValueError("`normalize_outputs` must be False with `residual='linear'`, whose maps are linear at first.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout}.")
         super().__post_init__(**kwargs)
@@ -190,6 +204,7 @@ class Vec2VecConfig(PreTrainedConfig):
             "dropout": 0.1,
             "norm": "batch",
             "residual": "zero_pad",
+            "normalize_outputs": True,
             "discriminator_hidden_dim": 1024,
             "discriminator_layers": 4,
         }

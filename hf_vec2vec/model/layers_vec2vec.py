@@ -157,11 +157,18 @@ class ZeroPaddedMLP(nn.Module):
     """The published network: each layer adds its own input, padded with zeros or cut to the layer's width.
 
     Source: paper, appendix on architecture, and the code released with it (the first layer has no norm, the last has
-    two linear maps).
+    two linear maps; what leaves the network is scaled to one length).
+
+    Args:
+        config: width, normalisation, dropout.
+        in_dim, out_dim: of rows.
+        num_layers: hidden ones.
+        normalize: scale rows to the length `sqrt(out_dim)`.
     """
 
-    def __init__(self, config: Vec2VecConfig, in_dim: int, out_dim: int, num_layers: int):
+    def __init__(self, config: Vec2VecConfig, in_dim: int, out_dim: int, num_layers: int, *, normalize: bool = False):
         super().__init__()
+        self.normalize = normalize
         width, norm = config.hidden_dim, nn.LayerNorm if config.norm == "layer" else nn.BatchNorm1d
         layers = [nn.Sequential(nn.Linear(in_dim, width), nn.SiLU())]
         for _ in range(num_layers - 2):
@@ -176,4 +183,4 @@ class ZeroPaddedMLP(nn.Module):
         for layer in self.layers:
             out = layer(rows)
             rows = out + nn.functional.pad(rows, (0, out.shape[1] - rows.shape[1]))  # a negative pad cuts
-        return rows
+        return nn.functional.normalize(rows, dim=1) * rows.shape[1] ** 0.5 if self.normalize else rows

@@ -62,15 +62,13 @@ class Vec2VecPreTrainedModel(CheckedPreTrainedModel):
         elif isinstance(module, Normalizer):
             init.zeros_(module.mean)
             init.ones_(module.scale)
-        elif isinstance(module, nn.LayerNorm):
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.get_buffer("running_mean"))
-            init.ones_(module.get_buffer("running_var"))
-            init.zeros_(module.get_buffer("num_batches_tracked"))
+            if isinstance(module, nn.BatchNorm1d):
+                init.zeros_(module.get_buffer("running_mean"))
+                init.ones_(module.get_buffer("running_var"))
+                init.zeros_(module.get_buffer("num_batches_tracked"))
 
 
 class Vec2VecModel(Vec2VecPreTrainedModel):
@@ -93,13 +91,14 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             raise ValueError("`embedding_dims` is missing: name the spaces, for instance {'minilm': 384, 'mpnet': 768}.")
         part = LinearPlusMLP if config.residual == "linear" else ZeroPaddedMLP
         identity = {"identity": True} if config.residual == "linear" else {}
+        scaled = {"normalize": True} if config.normalize_outputs else {}
         self.normalizers = nn.ModuleDict({name: Normalizer(dim) for name, dim in dims.items()})
         self.input_adapters = nn.ModuleDict(
             {name: part(config, dim, latent, config.adapter_layers) for name, dim in dims.items()}
         )
         self.backbone = part(config, latent, latent, config.backbone_layers, **identity)
         self.output_adapters = nn.ModuleDict(
-            {name: part(config, latent, dim, config.adapter_layers) for name, dim in dims.items()}
+            {name: part(config, latent, dim, config.adapter_layers, **scaled) for name, dim in dims.items()}
         )
         # Absent where there are none: `state_dict` is then what it was before there could be any.
         if config.linear_maps:

@@ -114,7 +114,8 @@ _PUBLISHED = {
     "cycle_weight": 10.0,
     "vsp_weight": 1.0,
 }
-# `paper`: what the paper writes. `public_code`: what the code released with it runs (warm-up 2,000 steps, then constant).
+# `paper`: what the paper writes. `public_code`: what the code released with it runs (warm-up 2,000 steps, then constant;
+# losses on outputs are summed over both directions, cycles train the way back, structure is kept in the own space alone).
 # `r3gan`: a game that is known to converge (arXiv 2501.05441: both penalties, no normalisation, no momentum, one update
 # each; learning rate, penalties and beta2 annealed). Penalties suit rows of variance 1 a coordinate.
 PRESETS = {
@@ -122,6 +123,10 @@ PRESETS = {
     "public_code": {
         **_PUBLISHED,
         "distance": "cosine",
+        "adversarial_weight": 2.0,
+        "detach_cycle": True,
+        "vsp_weight": 0.0,
+        "reconstruction_vsp_weight": 1.0,
         "cycle_vsp_weight": 10.0,
         "max_grad_norm": 1000.0,
         "lr_scheduler_type": "constant_with_warmup",

@@ -41,6 +41,9 @@ class LossArguments:
     reconstruction_weight: float = field(default=1.0, metadata={"help": "Weight of the reconstruction loss."})
     cycle_weight: float = field(default=0.1, metadata={"help": "Weight of the cycle-consistency loss."})
     vsp_weight: float = field(default=0.1, metadata={"help": "Weight of vector-space preservation on translations."})
+    reconstruction_vsp_weight: float = field(
+        default=0.0, metadata={"help": "Weight of vector-space preservation on reconstructions."}
+    )
     cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
     distance: Distance = field(
         default="mse",
@@ -80,12 +83,25 @@ def vector_space_preservation_loss(rows: Tensor, translations: Tensor) -> Tensor
 
     Args:
         rows: `(n, d_a)`, a batch of one space.
-        translations: `(n, d_b)`, the same rows in another space, or back in the first after a round trip.
+        translations: `(n, d_b)`, the same rows in another space.
 
     Source: paper, section 3.2, which compares inner products of unit vectors.
     """
     before, after = F.normalize(rows, dim=1), F.normalize(translations, dim=1)
     return (before @ before.T - after @ after.T).abs().mean()
+
+
+def same_space_preservation_loss(rows: Tensor, returned: Tensor) -> Tensor:
+    """Rows that came back to their own space must keep who is near whom, among each other and among the rows that left.
+
+    Args:
+        rows: `(n, d)`, a batch of one space.
+        returned: `(n, d)`, the same rows after a reconstruction or a round trip.
+
+    Source: public code, where this and not the paper's form is trained.
+    """
+    before, after = F.normalize(rows, dim=1), F.normalize(returned, dim=1)
+    return (before @ before.T - after @ before.T).abs().mean() + vector_space_preservation_loss(rows, returned)
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: GanLoss = "least_squares") -> Tensor:
@@ -222,10 +238,16 @@ TERMS = {
             vector_space_preservation_loss(output.rows[a], there) for (a, _), there in output.translations.items()
         ],
     ),
+    "reconstruction_vsp_loss": Term(
+        "reconstruction_vsp_weight",
+        lambda output, args: [
+            same_space_preservation_loss(output.rows[name], out) for name, out in output.reconstructions.items()
+        ],
+    ),
     "cycle_vsp_loss": Term(
         "cycle_vsp_weight",
         lambda output, args: [
-            vector_space_preservation_loss(output.rows[a], back) for (a, _), back in output.round_trips.items()
+            same_space_preservation_loss(output.rows[a], back) for (a, _), back in output.round_trips.items()
         ],
     ),
 }

@@ -91,9 +91,9 @@ def test_a_checkpoint_cut_short(saved, share):
 
 
 def test_a_config_from_a_newer_version(saved, capsys):
-    edit_config(saved, format_version=3)
+    edit_config(saved, format_version=4)
     for cls in (Vec2VecModel, AutoModel):
-        with pytest.raises(ValueError, match="`format_version` is 3, .*Upgrade"):
+        with pytest.raises(ValueError, match="`format_version` is 4, .*Upgrade"):
             cls.from_pretrained(saved)
     line = ["--source", "a", "--target", "b", "--input", "x.npy", "--output", str(saved / "out.npy")]
     assert main(["translate", str(saved), *line]) == 2

@@ -125,6 +125,8 @@ def test_paper_preset_is_the_published_network():
     model = Vec2VecModel(config).eval()
     assert (config.latent_dim, config.hidden_dim, config.adapter_layers, config.backbone_layers) == (1024, 1024, 3, 4)
     assert model.translate(torch.randn(3, 8), source="a", target="b").shape == (3, 12)
+    with torch.no_grad():  # as long as real rows, in training, too
+        assert model.train()({"a": torch.randn(5, 8)}).reconstructions["a"].norm(dim=1).sub(8**0.5).abs().max() < 1e-4
     assert Vec2VecModel(Vec2VecConfig.paper({"a": 8, "b": 12}, hidden_dim=32, latent_dim=32)).config.hidden_dim == 32
 
 

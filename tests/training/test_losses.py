@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from hf_vec2vec.training.losses import (
     cycle_loss,
@@ -10,6 +11,7 @@ from hf_vec2vec.training.losses import (
     generator_loss,
     gradient_penalty,
     reconstruction_loss,
+    same_space_preservation_loss,
     vector_space_preservation_loss,
 )
 
@@ -28,6 +30,14 @@ def test_vector_space_preservation_by_hand():
     translations = torch.tensor([[3.0, 0.0, 0.0], [3.0, 3.0, 0.0]])  # cosine 1/√2
     expected = 2 / math.sqrt(2) / 4  # two of four entries differ
     assert vector_space_preservation_loss(rows, translations).item() == pytest.approx(expected)
+
+
+def test_rows_that_came_back_are_compared_with_those_that_left():
+    rows, rotation = torch.randn(9, 4), torch.linalg.qr(torch.randn(4, 4))[0]
+    assert same_space_preservation_loss(rows, 3 * rows).item() == pytest.approx(0, abs=1e-6)
+    turned = same_space_preservation_loss(rows, rows @ rotation)  # which the other loss does not see
+    gap = F.normalize(rows, dim=1) @ (torch.eye(4) - rotation) @ F.normalize(rows, dim=1).T
+    torch.testing.assert_close(turned, gap.abs().mean())
 
 
 def test_rotation_and_scale_preserve_the_vector_space():

@@ -40,7 +40,7 @@ def test_every_component_is_logged_by_name(tmp_path):
     trainer = build(tmp_path, r1_penalty_weight=0.1, r2_penalty_weight=0.1)
     trainer.train()
     logged = trainer.state.log_history[0]
-    parts = "generator latent_generator discriminator reconstruction cycle vsp cycle_vsp"
+    parts = "generator latent_generator discriminator reconstruction cycle vsp reconstruction_vsp cycle_vsp"
     for name in ["loss", "discriminator_accuracy", "r1_penalty", "r2_penalty", *(f"{part}_loss" for part in parts.split())]:
         assert torch.isfinite(torch.tensor(logged[name])), name
 
@@ -52,12 +52,13 @@ def test_objective_is_the_weighted_sum_of_the_logged_parts(tmp_path):
         "reconstruction_weight": 2.0,
         "cycle_weight": 5.0,
         "vsp_weight": 0.5,
+        "reconstruction_vsp_weight": 0.75,
         "cycle_vsp_weight": 0.25,
     }
     trainer = build(tmp_path, **weights_by_term)
     output = trainer.model(spaces(), phase="translator")
     losses = trainer._translator_losses(output)
-    names = ["generator", "latent_generator", "reconstruction", "cycle", "vsp", "cycle_vsp"]
+    names = ["generator", "latent_generator", "reconstruction", "cycle", "vsp", "reconstruction_vsp", "cycle_vsp"]
     total = sum(w * losses[f"{name}_loss"] for w, name in zip(weights_by_term.values(), names, strict=True))
     torch.testing.assert_close(losses["objective"], total)
 
@@ -73,7 +74,7 @@ def test_a_term_of_weight_zero_is_logged_without_a_graph_and_left_out_of_evaluat
     }
     trainer.model.eval()
     evaluated = trainer._translator_losses(output)
-    assert losses.keys() - evaluated.keys() == {"cycle_loss", "cycle_vsp_loss"}
+    assert losses.keys() - evaluated.keys() == {"cycle_loss", "cycle_vsp_loss", "reconstruction_vsp_loss"}
     torch.testing.assert_close(evaluated["objective"], losses["objective"])
 
 
