@@ -5,8 +5,9 @@
     python benchmarks/adversarial.py --study random --output random.jsonl --space minilm=minilm l3=l3
 
 `known`: a made problem whose answer is known, solved by `Vec2VecTrainer` from random weights, beside games that are broken
-on purpose. `losses`: one linear map from `model_cards/minilm-wordllama`, whole and turned away from its place, moved by one
-loss at a time; pairs only measure. `random`: the `paper` preset from random weights on real vectors.
+on purpose. `losses`: one linear map from `model_cards/SOURCE-TARGET`, whole and turned away from its place, moved by one
+loss at a time, or as a rotation by plans between batches; pairs only measure. `random`: the `paper` preset from random
+weights on real vectors.
 
 Each run adds one line of JSON to `--output`; runs whose line is there are not made again. The table of all lines is printed.
 """
@@ -28,6 +29,7 @@ from transformers import HfArgumentParser, TrainerCallback
 
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrainingArguments
 from hf_vec2vec.alignment import fit_statistics
+from hf_vec2vec.alignment.neighbours import mutual_covariance
 from hf_vec2vec.alignment.procrustes import polar_factor
 from hf_vec2vec.data import load_embeddings, vectors
 from hf_vec2vec.metrics.translation import rank_metrics
@@ -35,7 +37,8 @@ from hf_vec2vec.training import losses
 from hf_vec2vec.training.arguments import PRESETS
 
 RIGID = ", a rotation"  # ends the name of a run whose map stays one
-CARD = Path(__file__).parent.parent / "model_cards" / "minilm-wordllama"
+CARDS = Path(__file__).parent.parent / "model_cards"
+STARTS = {f"rank {rank}": rank for rank in (50, 300, 1000)}
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Arguments:
     seeds: int = field(default=5, metadata={"help": "Of each run."})
     updates: int = field(default=200, metadata={"help": "Of the map in `losses`; both sides' in `random`."})
     runs: list[str] | None = field(default=None, metadata={"help": "Names of runs; default: all."})
+    starts: list[str] | None = field(default=None, metadata={"help": "Names of starts in `losses`; default: all."})
+    source_rows: str | None = field(
+        default=None, metadata={"help": "In `losses`: the source encoder's vectors of other texts, in place of its rows."}
+    )
     held_out: int = field(default=2048, metadata={"help": "Last rows of the files, which measure."})
     picture: str | None = field(default=None, metadata={"help": "File for a picture of centred cosines."})
 
@@ -225,10 +232,12 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """Every loss from every start, by seed."""
     a, b = (vectors(load_embeddings(entry.split("=", 1)[1]), "space").float() for entry in args.space)
     source, target = (entry.split("=", 1)[0] for entry in args.space)
-    model = Vec2VecModel.from_pretrained(CARD, dtype=torch.float32)
+    model = Vec2VecModel.from_pretrained(CARDS / f"{source}-{target}", dtype=torch.float32)
     a, b = model.normalizer(source)(a), model.normalizer(target)(b)
     n = (len(a) - args.held_out) // 2
     x, y, pool = a[:n], b[n : 2 * n], (a[-args.held_out :], b[-args.held_out :])
+    if args.source_rows:
+        x = model.normalizer(source)(vectors(load_embeddings(args.source_rows), source)[:n].float())
     with torch.no_grad():
         whole = model.mapped(torch.eye(a.shape[1]), source, target, "full")
     variances, directions = torch.linalg.eigh(y.T @ y / n)
@@ -249,8 +258,16 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
         "hub statistics": lambda: hub_statistics,
     }
     for seed in range(args.seeds):
-        starts = {"rank 300": turned(whole, *pool, 300, seed), "finished": whole}
-        for start, weight in starts.items():
+        for start in args.starts or [*STARTS, "finished"]:
+            weight = turned(whole, *pool, STARTS[start], seed) if start in STARTS else whole
+            for kind, step in (("plans", balanced), ("mutual neighbours", mutual)):
+
+                def climbed(step: Callable = step, weight: Tensor = weight, seed: int = seed) -> dict:
+                    torch.manual_seed(seed)
+                    return figures(pool[0] @ climb(weight, x, y, step, args.updates), pool[1])
+
+                name = f"{kind}{RIGID}"
+                yield {"study": "losses", "run": name, "start": start, "seed": seed, "updates": args.updates}, climbed
             for share in (0.1, 0.3, 0.5):
 
                 def transport(share: float = share, weight: Tensor = weight) -> dict:
@@ -306,6 +323,36 @@ def moved(
             with torch.no_grad():
                 weight.copy_(polar_factor(weight) * torch.linalg.svdvals(weight).mean())
     return weight.detach()
+
+
+def climb(weight: Tensor, x: Tensor, y: Tensor, step: Callable, updates: int, batch: int = 2000) -> Tensor:
+    """The nearest rotation after so many steps on batches of unpaired rows, each half of the way to what the batch says."""
+    x, y, rotation = F.normalize(x, dim=1), F.normalize(y, dim=1), polar_factor(weight)
+    covariance = torch.zeros_like(rotation)
+    for _ in range(updates):
+        found = step(x[torch.randperm(len(x))[:batch]], y[torch.randperm(len(y))[:batch]], rotation)
+        covariance = (covariance + found / found.norm()) / 2
+        rotation = polar_factor(covariance)
+    return rotation
+
+
+def balanced(a: Tensor, b: Tensor, rotation: Tensor, entropy: float = 0.03, passes: int = 10) -> Tensor:
+    """Cross-covariance under a transport plan between two batches, in which all rows have the same share.
+
+    Source: Grave, Joulin and Berthet, "Unsupervised alignment of embeddings with Wasserstein Procrustes", 2019, with the
+    plan of Cuturi, "Sinkhorn distances", 2013.
+    """
+    plan = (a @ rotation @ b.T).sub_(1).div_(entropy).exp_()
+    columns = torch.ones(len(b))
+    for _ in range(passes):
+        rows = 1 / (plan @ columns)
+        columns = 1 / (rows @ plan)
+    return (a * rows[:, None]).T @ (plan @ (b * columns[:, None]))
+
+
+def mutual(a: Tensor, b: Tensor, rotation: Tensor) -> Tensor:
+    """Cross-covariance over mutual neighbours, as the alignment climbs."""
+    return mutual_covariance(a, b, rotation, 10)
 
 
 def geodesic(fake: Tensor, real: Tensor, share: float) -> Callable[[Tensor], Tensor]:
