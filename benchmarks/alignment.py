@@ -35,7 +35,7 @@ from hf_vec2vec import Vec2VecConfig, Vec2VecModel, Vec2VecTrainer, Vec2VecTrain
 from hf_vec2vec.alignment import fit_statistics
 from hf_vec2vec.data import UnpairedEmbeddings, load_embeddings, vectors
 from hf_vec2vec.evaluation.baselines import mean_vector, paired_mlp, paired_procrustes, paired_ridge
-from hf_vec2vec.evaluation.other_methods import adversarial_map, mini_vec2vec, wasserstein_procrustes
+from hf_vec2vec.evaluation.other_methods import adversarial_map, mini_vec2vec, of_raw_rows, wasserstein_procrustes
 from hf_vec2vec.evaluation.transport import transport_map
 from hf_vec2vec.metrics.translation import csls_metrics, translation_metrics
 
@@ -136,8 +136,7 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
             "backward": translation_metrics(back, held_x, means[0]) | csls_metrics(back, held_x, backward(y), x),
         }
 
-    def linear(weight: Tensor, back: Tensor | None = None) -> dict:
-        back = weight.T if back is None else back
+    def linear(weight: Tensor, back: Tensor) -> dict:
         return figures(lambda rows: (rows - means[0]) @ weight + means[1], lambda rows: (rows - means[1]) @ back + means[0])
 
     started, stages, extra = time.perf_counter(), {}, {}
@@ -184,7 +183,7 @@ def run(args: BenchmarkArguments, pair: str, method: str, seed: int) -> dict:
         solve = PUBLISHED.get(method) or (lambda *u, seed: transport_map(*u, TRANSPORT[method], seed=seed))
         weight = solve(*units, seed=seed)
         extra["seconds"] = time.perf_counter() - started
-        stages = {"full": linear(weight)}
+        stages = {"full": figures(of_raw_rows(weight, x, y), of_raw_rows(weight.T, y, x))}
     seconds = time.perf_counter() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB, on Linux
     return {"stages": stages, "seconds": seconds, "peak_gib": memory, **extra}

@@ -34,7 +34,7 @@ from transformers import HfArgumentParser
 
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.evaluation.baselines import ORACLES, Translate
-from hf_vec2vec.evaluation.other_methods import mini_vec2vec, wasserstein_procrustes
+from hf_vec2vec.evaluation.other_methods import mini_vec2vec, of_raw_rows, wasserstein_procrustes
 from hf_vec2vec.metrics.translation import translation_metrics
 
 FIGURES = {"cosine": 3, "centred_cosine": 3, "top1": 3, "reverse_top1": 3, "mean_rank": 1, "foscttm": 5}  # decimal places
@@ -174,9 +174,8 @@ def published(method: str, x: Tensor, y: Tensor, seed: int, **options: int) -> T
     if method.endswith("one axis projected out"):
         options["projected_out"] = 1
     solve = mini_vec2vec if method == "mini-vec2vec" else wasserstein_procrustes
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    weight = solve(normalize(x - x_mean, dim=1), normalize(y - y_mean, dim=1), seed=seed, **options)
-    return lambda rows: (rows - x_mean) @ weight + y_mean
+    weight = solve(normalize(x - x.mean(0), dim=1), normalize(y - y.mean(0), dim=1), seed=seed, **options)
+    return of_raw_rows(weight, x, y)
 
 
 def table(results: list[dict]) -> str:

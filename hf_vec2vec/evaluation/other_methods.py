@@ -4,6 +4,8 @@ Each takes rows that are centred by the training mean and have norm 1, and retur
 only the second takes spaces of unequal dimensions; as in it, the rectangular polar factor is the rotation in all three.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -251,6 +253,25 @@ def adversarial_map(
     return best
 
 
+def of_raw_rows(weight: Tensor, source: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
+    """Translate raw rows by a map between rows that are centred and have norm 1.
+
+    Encoders need not give rows of norm 1. So translations get the mean length of the target's rows before its mean is
+    added: else the mean would drown rows that are too short.
+
+    Args:
+        weight: `(d_a, d_b)`.
+        source: `(n, d_a)`, raw training rows.
+        target: `(m, d_b)`, raw training rows.
+
+    Returns:
+        A function from `(k, d_a)` to `(k, d_b)`.
+    """
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    length = (target - target_mean).norm(dim=1).mean() / ((source - source_mean) @ weight).norm(dim=1).mean()
+    return lambda rows: (rows - source_mean) @ weight * length + target_mean
+
+
 def _centres(rows: Tensor, clusters: int, generator: torch.Generator, start: Tensor | None = None) -> Tensor:
     """k-means centres `(clusters, d)`, from k-means++ or from given ones."""
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
@@ -298,4 +319,4 @@ def _csls_pairs(source: Tensor, target: Tensor, weight: Tensor) -> tuple[float, 
     return (mapped * target[there]).sum(1).mean().item(), (mutual, there[mutual])
 
 
-__all__ = ["adversarial_map", "mini_vec2vec", "wasserstein_procrustes"]
+__all__ = ["adversarial_map", "mini_vec2vec", "of_raw_rows", "wasserstein_procrustes"]

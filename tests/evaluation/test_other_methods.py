@@ -14,6 +14,7 @@ from hf_vec2vec.evaluation.other_methods import (
     _mean_of_nearest,
     adversarial_map,
     mini_vec2vec,
+    of_raw_rows,
     wasserstein_procrustes,
 )
 from hf_vec2vec.evaluation.transport import transport_map
@@ -90,6 +91,14 @@ def test_the_seed_decides_and_global_randomness_does_not(name):
     torch.testing.assert_close(method(seed=3), first, rtol=0, atol=1e-6)
     assert torch.equal(torch.get_rng_state(), state)
     assert (method(seed=4) - first).abs().max() > 1e-3
+
+
+def test_raw_rows_of_any_length_are_translated_alike():
+    a, b, x, y = make_spaces(rotation := random_rotation(24, 24))
+    small = of_raw_rows(rotation, a + 1, b + 1)(x + 1)
+    large = of_raw_rows(rotation, a + 1, 10 * (b + 1))(x + 1)  # an encoder whose rows are longer
+    torch.testing.assert_close(large, 10 * small)
+    assert F.cosine_similarity(small, y + 1).mean() > 0.99
 
 
 @pytest.mark.parametrize(("batch", "taken"), [(10_000, 200), (50, 50)])
