@@ -52,6 +52,7 @@ class Arguments:
     updates: int = field(default=200, metadata={"help": "Of the map in `losses`; both sides' in `random`."})
     runs: list[str] | None = field(default=None, metadata={"help": "Names of runs; default: all."})
     starts: list[str] | None = field(default=None, metadata={"help": "Names of starts in `losses`; default: all."})
+    bf16: bool = field(default=False, metadata={"help": "`random` with an autocast: half the time on some processors."})
     source_rows: str | None = field(
         default=None, metadata={"help": "In `losses`: the source encoder's vectors of other texts, in place of its rows."}
     )
@@ -400,7 +401,7 @@ def random_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
                 model.normalizers[name].load_state_dict({"mean": center, "scale": scale})
             folder = Path(f"{args.output}.{source}-{target}-{seed}")
             saving = {"save_strategy": "steps", "save_steps": 500, "save_total_limit": 1, "disable_tqdm": False}
-            settings = QUIET | PRESETS["paper"] | saving | {"max_steps": args.updates}
+            settings = QUIET | PRESETS["paper"] | saving | {"max_steps": args.updates, "bf16": args.bf16}
             trainer = Vec2VecTrainer(model, Vec2VecTrainingArguments(str(folder), seed=seed, **settings), rows)
             held_out, curve = (a[-args.held_out :], rotated[-args.held_out :]), folder / "curve.jsonl"
 

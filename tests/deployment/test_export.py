@@ -99,7 +99,11 @@ def test_torch_export_keeps_the_batch_open(residual, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "config", [{"norm": "batch"}, {"residual": "zero_pad", "adapter_layers": 3, "backbone_layers": 4, "norm": "batch"}]
+    "config",
+    [
+        {"norm": "batch"},
+        {"residual": "zero_pad", "adapter_layers": 3, "backbone_layers": 4, "norm": "batch", "normalize_outputs": True},
+    ],
 )
 def test_other_networks_export(config, tmp_path):
     model = model_of(("input_adapters", "backbone", "output_adapters"), **config)

@@ -49,8 +49,9 @@ def test_a_linear_translator_is_one_matrix_and_a_bias():
     assert not weight.requires_grad
 
 
-def test_the_published_network_stays_as_it_is():
-    model = model_of(residual="zero_pad", adapter_layers=2, backbone_layers=2)
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_published_network_stays_as_it_is(normalized):
+    model = model_of(residual="zero_pad", adapter_layers=2, backbone_layers=2, normalize_outputs=normalized)
     rows = rows_of(model)
     assert merged_linear(model, "a", "b") is None
     torch.testing.assert_close(merge(model, "a", "b")(rows), model.translate(rows, source="a", target="b"))

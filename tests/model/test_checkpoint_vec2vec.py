@@ -100,6 +100,19 @@ def test_a_config_from_a_newer_version(saved, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_only_a_checkpoint_that_older_code_would_read_wrong_says_so(tmp_path):
+    """Code of format 2 knows no scaled outputs, and would translate without."""
+    plain = {"embedding_dims": {"a": 3, "b": 5}, "residual": "zero_pad", "adapter_layers": 2, "backbone_layers": 2}
+    for scaled, version in ((False, 2), (True, 3)):
+        model = Vec2VecModel(Vec2VecConfig(**plain, hidden_dim=4, normalize_outputs=scaled)).eval()
+        model.save_pretrained(tmp_path)
+        assert json.loads((tmp_path / "config.json").read_text())["format_version"] == version
+        again, rows = Vec2VecModel.from_pretrained(tmp_path), torch.randn(4, 3)
+        torch.testing.assert_close(
+            again.translate(rows, source="a", target="b"), model.translate(rows, source="a", target="b")
+        )
+
+
 def test_fields_of_a_newer_version_are_named(saved, tiny_model):
     edit_config(saved, temperature=0.5)
     with pytest.warns(UserWarning, match=r"fields \['temperature'\], which this version .* upgrade"):

@@ -234,6 +234,7 @@ def test_check_embeddings_returns_the_rows():
         ({"embedding_dims": {"a": 3, "b": 3}, "hidden_dim": 0}, "`hidden_dim`"),
         ({"embedding_dims": {"a": 3, "b": 3}, "adapter_layers": -1}, "`adapter_layers`"),
         ({"embedding_dims": {"a": 3, "b": 3}, "residual": "zero_pad"}, "`adapter_layers` must be at least 2"),
+        ({"embedding_dims": {"a": 3, "b": 3}, "normalize_outputs": True}, "`normalize_outputs` must be False"),
     ],
 )
 def test_bad_config(fields, message):
