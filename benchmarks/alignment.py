@@ -217,7 +217,7 @@ def oracles(x: Tensor, y: Tensor) -> dict[str, tuple[Callable, Callable]]:
 
 
 def vec2vec_random_start(x: Tensor, y: Tensor, seed: int, minutes: float = 5) -> tuple[Callable, Callable]:
-    """The published network and losses from a random start, as long as the time-box allows."""
+    """The default network and losses from a random start, as long as the time-box allows."""
     started = time.perf_counter()
 
     class Stop(TrainerCallback):
