@@ -235,6 +235,7 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
     source, target = (entry.split("=", 1)[0] for entry in args.space)
     model = Vec2VecModel.from_pretrained(CARDS / f"{source}-{target}", dtype=torch.float32)
     a, b = model.normalizer(source)(a), model.normalizer(target)(b)
+    study = f"losses, {source} to {target}" + (f", source rows of {args.source_rows}" if args.source_rows else "")
     n = (len(a) - args.held_out) // 2
     x, y, pool = a[:n], b[n : 2 * n], (a[-args.held_out :], b[-args.held_out :])
     if args.source_rows:
@@ -258,6 +259,11 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
         "Sinkhorn divergence": lambda: sinkhorn_divergence,
         "hub statistics": lambda: hub_statistics,
     }
+    paired = polar_factor(F.normalize(a[:n], dim=1).T @ F.normalize(b[:n], dim=1))
+    yield (
+        {"study": study, "run": "paired Procrustes", "start": "pairs", "seed": 0, "updates": 0},
+        lambda: figures(pool[0] @ paired, pool[1]),
+    )
     for seed in range(args.seeds):
         for start in args.starts or [*STARTS, "finished"]:
             weight = turned(whole, *pool, STARTS[start], seed) if start in STARTS else whole
@@ -268,14 +274,14 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
                     return figures(pool[0] @ climb(weight, x, y, step, args.updates), pool[1])
 
                 name = f"{kind}{RIGID}"
-                yield {"study": "losses", "run": name, "start": start, "seed": seed, "updates": args.updates}, climbed
+                yield {"study": study, "run": name, "start": start, "seed": seed, "updates": args.updates}, climbed
             for share in (0.1, 0.3, 0.5):
 
                 def transport(share: float = share, weight: Tensor = weight) -> dict:
                     return figures(geodesic(x @ weight, y, share)(pool[0] @ weight), pool[1])
 
                 yield (
-                    {"study": "losses", "run": f"transport, a = {share}", "start": start, "seed": seed, "updates": 0},
+                    {"study": study, "run": f"transport, a = {share}", "start": start, "seed": seed, "updates": 0},
                     transport,
                 )
             for name, make in kinds.items():
@@ -285,7 +291,7 @@ def loss_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
                     rigid = name.endswith(RIGID)
                     return figures(pool[0] @ moved(weight, x, y, make(), args.updates, rigid=rigid), pool[1])
 
-                yield {"study": "losses", "run": name, "start": start, "seed": seed, "updates": args.updates}, run
+                yield {"study": study, "run": name, "start": start, "seed": seed, "updates": args.updates}, run
 
 
 def turned(weight: Tensor, source: Tensor, target: Tensor, rank: float, seed: int) -> Tensor:
@@ -452,15 +458,18 @@ def as_markdown(lines: list[dict]) -> str:
     names = [name for name in names if name in lines[0]]
     groups = defaultdict(list)
     for line in lines:
-        groups[line["run"], line.get("start", "random")].append(line)
-    table = ["| run | start | seeds | " + " | ".join(names) + " |", "| --- | --- | ---: |" + " ---: |" * len(names)]
-    for (name, start), found in groups.items():
+        groups[line["study"], line["run"], line.get("start", "random")].append(line)
+    table = [
+        "| study | run | start | seeds | " + " | ".join(names) + " |",
+        "| --- | --- | --- | ---: |" + " ---: |" * len(names),
+    ]
+    for (study, name, start), found in groups.items():
         cells = []
         for figure in names:
             values, places = [line[figure] for line in found], 1 if figure in ("mean_rank", "hub_skewness") else 3
             error = f" ± {stdev(values) / len(values) ** 0.5:.{places}f}" if len(values) > 1 else ""
             cells.append(f"{mean(values):.{places}f}{error}")
-        table.append(f"| {name} | {start} | {len(found)} | " + " | ".join(cells) + " |")
+        table.append(f"| {study} | {name} | {start} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(table)
 
 
