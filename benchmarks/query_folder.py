@@ -46,6 +46,7 @@ class FolderArguments:
     leave_out: list[str] = field(default_factory=list, metadata={"help": "Sources that may not train."})
     questions: list[str] = field(default_factory=list, metadata={"help": "SET=FILE:COLUMN of questions that ask."})
     train: list[str] = field(default_factory=list, metadata={"help": "SET=FILE of questions that pairs are drawn from."})
+    most_questions: int = field(default=ASKING, metadata={"help": "Of a set that asks, drawn with seed 0."})
     wordnet: str = field(default="", metadata={"help": "Folder of WordNet's data files, in place of all that."})
     encoders: list[str] = field(default_factory=list, metadata={"help": "NAME=MODEL or NAME=MODEL@LAYER."})
     bf16: bool = field(default=False, metadata={"help": "Encode in bfloat16."})
@@ -62,9 +63,10 @@ def passages(args: FolderArguments, output: Path) -> None:
     for entry in args.questions:
         name, _, (file, _, column) = *entry.partition("=")[:2], entry.partition("=")[2].rpartition(":")
         asked = pd.read_parquet(file).drop_duplicates("question")
-        gold = asked[column].map(normal_text).map(first)
-        np.save(output / f"{name}_gold.npy", gold.dropna().to_numpy(dtype=np.int64))
-        asked.loc[gold.notna(), ["question"]].to_parquet(output / f"{name}.parquet")
+        asked["gold"] = asked[column].map(normal_text).map(first)
+        asked = asked.dropna(subset="gold").sample(frac=1, random_state=0)[: args.most_questions]
+        np.save(output / f"{name}_gold.npy", asked["gold"].to_numpy(dtype=np.int64))
+        asked[["question"]].to_parquet(output / f"{name}.parquet")
     for entry in args.train:
         name, _, file = entry.partition("=")
         pd.read_parquet(file)[["question"]].to_parquet(output / f"{name}.parquet")
