@@ -99,6 +99,7 @@ class QueryArguments:
     steps: int = field(default=200, metadata={"help": "Of training."})
     batch_size: int = field(default=32, metadata={"help": "Of training."})
     learning_rate: float = field(default=5e-4, metadata={"help": "Of training."})
+    bf16: bool = field(default=False, metadata={"help": "Train in bfloat16."})
     projection_rate: float = field(default=0.1, metadata={"help": "Of training; a random start takes 1."})
     report: bool = field(default=False, metadata={"help": "Run nothing; write table and picture anew."})
 
@@ -254,7 +255,7 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         chosen = route.draw(pairs, seed)
         targets = route.answers[chosen]
     else:
-        targets, chosen = confident_targets(off_the_middle(projection, route.index)(route.pool), route.index)
+        targets, chosen = confident_targets(projection(route.pool), route.index)
     training = QueryTraining(
         trained=args.trained,
         loss=args.loss,
@@ -262,6 +263,7 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         projection_rate=1.0 if kind == "random" else args.projection_rate,
+        bf16=args.bf16,
         seed=seed,
     )
     train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training)
@@ -279,7 +281,7 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
     length = torch.cat([trained(each) for each in rows.values()]).norm(dim=1).mean().item()
     settled = off_the_middle(trained, route.index, length)
     settings = {"trained": args.trained, "loss": args.loss, "steps": args.steps, "batch_size": args.batch_size}
-    settings |= {"learning_rate": args.learning_rate, "projection_rate": training.projection_rate}
+    settings |= {"learning_rate": args.learning_rate, "projection_rate": training.projection_rate, "bf16": args.bf16}
     facts = {"settings": settings, "processor_seconds": time.process_time() - begun}
     return (
         route.judged(lambda name: settled(rows[name]))

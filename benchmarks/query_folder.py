@@ -49,6 +49,7 @@ class FolderArguments:
     most_questions: int = field(default=ASKING, metadata={"help": "Of a set that asks, drawn with seed 0."})
     wordnet: str = field(default="", metadata={"help": "Folder of WordNet's data files, in place of all that."})
     encoders: list[str] = field(default_factory=list, metadata={"help": "NAME=MODEL or NAME=MODEL@LAYER."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens that encoders read; default: their own."})
     bf16: bool = field(default=False, metadata={"help": "Encode in bfloat16."})
 
 
@@ -136,7 +137,7 @@ def main() -> None:
         if not wanted:
             continue
         options = {"dtype": torch.bfloat16} if args.bf16 and "wordllama" not in model else {}
-        encoder = TextEncoder(model, layer=int(layer or -1), **options)
+        encoder = TextEncoder(model, layer=int(layer or -1), max_length=args.max_length, **options)
         for file in sorted(wanted, key=lambda file: file.stat().st_size):  # questions first
             encode(file, name, encoder)
 

@@ -34,6 +34,7 @@ class QueryTrainingFlags(Flags):
     learning_rate: float = flag("Of the student.", 5e-4, above=0)
     projection_rate: float = flag("Learning rate of the projection, by `learning_rate`.", 0.1, minimum=0)
     lora_r: int = flag("Rank of the adapter.", 32, minimum=1)
+    bf16: bool = flag("Train in bfloat16: half the time on GPUs and some processors.", False)
     seed: int = flag("Of everything random.", 0, minimum=0, maximum=2**32 - 1)
 
     def training(self) -> "QueryTraining | None":

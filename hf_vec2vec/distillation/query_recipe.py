@@ -64,7 +64,7 @@ def make_query_encoder(
 
     Args:
         student: made by `open_student`; training changes it.
-        index: `(m, d_index)`, vectors of the index, or a sample of them.
+        index: `(m, d_index)`, vectors of the index, or a sample of them; their directions count.
         start: see the table.
         translation: from the student's space to the index's.
         pairs: known ones.
@@ -81,7 +81,7 @@ def make_query_encoder(
         TypeError, ValueError: for what `start` or `training` needs and is not there, dimensions that do not agree, and
             texts that cannot be queries.
     """
-    rows = check_embeddings(index, "index").float()
+    rows = F.normalize(check_embeddings(index, "index").float(), dim=1)  # an index that is searched by cosine has no lengths
     _check(student, rows, start, translation, pairs, queries, training)
     for argument, texts in (("pairs", pairs.texts if pairs else None), ("queries", queries)):
         if texts is not None:
@@ -99,7 +99,7 @@ def make_query_encoder(
         texts, targets = pairs.texts, pairs.vectors.float()
     else:
         assert queries is not None  # checked
-        found = query_encoder(student, settled).encode(
+        found = query_encoder(student, projection).encode(
             queries, prompt=prompt, convert_to_tensor=True, show_progress_bar=progress
         )
         targets, chosen = confident_targets(found.float().cpu(), rows)

@@ -39,14 +39,19 @@ def translator_projection(translator: Vec2VecModel, source: str, target: str) ->
         target: the index's.
 
     Returns:
-        The map, or `None` where it is not linear.
+        The map, or `None` where it is not linear. Whatever lengths the index's vectors have, it is to rows of norm 1: all
+        that is added to its outputs later, such as the index's mean, is of such rows.
 
     Raises:
         ValueError: for a space that the translator does not have.
     """
     chosen = translator.chosen_map("auto", source, target, queries=True)
     merged = merged_linear(translator, source, target, chosen)
-    return None if merged is None else Projection(*merged)
+    if merged is None:
+        return None
+    space = translator.normalizer(target)
+    length = (space.mean.square() + space.scale.square()).sum().sqrt()  # of a row that the translator learned from
+    return Projection(*(part / length for part in merged))
 
 
 def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -> Projection:

@@ -106,6 +106,7 @@ class QueryTraining:
         learning_rate: of the student, with a linear warmup over a tenth of the updates and a linear decay.
         projection_rate: of the projection, by `learning_rate`: a good start must not be forgotten, a random one must be.
         lora_r: rank of the adapter; its scale is twice that.
+        bf16: products in bfloat16, which takes half the time on GPUs and some processors.
         seed: of everything random.
 
     Raises:
@@ -119,6 +120,7 @@ class QueryTraining:
     learning_rate: float = 5e-4
     projection_rate: float = 0.1
     lora_r: int = 32
+    bf16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -188,6 +190,7 @@ def train_query_encoder(
             learning_rate=training.learning_rate,
             learning_rate_mapping={projection: training.learning_rate * training.projection_rate},
             warmup_steps=max(1, training.steps // 10),
+            bf16=training.bf16,
             seed=training.seed,
             use_cpu=encoder.device.type == "cpu",
             save_strategy="no",

@@ -52,8 +52,9 @@ def targets_from_store(
 def confident_targets(guesses: Tensor, index: Tensor, *, share: float = 0.5) -> tuple[Tensor, Tensor]:
     """Targets for queries from an index alone: means of each guess's nearest rows, where these agree best.
 
-    Rows count by cosine to the guess, less what every query finds (hubs); both are centred by the index's mean. A query is
-    believed the more, the longer the mean of its neighbours' directions is: then they are of one kind.
+    Rows count by cosine to the guess, less what every query finds (hubs): both are taken to norm 1, then centred by the
+    index's mean. A query is believed the more, the longer the mean of its neighbours' directions is: then they are of one
+    kind.
 
     Args:
         guesses: `(n, d)`, where the queries are taken to lie in the index's space.
@@ -70,10 +71,11 @@ def confident_targets(guesses: Tensor, index: Tensor, *, share: float = 0.5) -> 
         raise ValueError(f"`index` has {len(index)} vectors, fewer than {NEIGHBOURS} neighbours.")
     if not 0 < share <= 1 or int(share * len(guesses)) < 1:
         raise ValueError(f"`share` of {len(guesses)} queries must be above 0, at most 1, and leave one, got {share}.")
-    middle = index.mean(0)
-    queries, rows = (F.normalize(side - middle, dim=1) for side in (guesses, index))
-    means = nearest_means(queries, rows, torch.cat([index, rows], dim=1), NEIGHBOURS)
-    targets, directions = means.split(index.shape[1], dim=1)
+    units = F.normalize(index, dim=1)
+    middle = units.mean(0)
+    queries, rows = (F.normalize(side - middle, dim=1) for side in (F.normalize(guesses, dim=1), units))
+    means = nearest_means(queries, rows, torch.cat([units, rows], dim=1), NEIGHBOURS)
+    targets, directions = means.split(units.shape[1], dim=1)
     chosen = directions.norm(dim=1).topk(int(share * len(guesses))).indices
     return F.normalize(targets[chosen], dim=1), chosen
 

@@ -80,7 +80,9 @@ def test_unpaired_start_is_the_translators_map_for_queries(student):
     index = teacher(TEXTS)
     encoder, facts = make_query_encoder(student, index, start="translator", translation=Translation(model, "old", "new"))
     found = model.translate(rows, source="old", target="new", queries=True)
-    expected = F.normalize(found - index.mean(0), dim=1)  # less of what all queries find
+    space = model.normalizer("new")
+    length = (space.mean.square() + space.scale.square()).sum().sqrt()  # of rows that it learned from; the index's have 1
+    expected = F.normalize(found / length - index.mean(0), dim=1)  # less of what all queries find
     torch.testing.assert_close(encoder.encode(TEXTS, convert_to_tensor=True), expected, atol=1e-5, rtol=0)
     assert facts == {
         "start": "translator",
@@ -103,7 +105,36 @@ def test_a_translator_with_a_network_takes_its_linear_map_for_queries():
     model = Vec2VecModel.from_alignment(alignment_with_networks())
     projection, rows = translator_projection(model, "a", "b"), torch.randn(9, 6)
     expected = model.translate(rows, source="a", target="b", map="linear")
-    torch.testing.assert_close(projection(rows), expected, atol=1e-4, rtol=1e-4)
+    space = model.normalizer("b")
+    length = (space.mean.square() + space.scale.square()).sum().sqrt()
+    torch.testing.assert_close(projection(rows), expected / length, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [None, QueryTraining(**QUICK | {"steps": 2})])
+@pytest.mark.parametrize("given", ["nothing", "pairs", "queries"])
+def test_lengths_of_an_indexs_vectors_change_nothing(bert, given, training):
+    """Whoever searches by cosine does not see them; a translator has learned from rows as they are."""
+    if given == "queries" and training is None:
+        return
+    found = []
+    for length in (1.0, 8.0):
+        model = random_translator(8, DIM)
+        for statistic in (model.normalizer("new").mean, model.normalizer("new").scale):
+            statistic.mul_(length)
+        known = {
+            "pairs": Pairs(TEXTS, length * teacher(TEXTS)) if given == "pairs" else None,
+            "queries": TEXTS if given == "queries" else None,
+        }
+        encoder, _ = make_query_encoder(
+            open_student(bert),
+            length * teacher(TEXTS),
+            start="translator",
+            translation=Translation(model, "old", "new"),
+            training=training if given != "nothing" else None,
+            **known,
+        )
+        found.append(encoder.encode(TEXTS, convert_to_tensor=True))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("trained", ["lora", "whole"])
