@@ -44,7 +44,7 @@ from hf_vec2vec.distillation.query_training import QueryTraining, train_query_en
 DRAWN = 0.9  # of a half
 OWN = "own index"  # of a student that is asked as it is, all passages embedded by it
 TRAINING = {  # by what is trained
-    "lora": {"learning_rate": 5e-4, "batch_size": 32},
+    "lora": {"learning_rate": 1e-3, "batch_size": 32, "projection_rate": 0.3},
     "whole": {"learning_rate": 1e-3, "batch_size": 128},
 }
 
@@ -71,7 +71,8 @@ class TeacherArguments:
     train_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `train`."})
     question_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `questions`."})
     column: str = field(default="question", metadata={"help": "Of the texts in these files."})
-    steps: int = field(default=400, metadata={"help": "Of training."})
+    steps: int = field(default=2000, metadata={"help": "Of training."})
+    bf16: bool = field(default=False, metadata={"help": "Train in bfloat16."})
     report: bool = field(default=False, metadata={"help": "Run nothing; write the table anew."})
 
 
@@ -189,7 +190,7 @@ def _trained(setting: Setting, student: str, start: Projection, targets: Tensor)
     kind = "lora" if hasattr(encoder[0], "model") else "whole"
     pool = texts_of(tuple(args.train_texts), args.column)
     texts = [pool[i] for i in setting.followed.tolist()]
-    training = QueryTraining(trained=kind, steps=args.steps, seed=setting.seed, **TRAINING[kind])
+    training = QueryTraining(trained=kind, steps=args.steps, bf16=args.bf16, seed=setting.seed, **TRAINING[kind])
     train_query_encoder(encoder, texts, targets, setting.index, training)
     take_off_the_middle(encoder, setting.index, texts)
 
