@@ -83,6 +83,13 @@ class QueryEncoderFlags(QueryTrainingFlags):
             raise ValueError(
                 "`queries` are for a training without pairs: set `train`, leave out `pairs`, or leave them out."
             )
+        of_training = set(QueryTrainingFlags.__annotations__) - {"title", "train", "queries", "seed"}
+        if self.train == "none" and (wrong := self.given & of_training):
+            raise ValueError(f"`{min(wrong)}` is for a training, and `train` is 'none'. Set `train`, or leave it out.")
+        if self.train == "whole" and "lora_r" in self.given:
+            raise ValueError("`lora_r` is of an adapter, and `train` is 'whole', which has none. Leave one of them out.")
+        if self.translator is not None and self.start in ("ridge", "random"):
+            raise ValueError(f"`start` is {self.start!r}, to which the `translator` adds nothing. Leave one of them out.")
 
 
 def run(flags: QueryEncoderFlags) -> None:
@@ -124,10 +131,14 @@ def run(flags: QueryEncoderFlags) -> None:
     )
     facts |= {"student": flags.student, "translator": flags.translator}
     save_query_encoder(encoder, flags.output_dir, facts, overwrite=flags.overwrite)
+    way = "not trained"
+    if training is not None:
+        kind = "by lora" if training.trained == "lora" else "as a whole"
+        way = f"trained {kind}, {training.steps:,} updates"
     alone = "" if facts["linear"] else ", with trust_remote_code=True and this package"
     print(
-        f"{flags.student} for an index of dimension {index.shape[1]}, {facts['start']} start, {facts['pairs']:,} pairs → "
-        f"{flags.output_dir}\nSentenceTransformer({flags.output_dir!r}) opens it{alone}."
+        f"{flags.student} for an index of dimension {index.shape[1]}, {facts['start']} start, {facts['pairs']:,} pairs, "
+        f"{way} → {flags.output_dir}\nSentenceTransformer({flags.output_dir!r}) opens it{alone}."
     )
 
 

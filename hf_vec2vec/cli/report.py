@@ -77,7 +77,10 @@ def run(flags: ReportFlags) -> None:
     output = Path(flags.output_dir)
     sections = report.write_report(
         subject,
-        {name: partial(report.load_corpus, name, flags.max_texts, flags.seed) for name in flags.labelled},
+        {
+            name: partial(report.load_corpus, source, flags.max_texts, flags.seed)
+            for name, source in report.corpus_names(flags.labelled).items()
+        },
         output,
         foreign_texts=partial(report.load_foreign, flags.out_of_domain) if flags.out_of_domain else None,
         inverter=(flags.inverter_model, flags.inverter_steps) if flags.inverter_model else None,

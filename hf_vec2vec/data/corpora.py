@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,8 @@ def load_labelled(
         pairs = list(reader(installed_folder(source, package, requirement)))
         return LabelledTexts(source, [t for t, _ in pairs], [label for _, label in pairs], descriptions or sentences)
     if Path(source).suffix.lower() in (".yaml", ".yml"):
-        return load_labelled(**_corpus_file(Path(source)))
+        # Named after itself: several such files may read one table, each another of its columns.
+        return replace(load_labelled(**_corpus_file(Path(source))), name=Path(source).stem)
     if Path(source).exists():
         table = Dataset(load_table(source))
     else:

@@ -26,10 +26,11 @@ class TransferReport:
     Args:
         probe: accuracy of a linear probe, by kind of vectors: `teacher`, `translated teacher`, `student`, `student + noise`
             (as far from the student as the translation is) and `random isometry of the teacher`.
-        neighbours: accuracy of the 15 nearest neighbours by cosine, the same kinds.
+        neighbours: accuracy of the nearest neighbours by cosine, the same kinds.
         gain: accuracy of the probe on the translation minus that on the student.
         interval: 95 % of it, a paired bootstrap over texts.
         texts: how many there were.
+        asked: how many neighbours: 15, or all texts that the smallest training fold holds.
     """
 
     probe: dict[str, float]
@@ -37,6 +38,7 @@ class TransferReport:
     gain: float
     interval: tuple[float, float]
     texts: int
+    asked: int = NEIGHBOURS
 
     @property
     def verdict(self) -> str:
@@ -55,7 +57,7 @@ class TransferReport:
 
     def __str__(self) -> str:
         width = max(map(len, self.probe))
-        lines = [f"{'':{width}}  linear probe  {NEIGHBOURS} neighbours"]
+        lines = [f"{'':{width}}  linear probe  {self.asked} neighbours"]
         lines += [f"{kind:{width}}  {self.probe[kind]:12.3f}  {self.neighbours[kind]:13.3f}" for kind in self.probe]
         low, high = self.interval
         lines.append(
@@ -112,7 +114,8 @@ def transfer_report(
         "random isometry of the teacher": teacher @ torch.linalg.qr(square)[0],
     }
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    neighbours = make_pipeline(Normalizer(), KNeighborsClassifier(NEIGHBOURS))
+    asked = min(NEIGHBOURS, *(len(known) for known, _ in folds.split(student, labels)))
+    neighbours = make_pipeline(Normalizer(), KNeighborsClassifier(asked))
     right = {
         kind: {
             attack: (cross_val_predict(model, rows.numpy(), labels, cv=folds) == labels).astype(float)
@@ -132,6 +135,7 @@ def transfer_report(
         gain=difference.mean().item(),
         interval=(float(interval[0]), float(interval[1])),
         texts=len(labels),
+        asked=asked,
     )
 
 

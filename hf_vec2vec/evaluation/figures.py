@@ -112,7 +112,7 @@ def clouds(
 
 def _projector(method: Literal["PCA", "UMAP"]):
     if method == "PCA":
-        return PCA(2)
+        return PCA(2, random_state=0)
     from umap import UMAP  # slow to import
 
     return UMAP(n_components=2, random_state=0, n_jobs=1)

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..encoders.folders import model_folder
+from ..encoders.writing import likeliest
 
 
 class PrefixInverter(nn.Module):
@@ -132,13 +133,14 @@ class PrefixInverter(nn.Module):
         self.eval()
         texts = []
         for batch in rows.split(batch_size):
-            written = self.language_model.generate(
-                inputs_embeds=self._prefix(batch),
-                attention_mask=torch.ones(len(batch), self.prefix_length, dtype=torch.long, device=self.mean.device),
+            prefix = self._prefix(batch)
+            mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
+            written = likeliest(
+                self.language_model,
+                {"inputs_embeds": prefix, "attention_mask": mask},
                 max_new_tokens=self.max_tokens,
-                do_sample=False,
-                eos_token_id=self.end,
-                pad_token_id=self.end,
+                end=self.end,
+                padding=self.end,
             )
             texts += [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
         return texts

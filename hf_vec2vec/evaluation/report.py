@@ -5,10 +5,11 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def write_report(
 
     Args:
         subject: what is reported on.
-        corpora: labelled texts by name, loaded when their turn comes.
+        corpora: labelled texts by the name that section, picture and figures have, loaded when their turn comes.
         output: folder.
         foreign_texts: loads texts of another domain than the translator was trained on, to measure the drop.
         inverter: causal language model that learns to write texts from vectors, and its training steps.
@@ -74,7 +75,7 @@ def write_report(
         ends = subject.source, subject.target
         return fit_methods(translators, subject.others, source=ends[0], target=ends[1], full=True, seed=subject.seed)
 
-    corpora = {name: cache(load) for name, load in corpora.items()}
+    corpora = {name: cache(partial(_named, name, load)) for name, load in corpora.items()}
     with locked(output, argument="output_dir"), staged_entries(output) as beside:
         contents = Contents(beside, methods, corpora, foreign_texts, inverter, with_privacy, show_texts)
         makers: Makers = {}
@@ -85,6 +86,10 @@ def write_report(
     if interruption is not None:
         raise interruption
     return [replace(s, pictures=[(caption, output / path.name) for caption, path in s.pictures]) for s in sections]
+
+
+def _named(name: str, load: Callable[[], LabelledTexts]) -> LabelledTexts:
+    return replace(load(), name=name)
 
 
 def check_page(output: Path) -> None:
@@ -135,6 +140,25 @@ def _without_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def corpus_names(sources: Iterable[str]) -> dict[str, str]:
+    """What `load_labelled` reads, by a short name for each, no two the same.
+
+    The name is that of the file or the data set; where several have it, with its suffix, else with its folder, else with a
+    number.
+    """
+    names = {source: Path(source).stem for source in sources}
+    longer = (lambda path: path.name), (lambda path: "-".join(filter(None, (path.parent.name, path.stem))))
+    for make in longer:
+        shared = Counter(name.casefold() for name in names.values())
+        names |= {s: make(Path(s)) for s, name in names.items() if shared[name.casefold()] > 1}
+    found: dict[str, str] = {}
+    for source, name in names.items():
+        taken = {other.casefold() for other in found}
+        tried = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        found[next(each for each in tried if each.casefold() not in taken)] = source
+    return found
+
+
 def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
     """At most so many of a corpus' texts, drawn at random.
 
@@ -182,6 +206,7 @@ def texts_of(data: Dataset) -> list[str] | None:
 __all__ = [
     "Subject",
     "check_page",
+    "corpus_names",
     "load_corpus",
     "load_foreign",
     "recorded_encoders",

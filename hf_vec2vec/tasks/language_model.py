@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..encoders.folders import model_folder
+from ..encoders.writing import likeliest
 from .base import Task, TaskCollator, check_lengths, check_offsets, map_batches
 from .metrics import accuracy, squad, squad_v2
 from .multiple_choice import right_choices
@@ -203,13 +204,13 @@ class AnswerGenerationTask(LanguageModelTask):
 
         def step(batch: dict[str, Tensor]) -> Iterable[str]:
             length = batch["input_ids"].shape[1]
-            written = cast(Any, model).generate(
-                **batch,
+            written = likeliest(
+                model,
+                batch,
                 max_new_tokens=self.max_answer_length,
-                do_sample=False,
-                eos_token_id=tokenizer.eos_token_id,  # what `prepare` ends answers with; a model's own may be another
-                pad_token_id=tokenizer.pad_token_id,
-                stopping_criteria=StoppingCriteriaList([_EndOfLine(tokenizer, length)]),
+                end=tokenizer.eos_token_id,  # what `prepare` ends answers with; a model's own may be another
+                padding=tokenizer.pad_token_id,
+                stop=StoppingCriteriaList([_EndOfLine(tokenizer, length)]),
             )
             return tokenizer.batch_decode(written[:, length:], skip_special_tokens=True)
 

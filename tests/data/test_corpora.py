@@ -40,6 +40,8 @@ def test_a_yaml_file_says_how_a_corpus_is_read(tmp_path):
     (tmp_path / "mood.yaml").write_text(json.dumps(asked))  # JSON is YAML, too
     found = load_labelled(str(tmp_path / "mood.yaml"))
     assert (found.texts, found.labels, found.descriptions) == (["good", "bad"], ["up", "down"], asked["descriptions"])
+    (tmp_path / "feeling.yaml").write_text(json.dumps(asked))
+    assert (found.name, load_labelled(str(tmp_path / "feeling.yaml")).name) == ("mood", "feeling")
     bomb = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
     for content in (bomb + "source: *i\n", bomb + "source: x\ndescriptions: *i\n"):
         (tmp_path / "mood.yaml").write_text(content)

@@ -289,10 +289,13 @@ def test_the_command(bert, tmp_path, capsys):
     line = ["query-encoder", "--student", bert, "--index", index, "--output_dir", tmp_path / "out", "--disable_tqdm"]
     unpaired = ["--translator", tmp_path / "model", "--index_space", "new"]
     assert run(*line, *unpaired, "--train", "lora", "--queries", tmp_path / "queries.txt", "--steps", 2) == 0
-    assert "SentenceTransformer(" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "SentenceTransformer(" in said
+    assert "translator start, 0 pairs, trained by lora, 2 updates → " in said
     assert run(*line, *unpaired) == 2
     assert "`output_dir`" in capsys.readouterr().err
     assert run(*line, "--pairs", tmp_path / "pairs.parquet", "--max_pairs", 20, "--overwrite") == 0
+    assert "ridge start, 20 pairs, not trained → " in capsys.readouterr().out
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS).shape == (32, DIM)
     assert index.read_bytes() == before
 
@@ -305,6 +308,15 @@ def test_the_command(bert, tmp_path, capsys):
     assert "`index_space` must be one of ['new', 'old'], got 'now'" in refused(*unpaired[:2], "--index_space", "now")
     assert "must name two of" in refused(*unpaired[:2])
     assert "dimension 8, but the translator's space 'new' has 5" in refused(*unpaired[:3], "old", "--student_space", "new")
+    paired = ["--pairs", tmp_path / "pairs.parquet"]
+    for name, value in (("loss", "gram"), ("steps", 5), ("batch_size", 8), ("learning_rate", 1), ("projection_rate", 1)):
+        assert f"`{name}` is for a training, and `train` is 'none'" in refused(*paired, f"--{name}", value)
+    assert "`lora_r` is for a training" in refused(*paired, "--lora_r", 4)
+    assert "`lora_r` is of an adapter, and `train` is 'whole'" in refused(*paired, "--lora_r", 4, "--train", "whole")
+    for start in ("ridge", "random"):
+        assert f"`start` is '{start}', to which the `translator` adds nothing" in refused(
+            *paired, *unpaired, "--start", start, "--train", "lora"
+        )
     assert "`queries` are for a training" in refused(*unpaired, "--queries", tmp_path / "queries.txt")
     (tmp_path / "queries.txt").write_text("a dog\n" + "dog " * 600)
     assert "more than 512 tokens" in refused(*unpaired, "--train", "lora", "--queries", tmp_path / "queries.txt")

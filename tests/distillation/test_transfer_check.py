@@ -54,6 +54,17 @@ def test_bad_labels_are_refused():
         transfer_report(teacher, student, student, np.array([1] * 2 + [0] * 298))
 
 
+def test_two_classes_of_five_texts_are_enough():
+    """Fewer texts than neighbours: all that the smallest training fold holds are asked."""
+    rows = torch.randn(10, 8, generator=torch.Generator().manual_seed(0))
+    report = transfer_report(rows, rows[:, :6], rows[:, 2:], np.array([0, 1] * 5))
+    assert (report.texts, report.asked) == (10, 8)
+    assert "linear probe  8 neighbours" in str(report)
+    assert set(report.neighbours.values()) == {0.5}  # all eight: four of each class
+    teacher, student, labels = vectors()
+    assert transfer_report(teacher, student, student, labels).asked == 15
+
+
 def test_tensors_may_have_gradients_or_half_precision():
     teacher, student, labels = (rows[:60] for rows in vectors())
     half = [rows.bfloat16() for rows in (teacher, student)]

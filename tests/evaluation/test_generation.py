@@ -15,6 +15,14 @@ def test_texts_that_it_was_trained_on_come_back(inverter):
     assert inverter.invert(-rows) != TEXTS
 
 
+def test_habits_of_the_model_change_nothing(inverter):
+    rows = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
+    plain = inverter.invert(rows)
+    inverter.language_model.generation_config.update(repetition_penalty=2.0, min_new_tokens=6, no_repeat_ngram_size=1)
+    assert inverter.invert(rows) == plain
+    assert inverter.language_model.generation_config.repetition_penalty == 2.0
+
+
 def test_only_prefix_and_adapters_are_trained(inverter):
     trained = {name for name, p in inverter.named_parameters() if p.requires_grad}
     assert all("lora_" in name or name.startswith("prefix.") for name in trained)

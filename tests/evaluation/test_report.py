@@ -21,6 +21,7 @@ from hf_vec2vec.data.corpora import LabelledTexts
 from hf_vec2vec.encoders.text import EncoderSettings
 from hf_vec2vec.evaluation.report import (
     Subject,
+    corpus_names,
     load_corpus,
     load_foreign,
     recorded_encoders,
@@ -251,6 +252,40 @@ def test_a_section_that_fails_says_why_and_the_others_are_written(tmp_path, monk
     assert "paired Procrustes" in page
     assert (tmp_path / "out" / "heatmap.png").stat().st_size > 5000
     json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def test_corpora_of_one_name_have_a_section_each(tmp_path):
+    """Two attributes of one file, and two files of one name: nothing of one is written over the other."""
+    texts, topics = make_texts(120, 3)
+    for folder, label in (("one", "topic"), ("two", "half")):
+        (tmp_path / folder).mkdir()
+        rows = [{"text": t, "topic": topic, "half": "ab"[i % 2]} for i, (t, topic) in enumerate(zip(texts, topics))]
+        (tmp_path / folder / "mails.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        asked = {"source": f"{tmp_path}/{folder}/mails.jsonl", "label_column": label}
+        (tmp_path / folder / "mails.yaml").write_text(json.dumps(asked))
+    (tmp_path / "half.yaml").write_text(json.dumps(asked))
+    sources = [f"{tmp_path}/{name}.yaml" for name in ("one/mails", "two/mails", "half")]
+    corpora = {name: partial(load_corpus, source, 120, 0) for name, source in corpus_names(sources).items()}
+    titles = ["Attributes: one-mails", "Attributes: two-mails", "Attributes: half"]
+    sections = [s for s in write_report(make_subject(), corpora, tmp_path / "out") if s.title.startswith("Attributes")]
+    assert [s.title for s in sections] == titles
+    assert not any(s.error for s in sections)
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [sorted(written[title]["rows"][0]["recall"]) for title in titles] == [["sports", "tech"], ["a", "b"], ["a", "b"]]
+    assert [written[title]["rows"][0]["attribute"] for title in titles] == ["one-mails", "two-mails", "half"]
+    pictures = [path for s in sections for _, path in s.pictures]
+    assert [path.name for path in pictures] == [f"attributes-{name}.png" for name in ("one-mails", "two-mails", "half")]
+    assert all(path.stat().st_size > 5000 for path in pictures)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("class of one-mails told") == page.count("class of two-mails told") == 2
+
+
+def test_names_of_corpora_are_short_and_no_two_the_same():
+    assert corpus_names(["bbc", "x/mood.csv", "bbc"]) == {"bbc": "bbc", "mood": "x/mood.csv"}
+    assert list(corpus_names(["a/train.csv", "a/train.jsonl"])) == ["train.csv", "train.jsonl"]
+    assert list(corpus_names(["a/train.csv", "b/train.csv", "train.csv"])) == ["a-train", "b-train", "train"]
+    assert list(corpus_names(["x/a/train.csv", "y/a/train.csv", "a-train-2"])) == ["a-train", "a-train-2", "a-train-2-2"]
+    assert list(corpus_names(["Mood.csv", "mood.csv"])) == ["Mood", "mood-2"]
 
 
 def test_what_is_done_is_written_even_if_the_rest_is_interrupted(tmp_path):

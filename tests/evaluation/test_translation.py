@@ -127,6 +127,15 @@ def test_pictures_are_drawn(model, pairs, tmp_path):
         assert picture[..., :3].std() > 0.05  # not blank
 
 
+def test_a_picture_is_the_same_every_time(tmp_path):
+    """Of so many rows and dimensions scikit-learn finds the axes at random."""
+    rows = {name: torch.randn(600, 200, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("ab")}
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims=dict.fromkeys("ab", 200), hidden_dim=4))
+    for name in ("one", "two"):
+        projection(model, PairedEmbeddings(rows), "a", "b", tmp_path / f"{name}.png", lines=0)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
 @pytest.mark.slow
 def test_umap_is_drawn(model, pairs, tmp_path):
     pytest.importorskip("umap")

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -39,6 +40,7 @@ class Tokens(nn.Module):
     """Expects any token equally, or, behind the beginning of a text that it knows, the next token of that text."""
 
     device = torch.device("cpu")
+    generation_config = GenerationConfig()
 
     def __init__(self, known: list[list[int]]):
         super().__init__()
@@ -61,8 +63,8 @@ class Tokens(nn.Module):
     def can_generate(self):
         return True
 
-    def generate(self, input_ids, attention_mask, max_new_tokens, do_sample, eos_token_id, pad_token_id, stopping_criteria):
-        assert not do_sample
+    def generate(self, input_ids, attention_mask, max_new_tokens, eos_token_id, pad_token_id, stopping_criteria, **others):
+        assert others == {"do_sample": False, "num_beams": 1}
         rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
         done = torch.zeros(len(rows), dtype=torch.bool)
         for _ in range(max_new_tokens):
@@ -139,6 +141,30 @@ def test_padding_and_batches_change_no_score_and_no_answer(load, model):
         together, alone = (task.answers(model, tokenizer, "validation", batch_size=size, progress=False) for size in (4, 1))
     assert together == alone
     assert len(set(alone.values())) > 1
+
+
+HABITS = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "num_beams": 3, "min_new_tokens": 9, "suppress_tokens": [5]}
+
+
+@pytest.mark.parametrize("habits", [{"repetition_penalty": 1.3}, HABITS], ids=["penalty", "many"])
+def test_the_likeliest_tokens_are_written_whatever_the_folder_asks_for(load, model, tmp_path, habits):
+    """Answers are those of a loop that knows nothing but logits; the model keeps its settings."""
+    task, tokenizer = load("squad"), decoder_tokenizer()
+    set_padding(model, tokenizer)
+    model.generation_config.update(**habits)
+    model.save_pretrained(tmp_path / "model")
+    model = task.load_model(str(tmp_path / "model")).eval()
+    expected = {}
+    for row in task.rows("validation"):
+        passage = f"Background: {row['context']}\n\nQuestion: {row['question'].strip()}\n\nAnswer:"
+        written, said = tokenizer(passage)["input_ids"], []
+        while len(said) < 32 and tokenizer.eos_token_id not in said and "\n" not in tokenizer.decode(said):
+            with torch.inference_mode():
+                said.append(int(model(torch.tensor([written + said])).logits[0, -1].argmax()))
+        expected[row["id"]] = tokenizer.decode(said, skip_special_tokens=True).split("\n")[0].strip()
+    with torch.inference_mode():
+        assert task.answers(model, tokenizer, "validation", batch_size=2, progress=False) == expected
+    assert model.generation_config.repetition_penalty == 1.3
 
 
 def test_a_model_learns_to_write_the_answers(load, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ...data.corpora import LabelledTexts
+from ...data.file_names import file_names
 from ...metrics.translation import mean_interval
 from .. import figures
 from ..attributes import attribute_inference
@@ -33,7 +34,11 @@ EMPTY = "."  # what stands for an empty answer where an encoder needs a text
 def makers(subject: Subject, contents: Contents) -> Makers:
     """The sections of this file that a report has, in its order. A new one needs a line here."""
     output, inverter, corpora = contents.output, contents.inverter, contents.corpora
-    made: Makers = {f"Attributes: {name}": partial(attributes, subject, load, output) for name, load in corpora.items()}
+    files = file_names(corpora, kept="-_.")
+    made: Makers = {
+        f"Attributes: {name}": partial(attributes, subject, load, output / f"attributes-{files[name]}.png")
+        for name, load in corpora.items()
+    }
     made["Inversion"] = lambda: inversion(subject)
     if inverter:
         made["Inversion by a language model"] = lambda: written(subject, inverter, show_texts=contents.show_texts)
@@ -43,8 +48,8 @@ def makers(subject: Subject, contents: Contents) -> Makers:
     return made
 
 
-def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path) -> Section:
-    """What labels an attacker reads off translated vectors of one corpus."""
+def attributes(subject: Subject, load: Callable[[], LabelledTexts], picture: Path) -> Section:
+    """What labels an attacker reads off translated vectors of one corpus, and a PNG of it."""
     corpus = load()
     spaces = (subject.source, subject.target)
     vectors = {space: subject.encode(space, corpus.texts) for space in spaces}
@@ -66,7 +71,6 @@ def attributes(subject: Subject, load: Callable[[], LabelledTexts], output: Path
             if r["direction"] == f"{a} → {b}"
         ]
         tables.append(Table(f"{a} → {b}, {rows[0]['texts']:,} texts attacked", head, cells))
-    picture = output / f"attributes-{corpus.name}.png"
     figures.draw_attributes(rows, picture)
     text = (
         "Someone who has only the vectors, this translator, the other space's encoder and labelled texts of his own "
