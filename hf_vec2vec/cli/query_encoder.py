@@ -59,7 +59,11 @@ class QueryEncoderFlags(QueryTrainingFlags):
     translator: str | None = flag("Folder or Hub id of a translator from the student's space to the index's.", None)
     student_space: str | None = flag("Its space of the student; default: the other one.", None)
     index_space: str | None = flag("Its space of the index; default: the other one.", None)
-    pairs: str | None = flag("Queries in the column `text`, with vectors by the encoder of the index beside them.", None)
+    pairs: list[str] | None = flag(
+        "Queries in the column `text`, with vectors in the index's space beside them. Several files, of the same texts by "
+        "several encoders: the mean of their vectors' directions counts.",
+        None,
+    )
     max_pairs: int | None = flag("So many of the pairs, drawn at random; default: all.", None, minimum=1)
     start: Literal["translator", "ridge", "random"] | None = flag(
         "Where the projection starts: the translator, bent by pairs if there are any; a regression on pairs; or random "
@@ -97,9 +101,10 @@ def run(flags: QueryEncoderFlags) -> None:
     check_model("student", flags.student)
     if flags.translator is not None:
         check_model("translator", flags.translator, ())
-    for argument in ("index", "pairs", "queries"):
-        if (path := getattr(flags, argument)) is not None:
-            check_input(argument, path)
+    files = [("index", flags.index), ("queries", flags.queries), *(("pairs", path) for path in flags.pairs or ())]
+    read = [(argument, path) for argument, path in files if path is not None]
+    for argument, path in read:
+        check_input(argument, path)
     check_folder("output_dir", flags.output_dir)
     from ..data.columns import vectors
     from ..data.files import load_embeddings
@@ -109,7 +114,7 @@ def run(flags: QueryEncoderFlags) -> None:
     from ..distillation.query_recipe import make_query_encoder
     from ..distillation.students import check_export_dir
 
-    check_apart(flags.output_dir, [path for path in (flags.index, flags.pairs, flags.queries, flags.translator) if path])
+    check_apart(flags.output_dir, [path for _, path in read] + [flags.translator] * (flags.translator is not None))
     check_export_dir(flags.output_dir, overwrite=flags.overwrite, argument="output_dir")
     training = flags.training()
     stored = load_embeddings(flags.index, argument="index")
@@ -177,23 +182,30 @@ def _translation(flags: QueryEncoderFlags, description: str) -> "Translation | N
 
 
 def _pairs(flags: QueryEncoderFlags, dim: int, description: str) -> "Pairs | None":
-    """The pairs, made by the encoder of the index; queries may have another prompt than documents."""
-    from ..data.columns import TEXT, vectors
-    from ..data.files import load_embeddings
-    from ..distillation.query_recipe import Pairs, drawn
-    from ..encoders.recorded import described, differences
+    """The pairs, made by the encoder of the index or translated into its space."""
+    from ..distillation.query_recipe import averaged, drawn
 
     if flags.pairs is None:
         return None
-    loaded = load_embeddings(flags.pairs, argument="pairs")
+    return drawn(averaged([_pairs_of(path, dim, description) for path in flags.pairs]), flags.max_pairs, flags.seed)
+
+
+def _pairs_of(path: str, dim: int, description: str) -> "Pairs":
+    """Those of one file; queries may have another prompt than documents."""
+    from ..data.columns import TEXT, vectors
+    from ..data.files import load_embeddings
+    from ..distillation.query_recipe import Pairs
+    from ..encoders.recorded import described, differences
+
+    loaded = load_embeddings(path, argument="pairs")
     if TEXT not in loaded.column_names:
-        raise ValueError(f"`pairs` {flags.pairs!r} has {loaded.column_names}; it needs the column '{TEXT}', too.")
+        raise ValueError(f"`pairs` {path!r} has {loaded.column_names}; it needs the column '{TEXT}', too.")
     now, then = described(loaded.info.description or ""), described(description)
     if now.get("prompt_name") == "query":  # asked on purpose: its folder has one prompt for queries, another for documents
         now = {name: value for name, value in now.items() if name not in ("prompt", "prompt_name")}
     if differing := differences(now, then):
         raise ValueError(
-            f"`pairs` were made otherwise than `index`: {'; '.join(differing)}. Embed them with the encoder of the index; a "
-            "prompt may differ where the encoder names it 'query'."
+            f"`pairs` {path!r} were made otherwise than `index`: {'; '.join(differing)}. Embed them with the encoder of the "
+            "index; a prompt may differ where the encoder names it 'query'."
         )
-    return drawn(Pairs(loaded[TEXT], vectors(loaded, "pairs", dim)), flags.max_pairs, flags.seed)
+    return Pairs(loaded[TEXT], vectors(loaded, "pairs", dim))

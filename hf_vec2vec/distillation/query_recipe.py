@@ -176,6 +176,24 @@ def _start(
     return fitted_projection(rows, F.normalize(pairs.vectors.float(), dim=1), prior)
 
 
+def averaged(several: list[Pairs]) -> Pairs:
+    """One target for each text, from several encoders' vectors of it: the mean of their directions, `(p, d_index)`.
+
+    Raises:
+        ValueError: if the texts are not the same, in the same order.
+    """
+    first = several[0]
+    if len(several) == 1:
+        return first
+    for number, other in enumerate(several[1:], 2):
+        if other.texts != first.texts:
+            raise ValueError(
+                f"`pairs` are {len(several)} files, of which the first has {len(first.texts)} texts and file {number} has "
+                f"{len(other.texts)}, not the same ones in the same order. Embed one file of texts by each encoder."
+            )
+    return Pairs(first.texts, torch.stack([F.normalize(each.vectors.float(), dim=1) for each in several]).mean(0))
+
+
 def drawn(pairs: Pairs, count: int | None, seed: int) -> Pairs:
     """So many of the pairs, at random; all where none is said.
 
@@ -190,4 +208,4 @@ def drawn(pairs: Pairs, count: int | None, seed: int) -> Pairs:
     return Pairs([pairs.texts[i] for i in order.tolist()], pairs.vectors[order])
 
 
-__all__ = ["Pairs", "Start", "Translation", "drawn", "make_query_encoder"]
+__all__ = ["Pairs", "Start", "Translation", "averaged", "drawn", "make_query_encoder"]

@@ -16,7 +16,7 @@ from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.data.columns import to_dataset
 from hf_vec2vec.data.files import save_embeddings
 from hf_vec2vec.distillation.query_encoder import check_queries, open_student, save_query_encoder, student_vectors
-from hf_vec2vec.distillation.query_recipe import Pairs, Translation, drawn, make_query_encoder
+from hf_vec2vec.distillation.query_recipe import Pairs, Translation, averaged, drawn, make_query_encoder
 from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, translator_projection
 from hf_vec2vec.distillation.query_training import LOSSES, QueryTraining
 from hf_vec2vec.distillation.store_targets import confident_targets
@@ -273,6 +273,15 @@ def test_what_is_refused(student, llama):
         QueryTraining(steps=0)
 
 
+def test_several_encoders_say_one_target():
+    long, other = Pairs(TEXTS, 3 * teacher(TEXTS)), Pairs(TEXTS, teacher(TEXTS).roll(1, 1))
+    expected = (teacher(TEXTS) + teacher(TEXTS).roll(1, 1)) / 2
+    torch.testing.assert_close(averaged([long, other]).vectors, expected)  # lengths do not weigh
+    assert averaged([long]) is long
+    with pytest.raises(ValueError, match="`pairs` are 2 files, of which the first has 32 texts and file 2 has 32, not the"):
+        averaged([long, Pairs(TEXTS[::-1], other.vectors)])
+
+
 def test_a_table_has_no_adapter(static):
     pairs = Pairs(TEXTS, teacher(TEXTS))
     with pytest.raises(ValueError, match="`trained` is 'lora', but the student is a StaticEmbedding"):
@@ -296,6 +305,8 @@ def test_the_command(bert, tmp_path, capsys):
     assert "`output_dir`" in capsys.readouterr().err
     assert run(*line, "--pairs", tmp_path / "pairs.parquet", "--max_pairs", 20, "--overwrite") == 0
     assert "ridge start, 20 pairs, not trained → " in capsys.readouterr().out
+    assert run(*line, "--pairs", tmp_path / "pairs.parquet", tmp_path / "pairs.parquet", "--overwrite") == 0
+    assert "ridge start, 32 pairs, not trained → " in capsys.readouterr().out
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS).shape == (32, DIM)
     assert index.read_bytes() == before
 
@@ -347,7 +358,7 @@ def test_prompts_that_differ_from_the_indexs(bert, tmp_path, capsys):
     assert status(index, "--pairs", saved("pairs", prompt="query: ", prompt_name="query"))[0] == 0
     code, said = status(index, "--pairs", saved("other", prompt="query: ", prompt_name=""))
     assert code == 2
-    assert "`pairs` were made otherwise than `index`: `prompt` is 'query: ' and was 'passage: '" in said
+    assert "were made otherwise than `index`: `prompt` is 'query: ' and was 'passage: '" in said
     code, said = status(saved("bare", prompt=""))
     assert code == 2
     assert "`prompt` is '' and was 'passage: '" in said
