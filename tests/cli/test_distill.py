@@ -129,6 +129,24 @@ def test_bad_words(project, folders, words, message, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["ours"], "`other_translators` has the name 'ours', which is that of another translator"),
+        (["a", "a"], "`other_translators` has the name 'a', which is that of another translator"),
+        (["self"], "`other_translators` has the name 'self', which is that of another arm"),
+        (["shuffled teacher"], "has the name 'shuffled teacher', which is that of another arm"),
+    ],
+    ids=str,
+)
+def test_names_of_arms_are_given_once(project, folders, names, message, capsys):
+    others = ["--other_translators", *(f"{name}={project / 'translator'}" for name in names)]
+    words = ["--task", project / "task.jsonl", *others, "--output_dir", project / "arms"]
+    assert run(project, folders, *words, command="distill-compare") == 2
+    assert message in capsys.readouterr().err
+    assert not (project / "arms").exists()
+
+
 def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):
     output, task = project / "classifier", project / "task.jsonl"
     head = ["--student_head", "classifier", "--task_weight", 1, "--max_steps", 80, "--learning_rate", 0.01]
