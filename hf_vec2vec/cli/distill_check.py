@@ -58,11 +58,11 @@ def _check_texts(
 ) -> "TransferReport":
     """Single texts: by folds of the training rows alone, with neighbours and noise beside the probe."""
     from ..data.columns import vectors
-    from ..distillation.transfer_check import transfer_report
+    from ..distillation.transfer_check import FOLDS, transfer_report
     from ..encoders.text import embed
     from .teaching import labelled
 
-    part = labelled(cast("ClassificationTask", task), "train", flags.max_texts)
+    part = labelled(cast("ClassificationTask", task), "train", flags.max_texts, each=FOLDS)
     rows = vectors(embed(part.texts, teacher, progress=flags.progress), "teacher")
     translated = teaching.translator.translate(rows, source=teaching.teacher_space, target=teaching.student_space)
     own = student.encode(part.texts, progress=flags.progress)

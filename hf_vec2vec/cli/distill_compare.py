@@ -57,11 +57,13 @@ def run(flags: CompareFlags) -> None:
     for _, folder in named:
         check_model("other_translators", folder, ())
     from ..distillation import DistillationTrainingArguments
+    from ..distillation.arms import check_names
     from ..distillation.experiment import Judged, arms_table, run_arms
     from ..tasks import load_task
     from ..training.start import load_translator
     from .teaching import Teaching, adapter, classes_single_texts
 
+    check_names([name for name, _ in named], ["ours"], "other_translators")
     teaching = Teaching.open(flags)
     defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
     args = training_arguments(DistillationTrainingArguments, flags, defaults)

@@ -28,7 +28,7 @@ class StudentFlags(EncoderFlags, DeviceFlags):
         None,
     )
     task_source: str | None = flag("Folder with the task's data; default: Hub or wheel.", None)
-    max_texts: int | None = flag("At most so many texts, drawn at random.", None, minimum=1)
+    max_texts: int | None = flag("At most so many texts, drawn at random; of a task some of each class.", None, minimum=1)
 
     def check_student(self) -> None:
         """Raise what can fail without work."""

@@ -1,9 +1,11 @@
 """What the three commands about students load: the translator, its spaces, the student's settings, a labelled task."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 from peft import LoraConfig
 
 from ..data.corpora import LabelledTexts
@@ -75,12 +77,53 @@ def classes_single_texts(task: Task | None) -> bool:
     return isinstance(task, ClassificationTask) and bool(task.labels) and len(task.columns) == 1
 
 
-def labelled(task: ClassificationTask, split: str, max_texts: int | None) -> LabelledTexts:
-    """At most so many rows of a split, drawn at random; the same for all commands, so that each text is embedded once."""
-    rows = task.rows(split).shuffle(seed=0)
-    rows = rows.select(range(min(max_texts or len(rows), len(rows))))
-    labels = [task.labels[i] for i in rows["label"]]
-    return LabelledTexts(task.name, list(rows[task.columns[0]]), labels, {name: name for name in task.labels})
+def labelled(task: ClassificationTask, split: str, max_texts: int | None, each: int = 1) -> LabelledTexts:
+    """At most so many rows of a split, drawn at random; the same for all commands, so that each text is embedded once.
+
+    A class of which fewer than `each` rows were drawn gets its next ones, in place of the last rows of other classes.
+
+    Raises:
+        ValueError: if the split has no labels, or too few rows of a class, or `max_texts` is too small for all classes.
+    """
+    rows = task.rows(split).select(np.flatnonzero(task.labelled(split))).shuffle(seed=0)
+    numbers, needed = rows["label"][:], each * len(task.labels)
+    there = Counter(numbers)
+    if rare := [name for i, name in enumerate(task.labels) if there[i] < each]:
+        raise ValueError(
+            f"`task` {task.name!r} needs {each} row(s) of each class in {split!r}, which has fewer of {_some(rare)}. Add "
+            "rows of these classes, or take them out of all splits."
+        )
+    if max_texts is not None and max_texts < needed:
+        drawn = Counter(numbers[:max_texts])
+        lost = [name for i, name in enumerate(task.labels) if drawn[i] < each]
+        raise ValueError(
+            f"`max_texts` is {max_texts}, too few for {split!r} of {task.name!r}, which needs {each} row(s) of each of "
+            f"{len(task.labels)} classes: there are not enough of {_some(lost)}. Give {needed} at least, better some dozens "
+            "a class."
+        )
+    places = _with_all_classes(numbers, max_texts or len(numbers), each)
+    labels = [task.labels[numbers[i]] for i in places]
+    texts = rows.select(places)[task.columns[0]]
+    return LabelledTexts(task.name, list(texts), labels, {name: name for name in task.labels})
+
+
+def _with_all_classes(numbers: list[int], count: int, each: int) -> list[int]:
+    """Places of the first `count`, less the last of them for what classes still need behind these."""
+    had, more, fewer = Counter(numbers[:count]), [], set()
+    for i in range(count, len(numbers)):
+        if had[numbers[i]] < each:
+            had[numbers[i]] += 1
+            more.append(i)
+    for i in range(min(count, len(numbers)) - 1, -1, -1):
+        if len(fewer) < len(more) and had[numbers[i]] > each:
+            had[numbers[i]] -= 1
+            fewer.add(i)
+    return [i for i in range(min(count, len(numbers))) if i not in fewer] + more
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
 
 
 def adapter(flags: AdapterFlags, *, classes: bool = False) -> LoraConfig:

@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,11 +28,22 @@ from .store_targets import targets_from_store
 from .students import StudentEncoder, load_student
 from .trainer import DistillationTrainer, LogitTeacher
 
+FROZEN, TEACHER = "frozen student", "teacher"  # nothing is trained
 TASK, STORE, ULD = "task loss only", "teacher's store only", "sorted logits (ULD)"
 LEARNED, FROM_RIDGE, FROM_OURS = "learned projection", "learned projection from ridge", "learned projection from ours"
 LABELS_OURS, LABELS_RIDGE = "labels + ours", "labels + learned projection from ridge"
 LABELS_ANSWERS = "labels + teacher's answers"  # where rows without a label are, and nothing more of the teacher
 LABELS_FROM_OURS, LABELS_LOGITS = "labels + learned projection from ours", "labels + logits"
+# Names that a translator cannot have: one of the two arms would be lost.
+RESERVED = frozenset(
+    {FROZEN, TEACHER, TASK, STORE, ULD, LEARNED, FROM_RIDGE, FROM_OURS}
+    | {LABELS_OURS, LABELS_RIDGE, LABELS_ANSWERS, LABELS_FROM_OURS, LABELS_LOGITS}
+    | {"shuffled teacher", "random isometry", "student + noise", "self", "paired Procrustes", "paired ridge"}
+    | {"Gram loss", "ours + Gram loss", "ours, contrast", "labels + learned projection", "labels + Gram loss"}
+    | {"labels + shuffled teacher", "labels + random isometry", "labels + shuffled logits", "labels + logits + ours"}
+    | {"labels + logits + learned projection from ridge", "labels + logits + Gram loss"}
+    | {"labels + logits + ours + Gram loss"}
+)
 START_RATE = 0.1  # of a projection that starts where it should end: its learning rate by that of the adapter
 ALMOST_EXACT = 1e-6  # penalty of a fit that shall repeat a linear map
 FOLDS = 5  # in which the teacher's logits are made: a probe is too sure of the rows that it was fitted on
@@ -60,6 +71,9 @@ class Lesson:
         logits: `(n, outputs)`, what the head of a teacher that has learned the task says, classes in the order of `classes`;
             none: a probe on its vectors stands for it.
         labelled: `(n,)`, whether the label of a row is known; none: of all. The others are what the teacher makes of them.
+
+    Raises:
+        ValueError: for a translator with the name of another arm.
     """
 
     student: str
@@ -78,6 +92,9 @@ class Lesson:
     trust_remote_code: bool = False
     logits: np.ndarray | None = None
     labelled: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.translators)
 
     @property
     def translator(self) -> Vec2VecModel:
@@ -126,6 +143,27 @@ class Arm:
     soft_labels: np.ndarray | None = None
     labels: np.ndarray | None = None
     rows: np.ndarray | None = None
+
+
+def check_names(translators: Iterable[str], taken: Iterable[str] = (), argument: str = "translators") -> None:
+    """Refuse names of translators that another arm has.
+
+    Args:
+        translators: their names.
+        taken: names of other translators.
+        argument: that gave the names.
+
+    Raises:
+        ValueError: for a name that is there twice, or is that of an arm without a translator of its own.
+    """
+    seen = set(taken)
+    for name in translators:
+        if name in seen or name in RESERVED:
+            kind = "another translator" if name in seen else "another arm"
+            raise ValueError(
+                f"`{argument}` has the name {name!r}, which is that of {kind}: results of one would be lost. Choose another."
+            )
+        seen.add(name)
 
 
 def make_arms(lesson: Lesson, student: Tensor, seed: int) -> dict[str, Arm]:
@@ -329,4 +367,4 @@ def _logit_teacher(lesson: Lesson) -> LogitTeacher | None:
     return load_student(lesson.teacher_lm, "causal_lm", trust_remote_code=lesson.trust_remote_code)[:2]
 
 
-__all__ = ["Arm", "Lesson", "arm_trainer", "make_arms", "matrix_of", "principal_axes", "untrained"]
+__all__ = ["Arm", "Lesson", "arm_trainer", "check_names", "make_arms", "matrix_of", "principal_axes", "untrained"]

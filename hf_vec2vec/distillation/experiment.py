@@ -18,17 +18,17 @@ from scipy.stats import permutation_test
 from torch import Tensor
 
 from ..data.corpora import LabelledTexts
+from ..data.file_names import file_names
 from ..data.json_files import read_object, write_object
 from ..data.progress import progress_bar
 from ..data.staging import locked, staged_file
 from ..evaluation.attributes import linear_probe
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..training.fingerprint import Fingerprint, tensors_digest, weights_digest
-from .arms import LEARNED, Arm, Lesson, arm_trainer, make_arms, untrained
+from .arms import FROZEN, LEARNED, TEACHER, Arm, Lesson, arm_trainer, check_names, make_arms, untrained
 from .students import StudentEncoder, padded
 from .trainer import DistillationTrainer
 
-FROZEN, TEACHER = "frozen student", "teacher"
 BATCH = 64
 DRAWS = 2000  # of the bootstrap and of the permutation test
 AVERAGED = ("student_drift", "effective_rank", "effective_rank_before", "head_accuracy", "loose_probe_accuracy")
@@ -53,6 +53,9 @@ class Experiment:
         store: `(k, d_t)`, teacher vectors of other texts, for the arm whose teacher cannot be asked.
         teacher_lm: the teacher's name, where both are causal language models: for the arm that compares their logits.
         trust_remote_code: run the code that models bring along.
+
+    Raises:
+        ValueError: for a translator with the name of another arm.
     """
 
     student: str
@@ -68,6 +71,9 @@ class Experiment:
     store: Tensor | None = None
     teacher_lm: str | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_names(self.translators)
 
     @cached_property
     def lesson(self) -> Lesson:
@@ -163,7 +169,7 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
 
     Raises:
         FileExistsError: if another experiment runs in this folder.
-        ValueError: if there is no seed, an arm is unknown, or a run in the folder is of another experiment.
+        ValueError: if there is no seed, an arm is unknown, or a run in the folder is of another experiment or another arm.
     """
     if seeds < 1:
         raise ValueError(f"`seeds` must be at least 1, got {seeds}.")
@@ -172,10 +178,12 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
     if unknown := sorted(set(arms or []) - set(known)):
         raise ValueError(f"`arms` has {unknown[0]!r}; there are {known}.")
     names = [name for name in known if arms is None or name in arms]
+    ours = next((name for name in experiment.lesson.translators if name in names), None)
+    files = file_names(known)
     made_of = experiment.made_of()
     with locked(output, argument="output_dir"):
         for name, seed in progress_bar([(name, seed) for seed in range(seeds) for name in names], desc="arms"):
-            file = output / "runs" / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
+            file = output / "runs" / f"{files[name]}-{seed}.json"
             if not file.exists():
                 arm = make_arms(experiment.lesson, experiment.student_vectors, seed)[name]
                 write_object(file, {"arm": name, "seed": seed, **asdict(made_of)} | _run(experiment, arm, seed))
@@ -185,8 +193,13 @@ def run_arms(experiment: Judged, seeds: int, output: Path, *, arms: list[str] | 
                     f"`output_dir`: {file} is of an experiment that differs from this one: {', '.join(differing)}. Delete "
                     "it, or take another folder."
                 )
+            if (made.get("arm"), made.get("seed")) != (name, seed):
+                raise ValueError(
+                    f"`output_dir`: {file} is of the arm {made.get('arm')!r} with seed {made.get('seed')}, not of {name!r} "
+                    f"with seed {seed}. Delete it, or take another folder."
+                )
             found.setdefault(name, []).append(made)
-        rows = compare(found, experiment.references)
+        rows = compare(found, experiment.references, ours)
         write_object(output / "arms.json", rows)
         with staged_file(output / "arms.md") as partial:
             partial.write_text(arms_table(rows) + "\n")
@@ -247,28 +260,29 @@ def _judge(experiment: Experiment, train: Tensor, test: Tensor, labels: np.ndarr
     return {"predicted": predicted.tolist(), "loose_probe_accuracy": accuracy}
 
 
-def compare(found: dict[str, list[dict]], labels: np.ndarray) -> list[dict]:
-    """Accuracy of every arm, and how it differs from the frozen student and from ours (the first arm that was trained).
+def compare(found: dict[str, list[dict]], labels: np.ndarray, ours: str | None = None) -> list[dict]:
+    """Accuracy of every arm, and how it differs from the frozen student and from ours.
 
     Args:
         found: for every arm its runs, each with the classes `predicted` of the test texts; `frozen student` and `teacher`
             have one run.
         labels: `(m,)`, the true ones.
+        ours: the arm that all are compared with; none where no translator was followed.
 
     Returns:
         One dictionary an arm: `arm`, `seeds`, `accuracy`; `gain` over the frozen student with its 95 % interval (bootstrap
-        over seeds and texts at once) and `p` of a paired permutation test over texts; the same of `behind`, ours minus this
-        arm; `agreement`, the share of texts that it classes as the teacher does, and `shared_errors`, the share of the
-        teacher's errors that are also its own; means over seeds of what was logged last.
+        over seeds and texts at once) and `p` of a paired permutation test over texts; with `ours`, its name, and the same of
+        `behind`, ours minus this arm; `agreement`, the share of texts that it classes as the teacher does, and
+        `shared_errors`, the share of the teacher's errors that are also its own; means over seeds of what was logged last.
     """
-    ours = next(name for name in found if name not in (FROZEN, TEACHER))
     predicted = {name: np.array([run["predicted"] for run in runs]) for name, runs in found.items()}
     right = {name: (rows == labels).astype(float) for name, rows in predicted.items()}
     wrong = right[TEACHER][0] == 0
     rows = []
     for name, runs in found.items():
         row = {"arm": name, "seeds": len(runs), "accuracy": float(right[name].mean())}
-        row |= {"gain": _difference(right[name], right[FROZEN]), "behind": _difference(right[ours], right[name])}
+        row |= {"gain": _difference(right[name], right[FROZEN])}
+        row |= {} if ours is None else {"ours": ours, "behind": _difference(right[ours], right[name])}
         row["agreement"] = float((predicted[name] == predicted[TEACHER]).mean())
         row["shared_errors"] = float((right[name][:, wrong] == 0).mean()) if wrong.any() else None
         row |= {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in AVERAGED}
@@ -296,14 +310,16 @@ def _difference(one: np.ndarray, other: np.ndarray) -> dict:
 
 def arms_table(rows: list[dict]) -> str:
     """Markdown: a line an arm; differences in points, with 95 % intervals and p."""
-    lines = [
-        "| arm | seeds | accuracy | over frozen | of learned | ours over it | as the teacher | its errors | drift |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    ours = next((row["ours"] for row in rows if "ours" in row), None)
+    columns = ["seeds", "accuracy", "over frozen", "of learned", *([f"{ours} over it"] if ours is not None else [])]
+    columns += ["as the teacher", "its errors", "drift"]
+    lines = [f"| arm | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     learned = next((row["gain"]["mean"] for row in rows if row["arm"] == LEARNED), 0)
     for row in rows:
         share = f"{100 * row['gain']['mean'] / learned:.0f} %" if learned > 0 else "–"
-        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), share, _points(row["behind"]), f"{row['agreement']:.3f}"]
+        cells = [f"{row['accuracy']:.3f}", _points(row["gain"]), share]
+        cells += [_points(row["behind"])] if ours is not None else []
+        cells.append(f"{row['agreement']:.3f}")
         cells.append("–" if row["shared_errors"] is None else f"{row['shared_errors']:.3f}")
         cells.append(f"{row['student_drift']:.3f}" if "student_drift" in row else "–")
         lines.append(f"| {row['arm']} | {row['seeds']} | " + " | ".join(cells) + " |")

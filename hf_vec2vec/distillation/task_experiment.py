@@ -15,8 +15,8 @@ from ..tasks.classification import ClassificationTask
 from ..tasks.judging import TaskVectors, judge
 from ..tasks.multiple_choice import MultipleChoiceTask
 from ..training.fingerprint import Fingerprint
-from .arms import Lesson, untrained
-from .experiment import FROZEN, TEACHER, fingerprint
+from .arms import FROZEN, TEACHER, Lesson, untrained
+from .experiment import fingerprint
 from .trainer import DistillationTrainer
 
 

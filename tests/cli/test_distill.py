@@ -1,10 +1,12 @@
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import linear_translator
@@ -12,6 +14,8 @@ from helpers.encoders import WORDS
 from helpers.tasks import glue, write_rows
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
+from hf_vec2vec.cli.teaching import labelled
+from hf_vec2vec.tasks import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -106,6 +110,48 @@ def test_check_and_arms(project, folders, capsys):
     assert len(list((project / "arms" / "runs").iterdir())) == 2
 
 
+def few(label, rows=60, classes=3):
+    """A task whose texts have classes of unequal size: the last has a tenth of the rows."""
+    names = [label(i % (classes - 1) if i % 10 else classes - 1) for i in range(rows)]
+    data = Dataset.from_dict({"text": [f"text {i}" for i in range(rows)], "label": names})
+    kinds = tuple(f"intent {i}" for i in range(classes))
+    splits = DatasetDict(train=data, validation=data.select(range(rows // 2)))
+    return ClassificationTask("intents", splits, ("text",), kinds)
+
+
+def test_every_class_is_drawn_where_there_is_room():
+    task = few(lambda i: i)
+    whole = labelled(task, "train", None)
+    assert (len(whole), set(whole.labels)) == (60, set(task.labels))
+    ample = labelled(task, "train", 40)
+    assert ample.texts == whole.texts[:40]  # a draw that has all classes is as it was
+    for count, each in ((3, 1), (5, 1), (15, 5), (20, 5), (60, 5), (99, 5)):
+        found = labelled(task, "train", count, each)
+        assert len(found) == min(count, 60)
+        assert min(Counter(found.labels).values()) >= each
+        assert set(Counter(found.labels)) == set(task.labels)
+        assert len(set(found.texts)) == len(found)
+        assert all(whole.labels[whole.texts.index(text)] == name for text, name in zip(found.texts, found.labels))
+        assert found.texts[:2] == whole.texts[:2]
+
+
+def test_too_few_texts_for_all_classes_are_told():
+    with pytest.raises(
+        ValueError, match=r"`max_texts` is 2, too few for 'validation' of 'intents', .* of 3 classes: .*'int"
+    ):
+        labelled(few(lambda i: i), "validation", 2)
+    with pytest.raises(ValueError, match=r"`max_texts` is 14, .*5 row\(s\) of each of 3 classes.*Give 15 at least"):
+        labelled(few(lambda i: i), "train", 14, 5)
+    with pytest.raises(
+        ValueError, match=r"'intents' needs 5 row\(s\) of each class in 'validation', .* fewer of 'intent 2'"
+    ):
+        labelled(few(lambda i: i), "validation", None, 5)
+    with pytest.raises(ValueError, match=r"fewer of 'intent 49'"):
+        labelled(few(lambda i: min(i, 48), rows=1000, classes=50), "train", 60)
+    with pytest.raises(ValueError, match="`split` 'train' of 'intents' has no labels"):
+        labelled(few(lambda i: -1), "train", None)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -127,6 +173,24 @@ def test_bad_words(project, folders, words, message, capsys, monkeypatch):
     monkeypatch.chdir(project)
     assert run(project, folders, *words, "--output_dir", project / "out") == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["ours"], "`other_translators` has the name 'ours', which is that of another translator"),
+        (["a", "a"], "`other_translators` has the name 'a', which is that of another translator"),
+        (["self"], "`other_translators` has the name 'self', which is that of another arm"),
+        (["shuffled teacher"], "has the name 'shuffled teacher', which is that of another arm"),
+    ],
+    ids=str,
+)
+def test_names_of_arms_are_given_once(project, folders, names, message, capsys):
+    others = ["--other_translators", *(f"{name}={project / 'translator'}" for name in names)]
+    words = ["--task", project / "task.jsonl", *others, "--output_dir", project / "arms"]
+    assert run(project, folders, *words, command="distill-compare") == 2
+    assert message in capsys.readouterr().err
+    assert not (project / "arms").exists()
 
 
 def test_a_classifier_learns_from_labels_and_teacher_and_is_scored_on_the_task(project, folders, capsys):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from helpers.distillation import linear_translator
 from helpers.encoders import WORDS
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data.corpora import LabelledTexts
-from hf_vec2vec.distillation.arms import arm_trainer, make_arms, principal_axes
+from hf_vec2vec.distillation.arms import RESERVED, arm_trainer, make_arms, principal_axes
 from hf_vec2vec.distillation.experiment import Experiment, arms_table, compare, run_arms
+from hf_vec2vec.training.fingerprint import Fingerprint
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -133,7 +135,7 @@ def test_differences_of_arms_by_hand():
         "ours": [{"predicted": perfect, "student_drift": 0.2}, {"predicted": perfect, "student_drift": 0.4}],
         "self": [{"predicted": half, "student_drift": 0.0}] * 2,
     }
-    frozen, _, ours, own = compare(found, labels)
+    frozen, _, ours, own = compare(found, labels, "ours")
     assert (frozen["accuracy"], ours["accuracy"], own["accuracy"]) == (0.5, 1.0, 0.5)
     assert frozen["gain"] == own["gain"] == {"mean": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert ours["gain"]["mean"] == own["behind"]["mean"] == 0.5
@@ -142,7 +144,71 @@ def test_differences_of_arms_by_hand():
     assert 0.35 < low < 0.45 < 0.55 < high < 0.65  # ± 1.96 · .5 / √200
     assert (ours["agreement"], ours["shared_errors"], own["shared_errors"]) == (0.5, 0.0, 1.0)
     assert ours["student_drift"] == pytest.approx(0.3)
-    assert "+50.0 [" in arms_table([frozen, ours, own])
+    assert "| ours over it |" in (table := arms_table([frozen, ours, own]))
+    assert "+50.0 [" in table
+    del found["ours"]  # controls alone: no column is called after what was not trained
+    rows = compare(found, labels)
+    assert not any("behind" in row or "ours" in row for row in rows)
+    assert " over it |" not in (table := arms_table(rows))
+    assert {line.count("|") for line in table.splitlines()} == {9}
+
+
+class Named:
+    """An experiment whose arms are names alone, each of which answers with its number."""
+
+    references, student_vectors = np.array([1, 1, 2, 1]), None
+
+    def __init__(self, monkeypatch, *names):
+        self.lesson, self.ran = SimpleNamespace(translators=dict.fromkeys(names)), []
+        arms = {name: i for i, name in enumerate((*names, "self"), 1)}
+        monkeypatch.setattr("hf_vec2vec.distillation.experiment.make_arms", lambda lesson, student, seed: arms)
+        monkeypatch.setattr("hf_vec2vec.distillation.experiment._run", self.run)
+
+    def run(self, experiment, arm, seed):
+        self.ran.append(arm)
+        return {"predicted": [arm] * 4}
+
+    def baselines(self):
+        return {"frozen student": {"predicted": [0] * 4}, "teacher": {"predicted": [1] * 4}}
+
+    def made_of(self):
+        return Fingerprint({}, {}, {})
+
+
+def test_arms_whose_names_are_alike_have_runs_of_their_own(monkeypatch, tmp_path):
+    experiment = Named(monkeypatch, "v1.0", "v1-0")
+    for _ in range(2):  # the second time everything is read
+        rows = {row["arm"]: row["accuracy"] for row in run_arms(experiment, 1, tmp_path)}
+        assert (rows["v1.0"], rows["v1-0"], rows["self"]) == (0.75, 0.25, 0)
+    assert experiment.ran == [1, 2, 3]
+    assert (tmp_path / "runs" / "self-0.json").exists()
+
+
+def test_a_run_of_another_arm_is_not_taken_for_this_one(monkeypatch, tmp_path):
+    run_arms(Named(monkeypatch, "v1.0"), 1, tmp_path)
+    assert sorted(file.name for file in (tmp_path / "runs").iterdir()) == ["self-0.json", "v1-0-0.json"]
+    with pytest.raises(ValueError, match=r"v1-0-0.json is of the arm 'v1.0' with seed 0, not of 'v1-0' with seed 0"):
+        run_arms(Named(monkeypatch, "v1-0"), 1, tmp_path)
+
+
+def test_arms_are_compared_with_a_translator_or_with_none(monkeypatch, tmp_path):
+    experiment = Named(monkeypatch, "ours", "other")
+    for arms, against in ((["ours", "self"], "ours"), (["other", "self"], "other"), (["self"], None)):
+        rows = run_arms(experiment, 1, tmp_path, arms=arms)
+        assert {row.get("ours") for row in rows} == {against}
+        assert (f"| {against} over it |" in (tmp_path / "arms.md").read_text()) == (against is not None)
+
+
+def test_a_translator_cannot_have_the_name_of_another_arm(experiment):
+    known = replace(experiment.lesson, store=experiment.teacher_train, teacher_lm="x", labelled=np.ones(60, dtype=bool))
+    student = TextEncoder(experiment.student).encode(experiment.train.texts, progress=False)
+    assert set(make_arms(known, student, 0)) | {"frozen student", "teacher"} == RESERVED | {"ours"}
+    (model,) = experiment.translators.values()
+    for name in ("self", "shuffled teacher", "teacher"):
+        with pytest.raises(ValueError, match=f"`translators` has the name '{name}', which is that of another arm"):
+            replace(experiment, translators={"ours": model, name: model})
+        with pytest.raises(ValueError, match=f"`translators` has the name '{name}'"):
+            replace(experiment.lesson, translators={"ours": model, name: model})
 
 
 @pytest.mark.parametrize(
