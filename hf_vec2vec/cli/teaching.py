@@ -109,7 +109,9 @@ def labelled(task: ClassificationTask, split: str, max_texts: int | None, each: 
 
 def _with_all_classes(numbers: list[int], count: int, each: int) -> list[int]:
     """Places of the first `count`, less the last of them for what classes still need behind these."""
-    had, more, fewer = Counter(numbers[:count]), [], set()
+    had = Counter(numbers[:count])
+    more: list[int] = []
+    fewer: set[int] = set()
     for i in range(count, len(numbers)):
         if had[numbers[i]] < each:
             had[numbers[i]] += 1

@@ -1,6 +1,9 @@
-"""Batches that fit into memory: where one does not, it is halved."""
+"""Batches that fit into memory: where one does not, it is halved. How much memory there is."""
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -9,6 +12,12 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Where Linux says how many bytes are left, and how many a container may have (cgroups of both versions).
+ROOM = (
+    ("/proc/meminfo", r"MemAvailable:\s+(\d+) kB", 1024),
+    ("/sys/fs/cgroup/memory.max", r"(\d+)", 1),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", r"(\d+)", 1),
+)
 
 
 def in_batches(
@@ -48,3 +57,20 @@ def in_batches(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the machine, has no room left: torch has no type of its own for the latter."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def available_memory() -> int | None:
+    """Bytes that a process may still ask for; all that the machine has where it says no more; `None` where not even that."""
+    found = []
+    for path, pattern, unit in ROOM:
+        try:
+            said = re.search(pattern, Path(path).read_text())
+        except OSError:
+            continue
+        found += [int(said[1]) * unit] if said else []
+    if found:
+        return min(found)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no such function
+        return None

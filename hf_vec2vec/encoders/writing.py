@@ -3,13 +3,14 @@
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
 
 
 @torch.no_grad()
 def likeliest(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     inputs: dict[str, Tensor],
     *,
     max_new_tokens: int,
@@ -33,7 +34,9 @@ def likeliest(
     Returns:
         `(n, tokens)`; behind `input_ids`, if these are what was given.
     """
-    bare = cast(Any, model.get_base_model() if hasattr(model, "get_base_model") else model)  # without the shell of PEFT
+    bare: Any = model
+    if isinstance(model, PeftModel):  # a shell, whose settings are those of the model in it
+        bare = model.get_base_model()
     own = bare.generation_config
     bare.generation_config = GenerationConfig(bos_token_id=own.bos_token_id)
     try:

@@ -95,7 +95,7 @@ class GroupProbe(BaseEstimator):
         """Fit to n groups, each `(members, d)`, and the place of the right member of each, `(n,)`."""
         sizes = np.array([len(group) for group in groups])
         starts = np.cumsum(sizes) - sizes
-        features = np.concatenate(list(groups)).astype(np.float32)
+        features = np.concatenate(list(groups)).astype(np.float32, copy=False)  # a copy of the groups as it is
         self.scale_ = np.maximum(features.std(0), 1e-6)
         features /= self.scale_
         places = starts + np.asarray(right)

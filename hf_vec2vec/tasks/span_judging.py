@@ -11,13 +11,15 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..encoders.memory import available_memory
 from ..encoders.text import TextEncoder
 from .base import TaskCollator, evaluate_task, map_batches
 from .metrics import question_f1
 from .probes import group_probe, place_points
 from .question_answering import QuestionAnsweringTask, right_answers
 
-CHUNK = 256  # windows whose states are held at once; those of a whole data set would take gigabytes
+CHUNK = 256  # windows whose states are held at once where none are fitted on
+COPIES = 3  # of all states that a probe is fitted on: as they came, in one piece, and while their scale is taken
 BATCH = 16
 OUTER_FOLDS = 5
 TRAIN, JUDGED = "train", "validation"
@@ -43,15 +45,18 @@ def judge_spans(
         Figures in percent, the F1 of each question (0 to 1), and the points of the probes in folds of the training rows.
 
     Raises:
-        ValueError: for an encoder without token states, or one that cannot read as many tokens as a window has.
+        ValueError: for an encoder without token states, or one that cannot read as many tokens as a window has; for more
+            training rows than the memory holds the states of.
     """
     _check_layers(encoder, task)
     task = replace(task, splits=DatasetDict({TRAIN: train, JUDGED: rows}))
     judged = task.prepare(encoder.tokenizer, JUDGED)
     if in_folds:
+        _check_memory(encoder, judged, len(rows))
         scores, folds = _scores_in_folds(encoder, judged, rows["context"][:], seed)
     else:
         fitted = task.prepare(encoder.tokenizer, TRAIN)
+        _check_memory(encoder, fitted, len(train))
         probes = _fitted(list(_states(encoder, fitted)), fitted, seed)
         scores = [_window_scores(probes, states, window) for states, window in _with_states(encoder, judged)]
         folds = _points(probes)
@@ -96,6 +101,23 @@ def _check_layers(encoder: TextEncoder, task: QuestionAnsweringTask) -> None:
         raise ValueError(
             f"`encoder` {encoder.settings.model!r} reads {longest} tokens at most, and windows of {task.name!r} have "
             f"{task.default_length}: take an encoder of longer texts."
+        )
+
+
+def _check_memory(encoder: TextEncoder, features: Dataset, rows: int) -> None:
+    """Raise a ValueError, before anything is encoded, if the states of all windows take more memory than there is."""
+    width, room = getattr(encoder.model.config.get_text_config(), "hidden_size", None), available_memory()
+    if width is None or room is None or not len(features):
+        return
+    some = features.select(range(0, len(features), max(1, len(features) // CHUNK)))
+    tokens = np.mean([len(_members(window)) for window in some])
+    needed = int(len(features) * tokens * width * np.dtype(np.float32).itemsize * COPIES)
+    if needed > room:
+        enough = max(1, rows * room // needed // 2)
+        raise ValueError(
+            f"`encoder` makes states of {width} numbers for {len(features):,} windows of {tokens:.0f} tokens; probes on "
+            f"them take about {needed / 1e9:.3g} GB of memory, and {room / 1e9:.3g} GB are left here. Give `max_rows` (in "
+            f"Python also `max_train_rows`): {enough:,} of {rows:,} rows would take half of that."
         )
 
 

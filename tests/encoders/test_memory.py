@@ -4,7 +4,7 @@ import torch
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data.devices import chosen_device
 from hf_vec2vec.encoders import memory
-from hf_vec2vec.encoders.memory import in_batches
+from hf_vec2vec.encoders.memory import available_memory, in_batches
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,18 @@ def test_lengths_below_one(length, bert, static):
     for model in (bert, static):
         with pytest.raises(ValueError, match=f"`max_length` must be at least 1 token, got {length}"):
             TextEncoder(model, max_length=length)
+
+
+def test_the_memory_that_is_left_is_what_the_system_says(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    2048 kB\n")
+    (tmp_path / "limit").write_text("1048576\n")
+    (tmp_path / "none").write_text("max\n")
+    kilobytes = (str(tmp_path / "meminfo"), r"MemAvailable:\s+(\d+) kB", 1024)
+    limits = [(str(tmp_path / name), r"(\d+)", 1) for name in ("limit", "none", "missing")]
+    for room, expected in (([kilobytes, *limits], 2**20), ([kilobytes, *limits[1:]], 2**21)):
+        monkeypatch.setattr(memory, "ROOM", room)
+        assert available_memory() == expected
+    monkeypatch.setattr(memory, "ROOM", limits[1:])
+    assert available_memory() > 2**27  # of the whole machine
+    monkeypatch.delattr(memory.os, "sysconf")
+    assert available_memory() is None

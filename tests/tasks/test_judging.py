@@ -241,6 +241,25 @@ def test_encoders_that_cannot_read_spans_are_refused(static, tmp_path, reader):
         judge(TaskVectors(reader), task)
 
 
+@pytest.mark.parametrize("splits", [("train", "validation"), ("dev",)], ids=["training rows", "folds"])
+def test_states_that_no_memory_holds_are_refused_before_they_are_made(reader, tmp_path, monkeypatch, splits):
+    for split in splits:
+        write_rows(passages(24), tmp_path / "squad" / f"{split}.jsonl")
+    task = load_task("squad", tmp_path / "squad")
+    members = [int((np.array(row["offsets"])[:, 0] >= 0).sum()) + 1 for row in task.prepare(reader.tokenizer, "validation")]
+    needed = 3 * 4 * 32 * sum(members)
+    made = reader.model.forward
+    monkeypatch.setattr(reader.model, "forward", None)
+    monkeypatch.setattr("hf_vec2vec.tasks.span_judging.available_memory", lambda: int(0.5 * needed))
+    said = "states of 32 numbers for 24 windows .* Give `max_rows` .*: 6 of 24 rows would take half"
+    with pytest.raises(ValueError, match=said):
+        judge(TaskVectors(reader), task)
+    monkeypatch.setattr(reader.model, "forward", made)
+    for room in (int(1.05 * needed), None):
+        monkeypatch.setattr("hf_vec2vec.tasks.span_judging.available_memory", lambda room=room: room)
+        assert judge(TaskVectors(reader), task).points >= 0
+
+
 @pytest.mark.parametrize("name", ["stsb", "commonsense_qa", "mrpc"])
 def test_training_rows_without_a_label_are_not_learned(name, tmp_path):
     rows, hidden = rows_of(name, 40, 0), rows_of(name, 20, 5)
