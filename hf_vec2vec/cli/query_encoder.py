@@ -114,7 +114,8 @@ def run(flags: QueryEncoderFlags) -> None:
     from ..distillation.query_recipe import make_query_encoder
     from ..distillation.students import check_export_dir
 
-    check_apart(flags.output_dir, [path for _, path in read] + [flags.translator] * (flags.translator is not None))
+    translators = [] if flags.translator is None else [flags.translator]
+    check_apart(flags.output_dir, [path for _, path in read] + translators)
     check_export_dir(flags.output_dir, overwrite=flags.overwrite, argument="output_dir")
     training = flags.training()
     stored = load_embeddings(flags.index, argument="index")
