@@ -96,11 +96,11 @@ class QueryArguments:
     column: str = field(default="question", metadata={"help": "Of the texts in these files."})
     trained: str = field(default="lora", metadata={"help": "lora or whole."})
     loss: str = field(default="squared_error", metadata={"help": "Of training."})
-    steps: int = field(default=200, metadata={"help": "Of training."})
+    steps: int = field(default=2000, metadata={"help": "Of training."})
     batch_size: int = field(default=32, metadata={"help": "Of training."})
-    learning_rate: float = field(default=5e-4, metadata={"help": "Of training."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Of training."})
     bf16: bool = field(default=False, metadata={"help": "Train in bfloat16."})
-    projection_rate: float = field(default=0.1, metadata={"help": "Of training; a random start takes 1."})
+    projection_rate: float = field(default=0.3, metadata={"help": "Of training; a random start takes 1."})
     report: bool = field(default=False, metadata={"help": "Run nothing; write table and picture anew."})
 
 

@@ -29,10 +29,10 @@ class QueryTrainingFlags(Flags):
     loss: Literal["squared_error", "cosine", "gram", "contrastive"] = flag(
         "To the targets; gram and contrastive look at rows of the index, too.", "squared_error"
     )
-    steps: int = flag("Updates.", 300, minimum=1)
-    batch_size: int = flag("Texts of an update.", 64, minimum=1)
-    learning_rate: float = flag("Of the student.", 5e-4, above=0)
-    projection_rate: float = flag("Learning rate of the projection, by `learning_rate`.", 0.1, minimum=0)
+    steps: int = flag("Updates. Few of them make answers worse.", 2000, minimum=1)
+    batch_size: int = flag("Texts of an update.", 32, minimum=1)
+    learning_rate: float = flag("Of the student.", 1e-3, above=0)
+    projection_rate: float = flag("Learning rate of the projection, by `learning_rate`.", 0.3, minimum=0)
     lora_r: int = flag("Rank of the adapter.", 32, minimum=1)
     bf16: bool = flag("Train in bfloat16: half the time on GPUs and some processors.", False)
     seed: int = flag("Of everything random.", 0, minimum=0, maximum=2**32 - 1)

@@ -115,10 +115,10 @@ class QueryTraining:
 
     trained: Trained = "lora"
     loss: Loss = "squared_error"
-    steps: int = 300
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    projection_rate: float = 0.1
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    projection_rate: float = 0.3
     lora_r: int = 32
     bf16: bool = False
     seed: int = 0
