@@ -1,6 +1,7 @@
 """From a student and an index to an encoder of queries: start, targets, training."""
 
 import copy
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from .store_targets import confident_targets
 
 Start = Literal["translator", "ridge", "random"]
 STARTS = ("translator", "ridge", "random")
+FEW_PAIRS = 1000  # below, training is warned of: with 200 it made answers worse, with 3,200 better; docs/query_encoder.md
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ def make_query_encoder(
     Raises:
         TypeError, ValueError: for what `start` or `training` needs and is not there, dimensions that do not agree, and
             texts that cannot be queries.
+
+    Warns:
+        UserWarning: if it is trained on fewer than `FEW_PAIRS` pairs.
     """
     rows = F.normalize(check_embeddings(index, "index").float(), dim=1)  # an index that is searched by cosine has no lengths
     _check(student, rows, start, translation, pairs, queries, training)
@@ -96,6 +101,12 @@ def make_query_encoder(
     if training is None:
         return encoder, facts
     if pairs:
+        if len(pairs.texts) < FEW_PAIRS:
+            warnings.warn(
+                f"`pairs` are {len(pairs.texts):,}, and training on so few has made answers worse than no training. Compare "
+                "with an encoder that is not trained, or give some thousands.",
+                stacklevel=2,
+            )
         texts, targets = pairs.texts, pairs.vectors.float()
     else:
         assert queries is not None  # checked
