@@ -25,8 +25,8 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-import pandas as pd
 import torch
+from datasets import Dataset
 from transformers import HfArgumentParser
 
 from hf_vec2vec.data.overlap import normal_text
@@ -55,23 +55,31 @@ class FolderArguments:
 
 def passages(args: FolderArguments, output: Path) -> None:
     """Texts, right answers, and what may train."""
-    table = pd.read_parquet(args.passages)
-    normal = table["text"].map(normal_text)
+    table = Dataset.from_parquet(args.passages)
+    normal = [normal_text(text) for text in table["text"]]
     first = {text: place for place, text in reversed(list(enumerate(normal)))}
-    left_out = set(normal[table["source"].isin(args.leave_out)])
-    may = [place for text, place in first.items() if text not in left_out]
-    np.save(output / "may_train.npy", np.sort(np.array(may)))
+    left_out = {text for text, source in zip(normal, table["source"], strict=True) if source in args.leave_out}
+    np.save(output / "may_train.npy", np.array(sorted(place for text, place in first.items() if text not in left_out)))
     for entry in args.questions:
-        name, _, (file, _, column) = *entry.partition("=")[:2], entry.partition("=")[2].rpartition(":")
-        asked = pd.read_parquet(file).drop_duplicates("question")
-        asked["gold"] = asked[column].map(normal_text).map(first)
-        asked = asked.dropna(subset="gold").sample(frac=1, random_state=0)[: args.most_questions]
-        np.save(output / f"{name}_gold.npy", asked["gold"].to_numpy(dtype=np.int64))
-        asked[["question"]].to_parquet(output / f"{name}.parquet")
+        name, _, place = entry.partition("=")
+        file, _, column = place.rpartition(":")
+        rows = Dataset.from_parquet(file)
+        asked: dict[str, str] = {}
+        for question, text in zip(rows["question"], map(normal_text, rows[column]), strict=True):
+            asked.setdefault(question, text)
+        known = [(question, first[text]) for question, text in asked.items() if text in first]
+        drawn = np.random.RandomState(0).permutation(len(known))[: args.most_questions]
+        np.save(output / f"{name}_gold.npy", np.array([known[i][1] for i in drawn]))
+        write(output / f"{name}.parquet", [known[i][0] for i in drawn])
     for entry in args.train:
         name, _, file = entry.partition("=")
-        pd.read_parquet(file)[["question"]].to_parquet(output / f"{name}.parquet")
-    table[["text"]].rename(columns={"text": "question"}).to_parquet(output / "passages.parquet")
+        write(output / f"{name}.parquet", Dataset.from_parquet(file)["question"][:])
+    write(output / "passages.parquet", table["text"][:])
+
+
+def write(file: Path, texts: list[str]) -> None:
+    """One column, as the benchmarks read it."""
+    Dataset.from_dict({"question": texts}).to_parquet(file)
 
 
 def synsets(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
@@ -101,14 +109,14 @@ def glosses(args: FolderArguments, output: Path) -> None:
     at = {number: row for row, number in enumerate(index)}
     sets = {"passages": index, "hypernyms": asking, "train": others[INDEXED - len(needed) :]}
     for name, numbers in sets.items():
-        pd.DataFrame({"question": [unique[number][1] for number in numbers]}).to_parquet(output / f"{name}.parquet")
+        write(output / f"{name}.parquet", [unique[number][1] for number in numbers])
     np.save(output / "hypernyms_gold.npy", np.array([at[answer[number][0]] for number in asking]))
     np.save(output / "may_train.npy", np.arange(len(index)))
 
 
 def encode(file: Path, name: str, encoder: TextEncoder) -> None:
     """`SET_ENCODER.npy`, float16, a part at a time."""
-    texts = pd.read_parquet(file)["question"].tolist()
+    texts = Dataset.from_parquet(str(file))["question"][:]
     begun, parts = time.perf_counter(), []
     for start in range(0, len(texts), PART):
         part = file.parent / "parts" / f"{file.stem}_{name}_{start}.npy"

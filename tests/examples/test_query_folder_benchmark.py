@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from datasets import Dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -25,15 +25,15 @@ def run(benchmark, monkeypatch, *words: object) -> None:
 
 
 def read(file: Path) -> list[str]:
-    return pd.read_parquet(file)["question"].tolist()
+    return Dataset.from_parquet(str(file))["question"][:]
 
 
 def test_passages_that_answer_or_are_copies_do_not_train(benchmark, static, monkeypatch, tmp_path):
     texts = ["the moon is far", "a cat sat there", "The  moon is far.", "dogs bark", "dogs bark", "rain falls"]
     sources = ["asked", "asked", "other", "other", "other", "other"]
-    pd.DataFrame({"text": texts, "source": sources}).to_parquet(tmp_path / "texts.parquet")
+    Dataset.from_dict({"text": texts, "source": sources}).to_parquet(tmp_path / "texts.parquet")
     asked = {"question": ["how far?", "who sat?", "unknown?"], "passage": ["the moon is far", "A cat sat there", "gone"]}
-    pd.DataFrame(asked).to_parquet(tmp_path / "nq.parquet")
+    Dataset.from_dict(asked).to_parquet(tmp_path / "nq.parquet")
     words = ["--output", tmp_path / "out", "--passages", tmp_path / "texts.parquet", "--leave_out", "asked"]
     words += ["--questions", f"nq={tmp_path / 'nq.parquet'}:passage", "--train", f"more={tmp_path / 'nq.parquet'}"]
     words += ["--encoders", f"small={static}"]
