@@ -9,9 +9,9 @@ Passages have the columns `text` and `source`; a set of questions has `question`
 passage that answers. A question whose passage is not among them is left out. Passages of the sources of `--leave_out`, and
 copies of them, may not train.
 
-With `--wordnet` the passages are glosses, definitions of at least six words, drawn with seed 0. 1,000 glosses ask for the
-gloss of their hypernym, the next wider term: only such as have exactly one there. Of the others 14,000 are the index, all of
-which may train, and the rest, `train`, is what students follow on.
+With `--wordnet` the passages are glosses, definitions of at least six words, drawn with seed 0. At most 1,000 of them ask
+for the gloss of their hypernym, the next wider term: only such as have exactly one there, and answer none themselves. Of the
+others 14,000 are the index, all of which may train, and the rest, `train`, is what students follow on.
 
 An encoder is NAME=MODEL, or NAME=MODEL@LAYER. Whatever is there stays: a run that was interrupted goes on.
 """
@@ -107,11 +107,15 @@ def glosses(args: FolderArguments, output: Path) -> None:
     others = [number for number in range(len(unique)) if number not in needed and number not in set(asking)]
     index = sorted(needed) + others[: INDEXED - len(needed)]
     at = {number: row for row, number in enumerate(index)}
-    sets = {"passages": index, "hypernyms": asking, "train": others[INDEXED - len(needed) :]}
-    for name, numbers in sets.items():
-        write(output / f"{name}.parquet", [unique[number][1] for number in numbers])
     np.save(output / "hypernyms_gold.npy", np.array([at[answer[number][0]] for number in asking]))
     np.save(output / "may_train.npy", np.arange(len(index)))
+    sets = {
+        "hypernyms": asking,
+        "train": others[INDEXED - len(needed) :],
+        "passages": index,
+    }  # whose file says: all is there
+    for name, numbers in sets.items():
+        write(output / f"{name}.parquet", [unique[number][1] for number in numbers])
 
 
 def encode(file: Path, name: str, encoder: TextEncoder) -> None:
@@ -122,11 +126,12 @@ def encode(file: Path, name: str, encoder: TextEncoder) -> None:
         part = file.parent / "parts" / f"{file.stem}_{name}_{start}.npy"
         if not part.exists():
             rows = encoder.encode(texts[start : start + PART], progress=False).half().numpy()
-            with staged_file(part) as partial, open(partial, "wb") as stream:
-                np.save(stream, rows)
+            with staged_file(part) as partial:
+                np.save(partial, rows)
             print(f"{file.stem}, {name}: {start + len(rows):,} of {len(texts):,}", flush=True)
         parts.append(np.load(part))
-    np.save(file.parent / f"{file.stem}_{name}.npy", np.concatenate(parts))
+    with staged_file(file.parent / f"{file.stem}_{name}.npy") as partial:
+        np.save(partial, np.concatenate(parts))
     print(f"{file.stem}, {name}: {time.perf_counter() - begun:.0f} s", flush=True)
 
 

@@ -31,7 +31,7 @@ class QueryTrainingFlags(Flags):
     )
     steps: int = flag("Updates. Few of them make answers worse.", 2000, minimum=1)
     batch_size: int = flag("Texts of an update.", 32, minimum=1)
-    learning_rate: float = flag("Of the student.", 1e-3, above=0)
+    learning_rate: float = flag("Of the student. Measured with lora; a whole transformer wants less.", 1e-3, above=0)
     projection_rate: float = flag("Learning rate of the projection, by `learning_rate`.", 0.3, minimum=0)
     lora_r: int = flag("Rank of the adapter.", 32, minimum=1)
     bf16: bool = flag("Train in bfloat16: half the time on GPUs and some processors.", False)
@@ -81,6 +81,8 @@ class QueryEncoderFlags(QueryTrainingFlags):
     def __post_init__(self) -> None:
         if self.translator is None and self.pairs is None:
             raise ValueError("give `translator`, `pairs` or both: nothing else says how student and index belong together.")
+        if self.translator is None and (wrong := self.given & {"student_space", "index_space"}):
+            raise ValueError(f"`{min(wrong)}` is of a `translator`, and none is given. Give one, or leave it out.")
         if self.max_pairs is not None and self.pairs is None:
             raise ValueError(f"`max_pairs` is {self.max_pairs}, but there are no `pairs`. Leave it out, or give them.")
         if self.queries is not None and (self.train == "none" or self.pairs is not None):

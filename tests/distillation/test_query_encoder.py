@@ -323,6 +323,7 @@ def test_the_command(bert, tmp_path, capsys):
     paired = ["--pairs", tmp_path / "pairs.parquet"]
     for name, value in (("loss", "gram"), ("steps", 5), ("batch_size", 8), ("learning_rate", 1), ("projection_rate", 1)):
         assert f"`{name}` is for a training, and `train` is 'none'" in refused(*paired, f"--{name}", value)
+    assert "`index_space` is of a `translator`, and none is given" in refused(*paired, "--index_space", "new")
     assert "`lora_r` is for a training" in refused(*paired, "--lora_r", 4)
     assert "`lora_r` is of an adapter, and `train` is 'whole'" in refused(*paired, "--lora_r", 4, "--train", "whole")
     for start in ("ridge", "random"):
