@@ -48,7 +48,7 @@ from transformers import HfArgumentParser
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.data import load_texts
 from hf_vec2vec.data.staging import staged_file
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
+from hf_vec2vec.distillation.query_encoder import query_encoder
 from hf_vec2vec.distillation.query_starts import (
     Projection,
     fitted_projection,
@@ -56,6 +56,7 @@ from hf_vec2vec.distillation.query_starts import (
     random_projection,
     translator_projection,
 )
+from hf_vec2vec.distillation.query_students import open_student, opening_prompt
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 from hf_vec2vec.distillation.store_targets import confident_targets
 from hf_vec2vec.metrics.hubness import hub_penalties
@@ -90,7 +91,7 @@ class QueryArguments:
     pairs: list[int] = field(default_factory=lambda: [0, 10, 50, 200, 1000, 3200, 10**9])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Draws of pairs."})
     most_questions: int = field(default=1000, metadata={"help": "Of a set, drawn once."})
-    models: list[str] = field(default_factory=list, metadata={"help": "STUDENT=MODEL, for training."})
+    models: list[str] = field(default_factory=list, metadata={"help": "STUDENT=MODEL or STUDENT=MODEL@LAYER, for training."})
     train_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `train`."})
     question_texts: list[str] = field(default_factory=list, metadata={"help": "A file for each set of `questions`."})
     column: str = field(default="question", metadata={"help": "Of the texts in these files."})
@@ -249,7 +250,10 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
     kind = arm.partition(" ")[0]
     models = dict(entry.split("=") for entry in args.models)
     projection = start(route, kind, pairs, seed)
-    encoder = query_encoder(open_student(models[route.student]), projection)
+    model, _, layer = models[route.student].partition("@")
+    opened = open_student(model, layer=int(layer) if layer else None)
+    prompt = opening_prompt(opened)
+    encoder = query_encoder(opened, projection, prompt=prompt)
     texts = texts_of(tuple(args.train_texts), args.column)
     if pairs:
         chosen = route.draw(pairs, seed)
@@ -266,7 +270,7 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
         bf16=args.bf16,
         seed=seed,
     )
-    train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training)
+    train_query_encoder(encoder, [texts[i] for i in chosen.tolist()], targets, route.index, training, prompt=prompt)
     files = dict(zip(args.questions, args.question_texts, strict=True))
 
     student, dense = SentenceTransformer(modules=list(encoder)[:-2], device="cpu"), encoder[len(encoder) - 2].linear
@@ -274,7 +278,10 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
     asked = {name: texts_of((files[name],), args.column) for name in args.questions}
     rows = {
         name: student.encode(
-            [asked[name][i] for i in route.chosen[name].tolist()], convert_to_tensor=True, show_progress_bar=False
+            [asked[name][i] for i in route.chosen[name].tolist()],
+            prompt=prompt,
+            convert_to_tensor=True,
+            show_progress_bar=False,
         )
         for name in args.questions
     }

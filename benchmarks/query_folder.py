@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from transformers import HfArgumentParser
 
 from hf_vec2vec.data.overlap import normal_text
 from hf_vec2vec.data.staging import staged_file
+from hf_vec2vec.distillation.query_students import open_student, opening_prompt
 from hf_vec2vec.encoders.text import TextEncoder
 
 PART = 2048  # texts between two saves
@@ -149,8 +151,10 @@ def main() -> None:
         wanted = [file for file in sorted(output.glob("*.parquet")) if not (output / f"{file.stem}_{name}.npy").exists()]
         if not wanted:
             continue
-        options = {"dtype": torch.bfloat16} if args.bf16 and "wordllama" not in model else {}
-        encoder = TextEncoder(model, layer=int(layer or -1), max_length=args.max_length, **options)
+        options: dict[str, Any] = {"dtype": torch.bfloat16} if args.bf16 and "wordllama" not in model else {}
+        if layer:
+            options |= {"layer": int(layer), "prompt": opening_prompt(open_student(model, layer=int(layer)))}
+        encoder = TextEncoder(model, max_length=args.max_length, **options)
         for file in sorted(wanted, key=lambda file: file.stat().st_size):  # questions first
             encode(file, name, encoder)
 

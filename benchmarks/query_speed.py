@@ -25,8 +25,9 @@ from transformers import HfArgumentParser
 
 from hf_vec2vec.data import load_texts
 from hf_vec2vec.deployment.query_export import export_query_encoder
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
+from hf_vec2vec.distillation.query_encoder import query_encoder
 from hf_vec2vec.distillation.query_starts import random_projection
+from hf_vec2vec.distillation.query_students import open_student
 
 COMPARED = 64  # texts that the export looks at
 TORCH = """

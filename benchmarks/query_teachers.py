@@ -37,8 +37,9 @@ from transformers import HfArgumentParser
 
 from hf_vec2vec import Vec2VecModel, align
 from hf_vec2vec.data.staging import staged_file
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder, take_off_the_middle
+from hf_vec2vec.distillation.query_encoder import query_encoder, take_off_the_middle
 from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, off_the_middle, translator_projection
+from hf_vec2vec.distillation.query_students import open_student
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
 
 DRAWN = 0.9  # of a half

@@ -20,8 +20,9 @@ from sentence_transformers import SentenceTransformer
 
 from hf_vec2vec import TextEncoder, Vec2VecModel
 from hf_vec2vec.data import load_texts
-from hf_vec2vec.distillation.query_encoder import open_student, save_query_encoder
+from hf_vec2vec.distillation.query_encoder import save_query_encoder
 from hf_vec2vec.distillation.query_recipe import Pairs, Translation, make_query_encoder
+from hf_vec2vec.distillation.query_students import open_student
 
 TRANSLATOR = Path(__file__).parent.parent / "model_cards" / "minilm-wordllama"
 PAIRS = 200

@@ -74,6 +74,12 @@ class QueryEncoderFlags(QueryTrainingFlags):
     centre: bool = flag(
         "Take the index's mean off each query: better answers, but cosines are no longer those of the index's encoder.", True
     )
+    layer: int | None = flag(
+        "Hidden state that is pooled, if the student is a plain transformer, 0 being the embeddings; later layers are left "
+        "out. Default: the last.",
+        None,
+        minimum=0,
+    )
     max_length: int | None = flag("Tokens of a query that the student reads; default: its own.", None, minimum=1)
     trust_remote_code: bool = flag("Run the code that a model's repository brings along.", False)
     overwrite: bool = flag("Replace the query encoder in `output_dir` if there is one.", False)
@@ -112,8 +118,9 @@ def run(flags: QueryEncoderFlags) -> None:
     from ..data.files import load_embeddings
     from ..data.staging import check_apart
     from ..data.texts import load_texts
-    from ..distillation.query_encoder import open_student, save_query_encoder
+    from ..distillation.query_encoder import save_query_encoder
     from ..distillation.query_recipe import make_query_encoder
+    from ..distillation.query_students import open_student
     from ..distillation.students import check_export_dir
 
     translators = [] if flags.translator is None else [flags.translator]
@@ -124,7 +131,9 @@ def run(flags: QueryEncoderFlags) -> None:
     index = vectors(stored, "index")
     translation = _translation(flags, stored.info.description or "")
     pairs = _pairs(flags, index.shape[1], stored.info.description or "")
-    student = open_student(flags.student, max_length=flags.max_length, trust_remote_code=flags.trust_remote_code)
+    student = open_student(
+        flags.student, layer=flags.layer, max_length=flags.max_length, trust_remote_code=flags.trust_remote_code
+    )
     encoder, facts = make_query_encoder(
         student,
         index,

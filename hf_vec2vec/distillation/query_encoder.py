@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor, nn
 
 from ..data.staging import locked, staged_entries
-from ..encoders.folders import check_length, is_sentence_transformer, model_folder, opening, places, refuse_pickles
-from ..encoders.pooling import is_decoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..sentence_transformers import Vec2VecModule
 from ..version import __version__
 from .query_starts import Projection, off_the_middle
+from .query_students import check_prompt, opening_prompt
 from .students import EXPORT_RECORD, check_export_dir
 
 LENGTHS = 256  # queries that tell how long vectors are before they are scaled
@@ -25,49 +24,6 @@ MADE = (
     *("[0-9]*_*", "modules.json", "config*.json", "sentence_bert_config.json", "README.md", "model*.safetensors*"),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", EXPORT_RECORD),
 )
-
-
-def open_student(model: str, *, max_length: int | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
-    """A student to put a projection behind, on the CPU, in float32. A plain transformer gets mean pooling.
-
-    Args:
-        model: short name of a bundled encoder, local folder or Hub id.
-        max_length: tokens of a query; default: the student's own.
-        trust_remote_code: run the code that a model brings along.
-
-    Raises:
-        OSError: if it is nowhere.
-        ValueError: for pickled weights, a `max_length` below 1, beyond the model's positions or of a static embedding, or a
-            plain language model, whose first token must be left out of the pooling, which a folder of
-            sentence-transformers cannot express.
-    """
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"`max_length` must be at least 1 token, got {max_length}.")
-    folder = model_folder(model, trust_remote_code=trust_remote_code)
-    refuse_pickles(folder)
-    known = {"dtype": torch.float32, "use_safetensors": True}
-    with opening(folder):
-        if is_sentence_transformer(folder):
-            encoder = SentenceTransformer(str(folder), device="cpu", model_kwargs=known, trust_remote_code=trust_remote_code)
-        else:
-            trusted = {"trust_remote_code": trust_remote_code}
-            transformer = Transformer(
-                str(folder), model_kwargs=known | trusted, config_kwargs=trusted, processor_kwargs=trusted
-            )
-            if is_decoder(transformer.config.model_type):
-                raise ValueError(
-                    f"`student` {model!r} is a language model, whose first token must be left out of the pooling; a folder "
-                    "of sentence-transformers cannot say that. Take an encoder, or one that sentence-transformers wrote."
-                )
-            encoder = SentenceTransformer(
-                modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")], device="cpu"
-            )
-    if max_length is not None:
-        if isinstance(encoder[0], StaticEmbedding):
-            raise ValueError(f"`max_length` is for transformers; `model` {model!r} reads texts of any length: leave it out.")
-        check_length(model, max_length, places(encoder))
-        encoder.max_seq_length = max_length
-    return encoder.eval()
 
 
 def query_encoder(
@@ -79,11 +35,12 @@ def query_encoder(
         student: all its modules are kept; the new encoder shares them.
         start: an affine map, which becomes a `Dense` that `SentenceTransformer` loads without this package; or a translator
             that is not linear, which needs it.
-        prompt: put before each query, by `encode` and `encode_query` alike; documents get none.
+        prompt: put before each query, by `encode` and `encode_query` alike; documents get none, or what must open any text.
 
     Raises:
-        ValueError: for a projection of other vectors than the student's.
+        ValueError: for a projection of other vectors than the student's, or a prompt that does not open texts as it must.
     """
+    check_prompt(student, prompt)
     dim = student.get_embedding_dimension()
     if isinstance(start, Projection):
         if len(start.weight) != dim:
@@ -94,7 +51,9 @@ def query_encoder(
         )
     else:
         last = start
-    prompts: dict[str, Any] = {"prompts": {QUERY: prompt, "document": ""}, "default_prompt_name": QUERY} if prompt else {}
+    prompts: dict[str, Any] = {}
+    if prompt:
+        prompts = {"prompts": {QUERY: prompt, "document": opening_prompt(student)}, "default_prompt_name": QUERY}
     return SentenceTransformer(modules=[*student, last, Normalize()], device="cpu", **prompts).eval()
 
 
@@ -167,7 +126,6 @@ def save_query_encoder(
 
 __all__ = [
     "check_queries",
-    "open_student",
     "query_encoder",
     "save_query_encoder",
     "student_vectors",

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
@@ -42,6 +42,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
                 "Leave it out, and save to another folder."
             )
         folder = Path(save_directory)
+        staged = folder / ".partial-model"
         pushed = kwargs.pop("push_to_hub", False)
         of_hub = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
         hub = {name: kwargs.pop(name) for name in of_hub if name in kwargs}
@@ -55,11 +56,12 @@ class CheckedPreTrainedModel(PreTrainedModel):
         self.config.weights_sha256 = weights_sha256(weights)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".partial-", dir=folder) as staged:
-                super().save_pretrained(staged, state_dict=state_dict, **kwargs)
-                written = [file.name for file in Path(staged).iterdir()]
-                for name in written:
-                    os.replace(Path(staged) / name, folder / name)
+            shutil.rmtree(staged, ignore_errors=True)  # of a process that was killed
+            staged.mkdir()
+            super().save_pretrained(staged, state_dict=state_dict, **kwargs)
+            written = [file.name for file in staged.iterdir()]
+            for name in written:
+                os.replace(staged / name, folder / name)
             for file in folder.iterdir():
                 of_an_earlier_save = WEIGHTS.fullmatch(file.name) and file.name not in written  # in other parts
                 if written and of_an_earlier_save:
@@ -67,6 +69,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
         except (SafetensorError, OSError) as error:
             raise OSError(f"`save_directory` {str(folder)!r} was not written and is as it was before: {error}") from error
         finally:
+            shutil.rmtree(staged, ignore_errors=True)
             self.config.weights_sha256 = None  # it says what is on disk, and these weights may change
         if pushed:
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)

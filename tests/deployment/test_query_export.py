@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from helpers.distillation import TEXTS
 from hf_vec2vec.deployment.query_export import export_query_encoder, query_tokens, run_query_graph
-from hf_vec2vec.distillation.query_encoder import open_student, query_encoder
+from hf_vec2vec.distillation.query_encoder import query_encoder
 from hf_vec2vec.distillation.query_starts import random_projection
+from hf_vec2vec.distillation.query_students import open_student
 
 PROMPT = "the dog "
 

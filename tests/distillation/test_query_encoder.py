@@ -15,9 +15,10 @@ from helpers.translators import alignment_with_networks, random_translator
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.data.columns import to_dataset
 from hf_vec2vec.data.files import save_embeddings
-from hf_vec2vec.distillation.query_encoder import check_queries, open_student, save_query_encoder, student_vectors
+from hf_vec2vec.distillation.query_encoder import check_queries, save_query_encoder, student_vectors
 from hf_vec2vec.distillation.query_recipe import Pairs, Translation, averaged, drawn, make_query_encoder
 from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, translator_projection
+from hf_vec2vec.distillation.query_students import open_student
 from hf_vec2vec.distillation.query_training import LOSSES, QueryTraining
 from hf_vec2vec.distillation.store_targets import confident_targets
 
@@ -268,7 +269,7 @@ def test_what_is_refused(student, llama):
         check_queries(student, ["a dog", " "])
     with pytest.raises(ValueError, match="1 text.* of more than 512 tokens.*at index 1 .600 tokens"):
         check_queries(student, ["a dog", "dog " * 600])
-    with pytest.raises(ValueError, match="is a language model"):
+    with pytest.raises(ValueError, match="is a language model whose tokenizer has no token to open a text with"):
         open_student(llama)
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         QueryTraining(steps=0)

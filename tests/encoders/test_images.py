@@ -180,7 +180,9 @@ def test_the_example_tells_that_random_weights_do_not_align(clip, bert, tmp_path
     Dataset.from_dict(
         {"image": pixels, "caption_0": texts}, features=Features({"image": Image(), "caption_0": Value("string")})
     ).save_to_disk(tmp_path / "data")
-    spec = importlib.util.spec_from_file_location("clip_example", Path(__file__).parents[2] / "examples" / "clip.py")
+    examples = Path(__file__).parents[2] / "examples"
+    monkeypatch.syspath_prepend(examples)  # as where it is run, for it takes a part from another one
+    spec = importlib.util.spec_from_file_location("clip_example", examples / "clip.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     flags = [

@@ -298,3 +298,12 @@ def test_a_mistyped_folder_in_one_that_is_there(saved, monkeypatch):
         Vec2VecModel.from_pretrained(name, revision="main")
     assert len(str(caught.value).splitlines()) == 1
     assert Vec2VecModel.from_pretrained(f"{saved.parent.name}/model").config.spaces == ["a", "b"]
+
+
+def test_what_a_killed_save_left_goes_with_the_next(tiny_model, tmp_path):
+    left = tmp_path / ".partial-model"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    tiny_model.save_pretrained(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")) == []
+    Vec2VecModel.from_pretrained(tmp_path)

@@ -7,8 +7,9 @@ from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import TEXTS
 from helpers.translators import random_translator
-from hf_vec2vec.distillation.query_encoder import open_student, save_query_encoder
+from hf_vec2vec.distillation.query_encoder import save_query_encoder
 from hf_vec2vec.distillation.query_recipe import Translation, make_query_encoder
+from hf_vec2vec.distillation.query_students import open_student
 from hf_vec2vec.sentence_transformers import Vec2VecModule
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,101 @@
+"""Students of query encoders: whole encoders, first layers, language models."""
+
+import json
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from helpers.commands import run
+from helpers.distillation import TEXTS
+from helpers.elsewhere import python
+from hf_vec2vec.deployment.query_export import export_query_encoder
+from hf_vec2vec.distillation.query_encoder import query_encoder, save_query_encoder
+from hf_vec2vec.distillation.query_starts import random_projection
+from hf_vec2vec.distillation.query_students import open_student, opening_prompt
+from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
+from hf_vec2vec.encoders.text import TextEncoder
+
+OPENS = "[BOS]"
+TALK = "{% for message in messages %}[BOS] {{ message.content }} dog dog{% endfor %}"
+
+
+@pytest.fixture
+def speaker(llama, tmp_path) -> str:
+    """A language model whose tokenizer knows how to open a text, and what a conversation looks like."""
+    settings = tmp_path / "llama" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"bos_token": OPENS, "chat_template": TALK}))
+    return llama
+
+
+@pytest.mark.parametrize("layer", [0, 1, None])
+def test_a_language_model_gives_the_vectors_of_text_encoder(speaker, layer, tmp_path):
+    student = open_student(speaker, layer=layer)
+    assert opening_prompt(student) == OPENS
+    expected = TextEncoder(speaker, layer=-1 if layer is None else layer, prompt=OPENS).encode(TEXTS, progress=False)
+    found = student.encode(TEXTS, prompt=OPENS, convert_to_tensor=True)
+    torch.testing.assert_close(found, expected)
+    student.save(str(tmp_path / "saved"), create_model_card=False)
+    opened = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    torch.testing.assert_close(opened.encode(TEXTS, prompt=OPENS, convert_to_tensor=True), expected)
+    stack = opened[0].auto_model.layers
+    assert len(stack) == (2 if layer is None else layer + 1)  # one more than it needs, for the final norm
+
+
+def test_first_layers_of_an_encoder(bert):
+    student = open_student(bert, layer=1)
+    assert opening_prompt(student) == ""
+    expected = TextEncoder(bert, layer=1).encode(TEXTS, progress=False)
+    torch.testing.assert_close(student.encode(TEXTS, convert_to_tensor=True), expected)
+
+
+@pytest.mark.parametrize("trained", ["lora", "whole"])
+def test_a_language_model_learns_and_its_choices_stay(speaker, trained, tmp_path):
+    """What picks layer and tokens is not trained; whoever opens the folder needs nothing of ours."""
+    encoder = query_encoder(open_student(speaker, layer=1), random_projection(8, 5), prompt=OPENS)
+    targets = torch.randn(len(TEXTS), 5, generator=torch.Generator().manual_seed(0))
+    before = encoder.encode(TEXTS, convert_to_tensor=True)
+    training = QueryTraining(trained=trained, steps=20, learning_rate=1e-2, lora_r=2)
+    train_query_encoder(encoder, TEXTS, targets, targets, training, prompt=OPENS)
+    after = encoder.encode(TEXTS, convert_to_tensor=True)
+    goal = torch.nn.functional.normalize(targets, dim=1)
+    assert (after * goal).sum(1).mean() > (before * goal).sum(1).mean() + 0.1
+    assert encoder[1].layer_weights.tolist() == [1, 0]
+    assert encoder[2].emb_layer.weight.flatten().tolist() == [1, 1, 0] + [1] * 8
+    save_query_encoder(encoder, tmp_path / "asker", {})
+    assert encoder.prompts == {"query": OPENS, "document": OPENS}
+    code = f"""
+import sys
+sys.modules["hf_vec2vec"] = None
+from sentence_transformers import SentenceTransformer
+print(SentenceTransformer({str(tmp_path / "asker")!r}, device="cpu").encode_query("the small dog").tolist())
+"""
+    done = python(code, tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    expected = encoder.encode_query("the small dog", convert_to_tensor=True)
+    torch.testing.assert_close(torch.tensor(json.loads(done.stdout.splitlines()[-1])), expected, atol=1e-5, rtol=0)
+
+
+def test_export_of_a_language_model(speaker, tmp_path):
+    pytest.importorskip("onnxruntime")
+    encoder = query_encoder(open_student(speaker, layer=1), random_projection(8, 5), prompt=OPENS)
+    assert export_query_encoder(encoder, tmp_path / "asker.onnx", TEXTS) > 0.9999
+
+
+def test_what_is_refused(speaker, bert, static, tmp_path, capsys):
+    with pytest.raises(ValueError, match="`layer` must be between 0 and 1 for .*, got 2; leave it out for the last"):
+        open_student(bert, layer=2)
+    with pytest.raises(ValueError, match="`layer` is for plain transformers"):
+        open_student(static, layer=0)
+    with pytest.raises(ValueError, match="`prompt` is 'a dog'; that of this student must begin with '.BOS.'"):
+        query_encoder(open_student(speaker), random_projection(8, 5), prompt="a dog")
+    index, pairs = tmp_path / "index.npy", tmp_path / "pairs"
+    torch.manual_seed(0)
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    assert run("embed", "--texts", tmp_path / "texts.txt", "--model", static, "--output", pairs) == 0
+    assert run("embed", "--texts", tmp_path / "texts.txt", "--model", static, "--output", index) == 0
+    flags = ["query-encoder", "--student", speaker, "--index", index, "--pairs", pairs, "--output_dir", tmp_path / "asker"]
+    assert run(*flags, "--layer", "1") == 2
+    assert "must begin with '[BOS]'" in capsys.readouterr().err
+    assert run(*flags, "--layer", "1", "--prompt", OPENS) == 0
+    assert SentenceTransformer(str(tmp_path / "asker"), device="cpu").encode_query("a dog").shape == (6,)
