@@ -34,7 +34,14 @@ from hf_vec2vec.alignment.procrustes import polar_factor
 from hf_vec2vec.data import load_embeddings, vectors
 from hf_vec2vec.metrics.translation import rank_metrics
 from hf_vec2vec.training import losses
-from hf_vec2vec.training.arguments import PRESETS
+from hf_vec2vec.training.arguments import OF_GAMES, PRESETS
+from hf_vec2vec.training.distances import (
+    energy_distance,
+    hub_statistics,
+    mmd,
+    sinkhorn_divergence,
+    sliced_wasserstein,
+)
 
 RIGID = ", a rotation"  # ends the name of a run whose map stays one
 CARDS = Path(__file__).parent.parent / "model_cards"
@@ -99,7 +106,8 @@ def solve(seed: int, folder: str, clusters: int = 2, **arguments: Any) -> float:
     for name, values in rows.items():
         mean_, scale = fit_statistics(values, False)
         model.normalizers[name].load_state_dict({"mean": mean_, "scale": scale})
-    args = Vec2VecTrainingArguments(folder, seed=seed, **QUIET | KNOWN | arguments)
+    base = KNOWN if "objective" not in arguments else {k: v for k, v in KNOWN.items() if k not in OF_GAMES}
+    args = Vec2VecTrainingArguments(folder, seed=seed, **QUIET | base | arguments)
     trainer = Vec2VecTrainer(model, args, rows)
     trainer.train()
     return mean(
@@ -136,6 +144,9 @@ def known_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
         "r3gan, three clusters": {"clusters": 3},
         "r3gan, four clusters": {"clusters": 4},
     }
+    for objective in ("energy", "sliced_wasserstein", "mmd", "sinkhorn"):  # as many updates of the translator
+        for clusters, more in ((2, ""), (3, ", three clusters"), (4, ", four clusters")):
+            games[objective + more] = {"objective": objective, "clusters": clusters, "max_steps": 500}
     for name, changes in games.items():
         for seed in range(args.seeds):
 
@@ -151,58 +162,7 @@ def known_runs(args: Arguments) -> Iterator[tuple[dict, Callable[[], dict]]]:
             yield {"study": "known", "run": name, "seed": seed}, run
 
 
-# Losses on distributions. All take rows of variance 1 a coordinate, `(n, d)` translated and `(n, d)` real.
-
-
-def energy_distance(fake: Tensor, real: Tensor) -> Tensor:
-    """2 E|x - y| - E|x - x'| - E|y - y'|, without each row's distance to itself. Source: Székely and Rizzo, 2013."""
-    return 2 * torch.cdist(fake, real).mean() - sum(
-        torch.cdist(rows, rows).sum() / (len(rows) * (len(rows) - 1)) for rows in (fake, real)
-    )
-
-
-def sliced_wasserstein(fake: Tensor, real: Tensor, projections: int = 256) -> Tensor:
-    """Mean squared gap of sorted projections on random lines. Source: Bonneel et al., 2015."""
-    lines = F.normalize(torch.randn(fake.shape[1], projections), dim=0)
-    return ((fake @ lines).sort(0).values - (real @ lines).sort(0).values).square().mean() * fake.shape[1]
-
-
-def mmd(fake: Tensor, real: Tensor) -> Tensor:
-    """Maximum mean discrepancy, Gaussian kernels of five widths around the mean distance. Source: Gretton et al., 2012."""
-    n, both = len(fake), torch.cat([fake, real])
-    squared = torch.cdist(both, both).square()
-    width = squared.detach().mean()
-    kernel = sum(torch.exp(-squared / (width * scale)) for scale in (0.125, 0.25, 0.5, 1.0, 2.0))
-    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
-
-
-def sinkhorn_divergence(fake: Tensor, real: Tensor, entropy: float = 0.05, steps: int = 20) -> Tensor:
-    """Transport cost with entropy, less half of that of each side to itself. Source: Feydy et al., 2019.
-
-    Potentials are found without gradients; the plan, held fixed, weighs the costs.
-    """
-
-    def cost(a: Tensor, b: Tensor) -> Tensor:
-        squared = torch.cdist(a, b).square()
-        with torch.no_grad():
-            scaled = squared / (entropy * squared.mean())
-            f, g = torch.zeros(len(a), 1), torch.zeros(1, len(b))
-            for _ in range(steps):
-                f = -torch.logsumexp(g - scaled, 1, keepdim=True)
-                g = -torch.logsumexp(f - scaled, 0, keepdim=True)
-            plan = torch.exp(f + g - scaled) / len(b)
-        return (plan * squared).sum()
-
-    return cost(fake, real) - (cost(fake, fake) + cost(real, real)) / 2
-
-
-def hub_statistics(fake: Tensor, real: Tensor) -> Tensor:
-    """Gap of sorted mean cosines to the 1, 10 and 50 nearest of a bank, the second half of `real`; no source: ours."""
-    half = len(real) // 2
-    bank, others = F.normalize(real[half:], dim=1), F.normalize(real[:half], dim=1)
-    near = [(F.normalize(rows, dim=1) @ bank.T).topk(50, dim=1).values for rows in (fake[:half], others)]
-    gaps = [near[0][:, :k].mean(1).sort().values - near[1][:, :k].mean(1).sort().values for k in (1, 10, 50)]
-    return torch.stack([gap.square().mean() for gap in gaps]).sum() * fake.shape[1]
+# Losses on distributions
 
 
 class Game:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from ..version import __version__
 
@@ -20,6 +21,7 @@ BY_SIGNAL = 128  # exit status of a process that a signal stopped, to which the 
 LONGEST = 1000  # characters of the line: some errors of other packages are pages
 # Errors that tell of what was given, if they come from the system.
 ABOUT_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+CAN_WAIT, LATER = hasattr(signal, "setitimer"), 0.1  # seconds between two looks; Windows has no such timer
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 
@@ -93,26 +95,48 @@ def _log() -> str:
     return f"This is a fault of the program; {file.name} tells where."
 
 
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported where the interpreter is."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def _stops() -> Iterator[list[signal.Signals]]:
-    """Collect the signals that ask to stop. The first raises `KeyboardInterrupt`; the second ends the process at once."""
+    """Collect the signals that ask to stop. The first raises `KeyboardInterrupt`; the second ends the process at once.
+
+    While a module is imported the first one waits: what is raised there can be taken for a missing package, and lost.
+    """
     received: list[signal.Signals] = []
     process = os.getpid()
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a worker that was forked, whose parent has the word
             os._exit(BY_SIGNAL + number)
         if received:
             os._exit(BY_SIGNAL + received[0])
         received.append(signal.Signals(number))
-        raise KeyboardInterrupt
+        interrupt(number, frame)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if CAN_WAIT and _importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, LATER)
+        else:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
     before = {number: signal.signal(number, stop) for number in STOPS}
+    if CAN_WAIT:
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, interrupt)
     try:
         yield received
     finally:
+        if CAN_WAIT:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

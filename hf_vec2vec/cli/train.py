@@ -56,6 +56,9 @@ class AdversarialFlags(RunFlags):
     discriminator_dim: int | None = flag(
         "Widest directions, whitened, that discriminators of outputs see; default: all.", None, minimum=1
     )
+    objective: Literal["game", "energy", "sliced_wasserstein", "mmd", "sinkhorn", "hubs"] = flag(
+        "What makes translations look like real rows: discriminators, or a distance between two batches.", "game"
+    )
     gan_loss: Literal["least_squares", "vanilla", "hinge", "relativistic"] = flag("Adversarial loss.", "least_squares")
     adversarial_weight: float = flag("Weight of the loss on translations.", 1.0, minimum=0)
     latent_adversarial_weight: float = flag("Weight of the loss on latents.", 1.0, minimum=0)
@@ -69,6 +72,7 @@ class AdversarialFlags(RunFlags):
     vsp_weight: float = flag("Weight of vector-space preservation on translations.", 0.1, minimum=0)
     reconstruction_vsp_weight: float = flag("Weight of vector-space preservation on reconstructions.", 0.0, minimum=0)
     cycle_vsp_weight: float = flag("Weight of vector-space preservation on round trips.", 0.0, minimum=0)
+    trust_weight: float = flag("Weight of the loss on translations that leave those of the start.", 0.0, minimum=0)
     distance: Literal["mse", "cosine"] = flag("Of reconstructions and cycles: squared error or 1 - cosine.", "mse")
     detach_cycle: bool = flag("Let the cycle loss train the way back only.", False)
 

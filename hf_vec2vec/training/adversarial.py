@@ -66,6 +66,8 @@ class AdversarialOutput(ModelOutput):
             gradients, and only if it was asked for.
         fake_logits (`dict[Pair, Tensor]`): the target's discriminator on the translations, `(n,)`.
         latent_logits (`dict[str, Tensor]`): `(n, spaces)`, column k says how much a latent looks like one of space k.
+        start_translations (`dict[Pair, Tensor]`): by the translator that training started from, `(n, d_target)`; if it was
+            kept.
     """
 
     rows: dict[str, Tensor] = ABSENT
@@ -76,6 +78,7 @@ class AdversarialOutput(ModelOutput):
     real_logits: dict[str, Tensor] = ABSENT
     fake_logits: dict[Pair, Tensor] = ABSENT
     latent_logits: dict[str, Tensor] = ABSENT
+    start_translations: dict[Pair, Tensor] = ABSENT
 
 
 class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
@@ -112,6 +115,7 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
         detach_cycle: bool = False,
         input_gradients: bool = False,
         judge_real: bool = False,
+        judged: bool = True,
     ) -> AdversarialOutput:
         """Run what one side of the game needs.
 
@@ -121,6 +125,7 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             detach_cycle: let the cycle loss train the way back only, not the first hop.
             input_gradients: let what discriminators see carry gradients, as their penalties need.
             judge_real: in the translator phase, too, as a loss that compares with real rows needs.
+            judged: ask the discriminators at all.
         """
         translator = self.vec2vec
         rows = {name: translator.normalizers[name](batch) for name, batch in embeddings.items()}
@@ -136,10 +141,11 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             "rows": rows,
             "latents": latents,
             "translations": translations,
-            "fake_logits": {(a, b): self.discriminators[b](translations[a, b]).squeeze(1) for a, b in pairs},
-            "latent_logits": {name: self.latent_discriminator(latent) for name, latent in latents.items()},
         }
-        if phase == "discriminator" or judge_real:
+        if judged:
+            common["fake_logits"] = {(a, b): self.discriminators[b](translations[a, b]).squeeze(1) for a, b in pairs}
+            common["latent_logits"] = {name: self.latent_discriminator(latent) for name, latent in latents.items()}
+        if phase == "discriminator" or (judged and judge_real):
             with torch.set_grad_enabled(phase == "discriminator" and torch.is_grad_enabled()):
                 common["real_logits"] = {name: self.discriminators[name](batch).squeeze(1) for name, batch in rows.items()}
         if phase == "discriminator":

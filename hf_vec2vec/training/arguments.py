@@ -4,9 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .base_arguments import BaseTrainingArguments
+from .distances import Objective
 from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, Distance, GanLoss, LossArguments
 
 Normalisation = Literal["layer", "none"]
+OF_GAMES = (
+    *("gan_loss", "r1_penalty_weight", "r2_penalty_weight", "penalty_decay"),
+    *("discriminator_learning_rate", "discriminator_steps", "discriminator_norm", "discriminator_dim"),
+)
 OF_LANGUAGE_MODELS = ("gradient_checkpointing", "activation_checkpointing", "use_liger_kernel", "neftune_noise_alpha")
 
 
@@ -70,10 +75,20 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
                 raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
         if not any(getattr(self, name) for name in LOSS_WEIGHTS):
             raise ValueError(f"all weights of losses are 0: set one of {LOSS_WEIGHTS}.")
-        for name, kind in (("gan_loss", GanLoss), ("distance", Distance), ("discriminator_norm", Normalisation)):
+        choices = {"objective": Objective, "gan_loss": GanLoss, "distance": Distance, "discriminator_norm": Normalisation}
+        for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"`{name}` must be one of {get_args(kind)}, got {getattr(self, name)!r}.")
+        self._check_objective()
         super().__post_init__()
+
+    def _check_objective(self) -> None:
+        changed = [name for name in OF_GAMES if getattr(self, name) != type(self).__dataclass_fields__[name].default]
+        if self.objective != "game" and changed:
+            raise ValueError(
+                f"`{changed[0]}` is of discriminators, and with `objective` {self.objective!r} there are none. Leave one of "
+                "them out."
+            )
 
 
 # What a card says of a run: arguments that change the result, and nothing of the machine.
@@ -90,6 +105,7 @@ DESCRIBED = (
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
     "bf16",
+    "objective",
     "gan_loss",
     "distance",
     *LOSS_WEIGHTS,

@@ -10,6 +10,7 @@ what its authors released with it.
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import reduce
+from itertools import combinations
 from typing import Literal, get_args
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .adversarial import AdversarialOutput
+from .distances import DISTANCES, Objective
 
 GanLoss = Literal["least_squares", "vanilla", "hinge", "relativistic"]
 Distance = Literal["mse", "cosine"]
@@ -26,6 +28,13 @@ Distance = Literal["mse", "cosine"]
 class LossArguments:
     """Weights of the losses of adversarial training, and their kinds: a part of `Vec2VecTrainingArguments`."""
 
+    objective: Objective = field(
+        default="game",
+        metadata={
+            "help": "What makes translations look like real rows: discriminators, or a distance between two batches.",
+            "choices": list(get_args(Objective)),
+        },
+    )
     gan_loss: GanLoss = field(
         default="least_squares",
         metadata={"help": "Adversarial loss.", "choices": list(get_args(GanLoss))},
@@ -45,6 +54,9 @@ class LossArguments:
         default=0.0, metadata={"help": "Weight of vector-space preservation on reconstructions."}
     )
     cycle_vsp_weight: float = field(default=0.0, metadata={"help": "Weight of vector-space preservation on round trips."})
+    trust_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the loss on translations that leave those of the start."}
+    )
     distance: Distance = field(
         default="mse",
         metadata={"help": "Of reconstructions and cycles: squared error or 1 - cosine.", "choices": ["mse", "cosine"]},
@@ -181,14 +193,19 @@ def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor, kind: GanLo
     return ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean()) / 2
 
 
-def disguised_rows(output: AdversarialOutput, kind: GanLoss) -> list[Tensor]:
+def disguised_rows(output: AdversarialOutput, objective: Objective, kind: GanLoss) -> list[Tensor]:
     """Translations should be taken for rows of the space that they are in."""
+    if objective != "game":
+        distance = DISTANCES[objective]
+        return [distance(there, output.rows[target]) for (_, target), there in output.translations.items()]
     real = output.real_logits or {}
     return [generator_loss(fake, kind, real.get(target)) for (_, target), fake in output.fake_logits.items()]
 
 
-def disguised_latents(output: AdversarialOutput, kind: GanLoss) -> list[Tensor]:
+def disguised_latents(output: AdversarialOutput, objective: Objective, kind: GanLoss) -> list[Tensor]:
     """Latents of one space should be taken for each other's: column k judges "is of space k"."""
+    if objective != "game":
+        return [DISTANCES[objective](a, b) for a, b in combinations(output.latents.values(), 2)]
     return [
         generator_loss(logits[:, k], kind, output.latent_logits[other][:, k].detach())
         for name, logits in output.latent_logits.items()
@@ -214,11 +231,11 @@ class Term:
 TERMS = {
     "generator_loss": Term(
         "adversarial_weight",
-        lambda output, args: disguised_rows(output, args.gan_loss),
+        lambda output, args: disguised_rows(output, args.objective, args.gan_loss),
     ),
     "latent_generator_loss": Term(
         "latent_adversarial_weight",
-        lambda output, args: disguised_latents(output, args.gan_loss),
+        lambda output, args: disguised_latents(output, args.objective, args.gan_loss),
     ),
     "reconstruction_loss": Term(
         "reconstruction_weight",
@@ -250,6 +267,13 @@ TERMS = {
             same_space_preservation_loss(output.rows[a], back) for (a, _), back in output.round_trips.items()
         ],
     ),
+    "trust_loss": Term(
+        "trust_weight",
+        lambda output, args: [
+            row_distance(output.translations[pair], before, "cosine")
+            for pair, before in (output.start_translations or {}).items()
+        ],
+    ),
 }
 
 
@@ -267,7 +291,8 @@ def translator_losses(output: AdversarialOutput, args: LossArguments, *, logged:
         weight = getattr(args, term.weight)
         if weight or logged:
             with torch.set_grad_enabled(bool(weight) and torch.is_grad_enabled()):
-                losses[name] = torch.stack(term.values(output, args)).mean()
+                if values := term.values(output, args):  # none of the start, where it was not kept
+                    losses[name] = torch.stack(values).mean()
         if weight:
             weighted.append(weight * losses[name])
     return losses | {"objective": reduce(torch.add, weighted)}

@@ -14,11 +14,12 @@ from ..model.modeling_vec2vec import Vec2VecModel
 from .arguments import Vec2VecTrainingArguments
 from .before_work import check_before_work
 from .checkpoints import STATE
+from .data_checks import check_batch, check_selection
 from .energy import EnergyMeter
 from .finite import check_magnitudes
 from .run_folder import CHECKPOINTS, RunFolder
 from .start import load_translator, save_start, saved_start, start_fingerprint, starting_model
-from .trainer import Vec2VecTrainer, check_batch, check_selection
+from .trainer import Vec2VecTrainer
 from .translator_arguments import TranslatorArguments
 
 START, TRAINED = "alignment", "trained"  # folders of both stages

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
@@ -23,12 +24,12 @@ from ..metrics.translation import translation_metrics
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import model_card, surroundings, write_model_card
-from .adversarial import AdversarialOutput, Discriminator, Phase, Vec2VecForAdversarialTraining
+from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
+from .data_checks import check_batch, check_selection, check_spaces
 from .fingerprint import rows_digest, tensors_digest
-from .finite import check_magnitudes
 from .losses import (
     OF_DISCRIMINATORS,
     discriminator_accuracy,
@@ -94,7 +95,7 @@ class Vec2VecTrainer(BaseTrainer):
         dims = dict(model.config.embedding_dims or {})
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
-                _check_spaces(argument, data, dims)
+                check_spaces(argument, data, dims)
         check_selection(args)
         if model.config.discriminator_dim is not None:
             _show_directions(model, train_dataset)
@@ -109,6 +110,7 @@ class Vec2VecTrainer(BaseTrainer):
             **kwargs,
         )
         self._average: WeightAverage | None = None
+        self._start = deepcopy(self.translator).eval().requires_grad_(False) if args.trust_weight else None
         self.add_callback(AfterUpdates(self._after_update))
 
     @property
@@ -205,6 +207,8 @@ class Vec2VecTrainer(BaseTrainer):
             self._average.load(Path(str(self.state.best_model_checkpoint)))
 
     def _phase(self, step: int) -> Phase:
+        if self.args.objective != "game":  # nobody judges
+            return "translator"
         turn = step % (self.args.discriminator_steps + 1)
         return "discriminator" if turn < self.args.discriminator_steps else "translator"
 
@@ -221,12 +225,22 @@ class Vec2VecTrainer(BaseTrainer):
             detach_cycle=self.args.detach_cycle,
             input_gradients=any(getattr(self.args, name) for name in OF_DISCRIMINATORS),
             judge_real=self.args.gan_loss == "relativistic",
+            judged=self.args.objective == "game",
         )
+        if phase == "translator" and self._start is not None:
+            output["start_translations"] = self._by_the_start(output)
         losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
         loss = losses.pop("objective")
         if model.training:
             self.log_parts(losses)
         return (loss, output) if return_outputs else loss
+
+    @torch.no_grad()
+    def _by_the_start(self, output: AdversarialOutput) -> dict[Pair, Tensor]:
+        """Translations of a batch by the translator that training started from."""
+        start = cast(Vec2VecModel, self._start)
+        latents = {name: start.encode(batch, name) for name, batch in output.rows.items()}
+        return {(a, b): start.decode(latents[a], b) for a, b in output.translations}
 
     def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
         kind, loss, accuracy = self.args.gan_loss, [], []
@@ -286,6 +300,8 @@ class Vec2VecTrainer(BaseTrainer):
             rows = {f"rows of {name!r}": tensors_digest([(name, values)]) for name, values in data.spaces.items()}
         names = sorted(set(Vec2VecConfig.__annotations__) - {"encoders", "weights_sha256"})
         shape = {name: getattr(self.translator.config, name) for name in names}
+        if self._start is not None:
+            rows["model that training started from"] = tensors_digest(sorted(self._start.state_dict().items()))
         return rows | {"shape of the model": json.dumps(shape, default=str)}
 
     def facts(self) -> dict:
@@ -364,31 +380,3 @@ def _show_directions(model: Vec2VecForAdversarialTraining, data: UnpairedEmbeddi
     for name, rows in data.spaces.items() if data else ():
         normalizer, discriminator = model.vec2vec.normalizers[name], cast(Discriminator, model.discriminators[name])
         discriminator.look_at(normalizer(rows.to(model.device, model.dtype)))
-
-
-def check_selection(args: Vec2VecTrainingArguments) -> None:
-    """Raise ValueError if a checkpoint would be chosen by a figure that needs pairs."""
-    if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
-        raise ValueError(
-            f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen without "
-            "them: use 'alignment_score' or 'loss'."
-        )
-
-
-def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
-    """Raise ValueError if a batch that was asked for is larger than the data; the default one is as large as that."""
-    asked = args.per_device_train_batch_size != type(args).per_device_train_batch_size
-    if asked and args.train_batch_size > len(data):
-        raise ValueError(
-            f"`per_device_train_batch_size` is {args.train_batch_size:,}, but the larger space has {len(data):,} rows. Take "
-            "a smaller batch, or give more rows."
-        )
-
-
-def _check_spaces(
-    argument: str, data: UnpairedEmbeddings | PairedEmbeddings | StreamedEmbeddings, dims: dict[str, int]
-) -> None:
-    check_magnitudes(data.spaces if not isinstance(data, StreamedEmbeddings) else {}, argument)
-    found = data.dims
-    if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
-        raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")

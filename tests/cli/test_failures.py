@@ -311,6 +311,33 @@ def test_a_model_that_is_nowhere(tmp_path, capsys):
     assert line.count("\n") == 1
 
 
+SWALLOWS = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+except BaseException:  # as a package takes one that is missing
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no timer to wait with")
+def test_ctrl_c_while_a_module_is_imported_is_not_lost(tmp_path, monkeypatch, capsys):
+    (tmp_path / "module_that_swallows.py").write_text(SWALLOWS)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGALRM)
+
+    def work():
+        import_module("module_that_swallows")
+        time.sleep(5)
+        raise AssertionError("worked on")
+
+    assert reported("train", work, debug=False, after_interrupt=lambda: "Nothing is lost.") == 130
+    assert capsys.readouterr().err == "hf-vec2vec train: interrupted. Nothing is lost.\n"
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 3, 6, 9])
 def test_ctrl_c_at_any_moment_is_one_line(trained, tmp_path, seconds):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
@@ -14,6 +16,7 @@ from hf_vec2vec import (
     Vec2VecTrainingArguments,
 )
 from hf_vec2vec.training.arguments import LOSS_WEIGHTS, PRESETS
+from hf_vec2vec.training.distances import DISTANCES
 
 
 @pytest.mark.parametrize(("discriminator_steps", "moves"), [(1, "DTDT"), (2, "DDTD")])
@@ -97,7 +100,38 @@ def test_accumulation_equals_a_larger_batch(tmp_path):
         torch.testing.assert_close(weights(halves)[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("preset", [{}, PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "discriminator_dim": 3}])
+@pytest.mark.parametrize("objective", DISTANCES)
+def test_without_a_game_no_discriminator_is_asked_or_trained(tmp_path, objective):
+    trainer = build(tmp_path, eval_dataset=UnpairedEmbeddings(spaces()), objective=objective, learning_rate=1e-2)
+    before = weights(trainer)
+    trainer.train()
+    changed = {name.split(".")[0] for name, value in weights(trainer).items() if not torch.equal(value, before[name])}
+    assert changed == {"vec2vec"}
+    assert "discriminator_loss" not in trainer.state.log_history[0]
+    assert math.isfinite(trainer.state.log_history[0]["generator_loss"])
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_trust_keeps_translations_near_those_of_the_start(tmp_path):
+    """The same updates leave the start less far behind, and its copy is not trained."""
+    run = {"objective": "energy", "learning_rate": 3e-2, "max_steps": 30, "lr_scheduler_type": "constant"}
+    ends = {}
+    for weight in (0.0, 10.0):
+        trainer = build(tmp_path / str(weight), trust_weight=weight, **run)
+        rows = spaces()["a"]
+        before = trainer.translator.eval().translate(rows, source="a", target="b")
+        trainer.train()
+        after = trainer.translator.eval().translate(rows, source="a", target="b")
+        ends[weight] = torch.nn.functional.cosine_similarity(before, after).mean()
+        assert ("trust_loss" in trainer.state.log_history[0]) == bool(weight)
+    assert ends[10.0] > ends[0.0] + 0.3, ends
+
+
+OTHERS = {"objective": "sliced_wasserstein", "trust_weight": 1.0}
+R3GAN = PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "discriminator_dim": 3}
+
+
+@pytest.mark.parametrize("preset", [{}, R3GAN, OTHERS])
 @pytest.mark.parametrize("stop", [3, 9])  # within the first epoch of 6 batches and within the second
 def test_resume_is_bit_exact(tmp_path, stop, preset):
     run = {"max_steps": 12, "save_strategy": "steps", "save_steps": stop} | preset
@@ -344,6 +378,9 @@ def test_a_batch_larger_than_the_rows_is_refused(tmp_path):
         ({"discriminator_norm": "batch"}, "`discriminator_norm`"),
         ({"discriminator_dim": 0}, "`discriminator_dim`"),
         ({"gan_loss": "wasserstein"}, "`gan_loss`"),
+        ({"objective": "chamfer"}, "`objective` must be one of"),
+        ({"objective": "energy", "discriminator_steps": 2}, "`discriminator_steps` is of discriminators"),
+        ({"trust_weight": -1.0}, "`trust_weight`"),
         ({"distance": "manhattan"}, "`distance`"),
     ],
 )

@@ -1,0 +1,38 @@
+"""What a trainer of translators asks of its data and of what chooses a checkpoint."""
+
+from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings
+from ..data.streaming import StreamedEmbeddings
+from .arguments import Vec2VecTrainingArguments
+from .finite import check_magnitudes
+
+
+def check_selection(args: Vec2VecTrainingArguments) -> None:
+    """Raise ValueError if a checkpoint would be chosen by a figure that needs pairs."""
+    if args.metric_for_best_model is not None and "_to_" in args.metric_for_best_model:
+        raise ValueError(
+            f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen without "
+            "them: use 'alignment_score' or 'loss'."
+        )
+
+
+def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
+    """Raise ValueError if a batch that was asked for is larger than the data; the default one is as large as that."""
+    asked = args.per_device_train_batch_size != type(args).per_device_train_batch_size
+    if asked and args.train_batch_size > len(data):
+        raise ValueError(
+            f"`per_device_train_batch_size` is {args.train_batch_size:,}, but the larger space has {len(data):,} rows. Take "
+            "a smaller batch, or give more rows."
+        )
+
+
+def check_spaces(
+    argument: str, data: UnpairedEmbeddings | PairedEmbeddings | StreamedEmbeddings, dims: dict[str, int]
+) -> None:
+    """Raise ValueError for spaces or dimensions that the model does not have, or numbers that are too large."""
+    check_magnitudes(data.spaces if not isinstance(data, StreamedEmbeddings) else {}, argument)
+    found = data.dims
+    if found != {name: dims.get(name) for name in found} or set(found) != set(dims):
+        raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")
+
+
+__all__ = ["check_batch", "check_selection", "check_spaces"]
