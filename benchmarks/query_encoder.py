@@ -40,6 +40,7 @@ import numpy as np
 import torch
 from matrix import secret_rotation
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -253,6 +254,8 @@ def joint(route: Route, arm: str, pairs: int, seed: int) -> dict:
     model, _, layer = models[route.student].partition("@")
     opened = open_student(model, layer=int(layer) if layer else None)
     prompt = opening_prompt(opened)
+    if layer:  # hidden states have lengths of hundreds; the projection was made for rows of norm 1, as all are here
+        opened.append(Normalize())
     encoder = query_encoder(opened, projection, prompt=prompt)
     texts = texts_of(tuple(args.train_texts), args.column)
     if pairs:
