@@ -14,7 +14,8 @@ taken as known. (Files, halves and rotations are those of `migrated_store.py`, w
 
 Arms, each a line of the picture:
 
-- teacher, own index: what the teacher finds in its index, and the untouched student in an index of its own;
+- teacher, own index: what the teacher finds in its index, and the untouched student in an index of its own, plainly and
+  whitened;
 - translator; plain ridge: no training, the student as it is; the translator alone, and a regression on p pairs;
 - ridge; ours: the same regression, and the translator bent by p pairs, each less the index's mean in the end;
 - ridge, documents; ours, documents: the pairs are passages whose texts are known, not questions;
@@ -71,7 +72,8 @@ BLOCK = 256  # questions at a time
 SEED = 0  # of halves, rotation and alignment
 FROZEN = ("translator", "plain ridge", "refined", "ridge", "ours", "ridge, documents", "ours, documents")
 JOINT = ("random + training", "ridge + training", "ours + training")
-BOUNDS = ("teacher", "own index")
+BOUNDS = ("teacher", "own index", "own index, whitened")
+FLOOR = 1e-3  # of variances that are scaled to 1, by the largest
 MIXED = ("mixed", "mixed, one mean", "mixed, fewer hubs", "mixed, lengths")
 COLOURS = {"translator": "C0", "ours": "C0", "ridge": "C1", "random": "C2", "refined": "C4", "plain": "C3"}
 
@@ -201,6 +203,12 @@ def frozen(route: Route, arm: str, pairs: int, seed: int) -> dict:
         return route.judged(lambda name: route.questions(name, route.teacher))
     if arm == "own index":
         return route.judged(lambda name: route.questions(name, route.student), route.rows("passages", route.student))
+    if arm == "own index, whitened":
+        rows = route.rows("passages", route.student)
+        variances, directions = torch.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)) / len(rows))
+        scale = directions / variances.clamp_min(FLOOR * variances[-1]).sqrt()
+        index = F.normalize((rows - rows.mean(0)) @ scale, dim=1)
+        return route.judged(lambda name: (route.questions(name, route.student) - rows.mean(0)) @ scale, index)
     projection = start(route, arm.removeprefix("plain "), pairs, seed)
     if arm not in ("translator", "plain ridge"):
         projection = off_the_middle(projection, route.index)
