@@ -35,9 +35,10 @@ class FaissEngine(RenamingEngine):
         """See [`Engine`]."""
         return os.path.exists(address.place)
 
-    def taken(self, address: Address) -> bool:
+    def taken(self, address: Address) -> str:
         """See [`Engine`]. The table beside the index is part of it."""
-        return self.exists(address) or table_beside(address.place).exists()
+        beside = table_beside(address.place)
+        return super().taken(address) or (str(beside) if beside.exists() else "")
 
     def open(self, address: Address) -> "FaissIndex":
         """See [`Engine`]."""
@@ -60,6 +61,25 @@ class FaissEngine(RenamingEngine):
         if table_beside(old.place).exists():
             os.rename(table_beside(old.place), table_beside(new.place))
         os.rename(old.place, new.place)
+
+    def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
+        self._put_together(old, new)
+        super().check_switch(old, new, resolved)
+
+    def rollback(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
+        self._put_together(old, new)
+        super().rollback(old, new, resolved)
+
+    def _put_together(self, old: Address, new: Address) -> None:
+        """Give an index back its table, if a kill has parted them. Where one of the two stores has one, the other has."""
+        places = [address.place for address in (old, new, self.before(old))]
+        tables = [place for place in places if table_beside(place).exists()]
+        indexes = [place for place in places if os.path.exists(place)]
+        bare, alone = set(indexes) - set(tables), set(tables) - set(indexes)
+        if len(bare) == len(alone) == 1 and len(tables) == 2:
+            os.rename(table_beside(alone.pop()), table_beside(bare.pop()))
 
     def before(self, old: Address) -> Address:
         """`docs.index` becomes `docs_before.index`."""

@@ -135,8 +135,12 @@ class PostgresEngine(Engine):
 
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
         """See [`Engine`]. The old column stays one that may be NULL: rows written since have no old vector."""
-        column, before = resolved.vector, resolved.vector + BEFORE
-        if before in self.columns(old.name):
+        column, before, found = resolved.vector, resolved.vector + BEFORE, self.columns(old.name)
+        if before in found:
+            if new.vector in found:
+                raise FileExistsError(
+                    f"`to`: the new column would become {new.vector!r}, which is there. Rename that first."
+                )
             table = _quoted(old.name)
             with self.connection.transaction():
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(column)} TO {_quoted(new.vector)}")

@@ -1,5 +1,7 @@
 """What lies beside a new store of files, or is whole, is kept; and kinds of index, of ids and of rows that are rare."""
 
+import os
+
 import faiss
 import numpy as np
 import pyarrow as pa
@@ -65,6 +67,82 @@ def test_a_table_beside_a_new_index_is_not_replaced(case, migrate, vectors, tmp_
     with pytest.raises(FileExistsError, match="is there already"):
         migrate(old, new)
     assert {name: content for name, content in tree(tmp_path).items() if "lock" not in str(name)} == before
+
+
+PAIR = ("docs.index", "docs.parquet")
+
+
+@pytest.fixture
+def switching(translator, vectors, tmp_path):
+    """A migration of an index with a table beside it, which is complete; files of both stores lie in a folder."""
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    write_index(folder / "docs.index", vectors)
+    write_table(folder / "docs.parquet", None, id=range(ROWS))
+    ends = {"source": "old", "target": "new", "record": tmp_path / "record.json", "progress": False}
+    made = Migration(translator, f"faiss:{folder}/docs.index", f"faiss:{folder}/new.index", **ends)
+    made.run()
+    return made, folder
+
+
+def test_a_switch_of_an_index_keeps_a_table_in_its_way(switching):
+    """Such as the old vectors of an earlier switch of Parquet files."""
+    made, folder = switching
+    (folder / "docs_before.parquet").write_text("mine")
+    before = tree(folder)
+    with pytest.raises(FileExistsError, match=r"`from`: vectors would become .* but .*docs_before.parquet' is there"):
+        made.run(switch=True)
+    assert tree(folder) == before
+    (folder / "docs_before.parquet").unlink()
+    assert made.run(switch=True).state == "switched"
+
+
+def test_an_index_without_a_table_takes_none_of_somebody_else(migrate, vectors, tmp_path):
+    write_index(tmp_path / "docs.index", vectors)
+    (tmp_path / "docs_before.parquet").write_text("mine")
+    old, new = f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index"
+    with pytest.raises(FileExistsError, match="docs_before.parquet' is there"):
+        migrate(old, new, switch=True)
+    assert migrate(old, new).state == "complete"
+    assert (tmp_path / "docs_before.parquet").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mine", ["new.parquet", "new.index"])
+def test_a_rollback_of_an_index_keeps_a_file_in_its_way(mine, switching):
+    made, folder = switching
+    made.run(switch=True)
+    (folder / mine).write_text("mine")
+    before = tree(folder)
+    with pytest.raises(FileExistsError, match=f"`to`: vectors would become .* but .*{mine}' is there"):
+        made.rollback()
+    assert tree(folder) == before
+    (folder / mine).unlink()
+    assert made.rollback().state == "complete"
+
+
+@pytest.mark.parametrize("renames", range(4))
+@pytest.mark.parametrize("way", ["switch", "rollback", "switch, then rollback"])
+def test_an_index_and_its_table_find_each_other_after_a_kill(way, renames, switching, monkeypatch):
+    made, folder = switching
+    began = tree(folder)
+    wanted = {("docs_before" if name in PAIR else "docs") + name[name.index(".") :]: held for name, held in began.items()}
+    if way == "rollback":
+        made.run(switch=True)
+        assert tree(folder) == wanted
+    calls, rename = [], os.rename
+
+    def killed(*places) -> None:
+        calls.append(places)
+        if len(calls) > renames:
+            raise KeyboardInterrupt
+        rename(*places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.rollback() if way == "rollback" else made.run(switch=True)
+    made.run(switch=True) if way == "switch" else made.rollback()
+    assert tree(folder) == (wanted if way == "switch" else began)
 
 
 def test_a_folder_that_is_whole_is_not_written_into_again(migrate, tmp_path):
