@@ -1,6 +1,7 @@
 """Translate a store of any size: constant memory, shards, resumable."""
 
 import errno
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from .outputs import Summary
 from .processes import Processes
 from .run import Run
 from .streams import VectorStream, files_read, open_streams
-from .writers import SUFFIXES, TABULAR, Layout, suffix_of
+from .writers import SUFFIXES, TABULAR, Layout, scales_of, suffix_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SINGLE = {".npy": "npy", ".fbin": "fbin", ".f16bin": "fbin", ".i8bin": "fbin", ".safetensors": "safetensors"}
@@ -105,6 +106,8 @@ def translate_store(
     check_choice(invalid_rows, ("stop", "drop", "mark"))
     opened = _Source.open(data, column, facts)
     check_apart(output, opened.reads)
+    if single and (scales := scales_of(Path(os.path.realpath(output)), dtype)) is not None:
+        check_apart(scales, opened.reads)
     dims = dict(model.config.embedding_dims or {})  # which a model has filled in
     if opened.dim != (dim := dims[source]):
         raise ValueError(
