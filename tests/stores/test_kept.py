@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 
 from helpers.engines import DIM, Lance
 from helpers.stores import tree
@@ -258,6 +259,30 @@ def test_a_folder_and_a_file_do_not_exchange_their_names(migrate, vectors, tmp_p
     assert migrate(old, new).state == "complete"
     with pytest.raises(ValueError, match="a file must end in .parquet"):
         migrate(old, f"parquet:{tmp_path}/docs-v1.5", record=tmp_path / "another.json")
+
+
+@pytest.mark.parametrize("name", ["docs.jsonl", "docs.arrow", "a saved data set", "a folder of Arrow files"])
+def test_what_is_not_parquet_gives_its_name_to_no_parquet(name, migrate, vectors, tmp_path):
+    (tmp_path / "stores").mkdir()
+    old = tmp_path / "stores" / name
+    data = Dataset.from_dict({"id": list(range(ROWS)), "embedding": vectors.tolist()})
+    if name.startswith("a "):
+        data.save_to_disk(old)
+    if name == "a folder of Arrow files":
+        for file in old.glob("*.json"):
+            file.unlink()
+    if name == "docs.jsonl":
+        data.to_json(old)
+    if name == "docs.arrow":
+        with pa.ipc.new_file(old, data.data.table.schema) as writer:
+            writer.write_table(data.data.table)
+    new = tmp_path / "stores" / ("new" if name.startswith("a ") else "new.parquet")
+    assert migrate(f"parquet:{old}", f"parquet:{new}").state == "complete"
+    before = tree(tmp_path / "stores")
+    with pytest.raises(ValueError, match="`from` .* is not Parquet, and the new vectors are"):
+        migrate(f"parquet:{old}", f"parquet:{new}", switch=True)
+    assert tree(tmp_path / "stores") == before
+    assert migrate(f"parquet:{old}", f"parquet:{new}").state == "complete"
 
 
 def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
