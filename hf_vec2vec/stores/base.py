@@ -123,6 +123,10 @@ class VectorStore(ABC):
     def delete(self, ids: Sequence[Id]) -> None:
         """Delete rows."""
 
+    def kept(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """What a row still has of its payload once it is in this store."""
+        return payload
+
     def finish(self) -> None:  # noqa: B027 most engines have nothing to do
         """Called once all rows are there."""
 

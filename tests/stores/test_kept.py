@@ -13,6 +13,7 @@ from datasets import Dataset
 from helpers.engines import DIM, Lance
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration
+from hf_vec2vec.stores.chroma import ChromaCollection
 from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
 from hf_vec2vec.stores.parquet import ParquetFiles, ParquetParts
 
@@ -297,6 +298,60 @@ def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
     with pytest.raises(ValueError, match="gives a collection no other name"):
         migrate(old, new, switch=True)
     assert migrate(old, new).state == "complete"
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """An address in a folder of Chroma, and what the collection there holds."""
+    chromadb = pytest.importorskip("chromadb")
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    chromadb.PersistentClient(str(tmp_path / "chroma"), settings=settings).close()
+
+    def rows() -> dict[str, dict]:
+        with chromadb.PersistentClient(str(tmp_path / "chroma"), settings=settings) as client:
+            found = client.get_collection("docs", embedding_function=None).get()
+        return dict(zip(found["ids"], found["metadatas"]))
+
+    return f"chroma:{tmp_path}/chroma#docs", rows
+
+
+def test_a_live_store_takes_no_more_rows_at_a_time_than_it_says(collection, migrate, vectors, tmp_path, monkeypatch):
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)])
+    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+    numbers, add = [], ChromaCollection.add
+    monkeypatch.setattr(ChromaCollection, "add", lambda self, rows: numbers.append(len(rows)) or add(self, rows))
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", collection[0]).rows == ROWS
+    assert numbers == [25, 25, 10]
+
+
+def test_values_that_a_store_has_no_place_for_are_left_out(collection, migrate, vectors, tmp_path):
+    new, rows = collection
+    titles, ratios = [None, "a", "b"] * 20, [0.5, float("nan"), -0.0, None] * 15
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)], title=titles, ratio=ratios)
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", new).caught_up == 0
+    found = rows()
+    assert [found[f"row {k}"] for k in range(4)] == [{"ratio": 0.5}, {"title": "a"}, {"title": "b", "ratio": 0.0}, None]
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", new).caught_up == 0
+
+
+def test_payload_that_a_store_changes_is_named(collection, migrate, vectors, tmp_path, monkeypatch):
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)], title=["A"] * 30 + ["b"] * 30)
+    add = ChromaCollection.add
+
+    def lower(self, rows):
+        rows.payload = [{"title": row["title"].lower()} for row in rows.payload]
+        add(self, rows)
+
+    monkeypatch.setattr(ChromaCollection, "add", lower)
+    with pytest.raises(ValueError, match=r"`to` .* does not keep 30 rows .* 'row 0', 'title' is 'A' in `from`, 'a' in `to`"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
+
+
+def test_ids_that_stand_in_two_blocks_are_not_taken_for_changes(collection, migrate, vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+    write_table(tmp_path / "docs.parquet", vectors, id=[*(f"row {k}" for k in range(ROWS - 1)), "row 0"])
+    with pytest.raises(ValueError, match="holds 59 rows, and `from` 60 .* ids stand there twice"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
 
 
 @pytest.mark.parametrize(("new", "each"), [("new", 5), ("new.parquet", 2)])
