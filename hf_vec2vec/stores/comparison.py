@@ -23,7 +23,7 @@ class Comparison:
         skipped: rows of it that have none.
         missing: rows that the new store lacked.
         changed: rows that were other ones there.
-        deleted: rows there that the old store does not have any more.
+        deleted: rows there that the old store does not have any more, or not with a vector.
         example: what differs in one of the rows that were other ones.
         checksum: of ids and payload, in the order of the old store.
     """

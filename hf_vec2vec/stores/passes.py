@@ -14,7 +14,7 @@ from ..bulk.threads import read_ahead
 from ..data.blocks import Block
 from ..data.progress import progress_bar
 from ..data.validity import invalid_mask
-from .base import Rows, VectorStore
+from .base import Found, Rows, VectorStore
 from .comparison import Comparison, NeighbourSample, unit
 from .record import COMPLETE, COPIED, COPYING, Record
 
@@ -168,7 +168,7 @@ class Passes:
                     if numbers:
                         put(rows.only(numbers))
                 sample.take(old.vectors, rows.vectors)
-            if target.count() > found.rows and not target.inside:
+            if target.count() > found.rows:
                 found.deleted = self._delete_gone()
             done.caught_up += found.missing + found.changed + found.deleted
             if found.clean:
@@ -201,11 +201,11 @@ class Passes:
             )
 
     def _delete_gone(self) -> int:
-        """Delete rows of the new store that the old one does not have any more."""
+        """Delete rows of the new store that the old one does not have any more, or that have no vector there any more."""
         gone = []
         for rows in self.target.read(None, self.target.block_rows, payload=False):
             there = self.source.find(rows.ids, rows.first)
-            gone += [id for id in rows.ids if id not in there]
+            gone += [id for id in rows.ids if id not in there or _is_invalid(there[id])]
         for first in range(0, len(gone), self.target.block_rows):
             self.target.delete(gone[first : first + self.target.block_rows])
         return len(gone)
@@ -220,6 +220,10 @@ class Passes:
                 self.target.add(rows.only(late))
             added += len(late)
         return added
+
+
+def _is_invalid(found: Found) -> bool:
+    return found.vector is None or invalid_mask(torch.from_numpy(found.vector[None])) is not None
 
 
 __all__ = ["Migrated", "Passes", "RowTranslator"]

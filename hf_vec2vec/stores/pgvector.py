@@ -295,10 +295,10 @@ class PostgresColumn(VectorStore):
         return [str(id).encode(self.connection.info.encoding) for id in ids]
 
     def delete(self, ids: Sequence[Id]) -> None:
-        """Rows of a new table. Of a column beside another one nothing is ever deleted."""
-        if not self.inside:
-            ask = f"DELETE FROM {_quoted(self.table)} WHERE {_quoted(self.key)} = ANY(%s::{self.key_type}[])"
-            self.connection.execute(ask, [list(ids)])
+        """Rows of a new table. Those of a column beside another one stay, and lose their vector in this column alone."""
+        table = _quoted(self.table)
+        what = f"UPDATE {table} SET {_quoted(self.column)} = NULL" if self.inside else f"DELETE FROM {table}"
+        self.connection.execute(f"{what} WHERE {_quoted(self.key)} = ANY(%s::{self.key_type}[])", [list(ids)])
 
     def notes(self, source: VectorStore) -> list[str]:
         """Indexes of the old column that the new one lacks."""
