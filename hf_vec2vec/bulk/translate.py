@@ -147,8 +147,8 @@ def translate_store(
         left = "Nothing was changed" if single else "Shards that are complete stay, and the same command goes on from there"
         raise OSError(f"`output` {str(output)!r}: {error.strerror}. {left}: make room and start again.") from error
     summary.seconds = time.perf_counter() - started
-    if kind not in TABULAR and (columns := opened.kept_columns()) is not None:
-        summary.dropped_columns = tuple(columns.names)
+    if kind not in TABULAR and (schema := opened.first.schema) is not None:
+        summary.dropped_columns = tuple(name for name in schema.names if name != opened.first.column)
     return summary
 
 
@@ -208,8 +208,8 @@ class _Source:
         return f"`input` {str(first.path)!r}" if isinstance(first, VectorFile) else f"`dataset` {first.name!r}"
 
     def kept_columns(self) -> pa.Schema | None:
-        """Schema of the columns beside the vectors, where there are any."""
-        schema = self.first.schema
+        """Schema of the columns beside the vectors, where the format has columns; see `Store.schema`."""
+        schema = self.pieces.schema() if isinstance(self.pieces, Store) else self.first.schema
         return None if schema is None else schema.remove(schema.get_field_index(self.first.column))
 
 

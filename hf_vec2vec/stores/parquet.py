@@ -41,9 +41,9 @@ class ParquetEngine(RenamingEngine):
         if not self.exists(address):
             raise FileNotFoundError(f"{str(address)!r}: there is nothing at {address.place!r}. An address is {FORM}.")
         store = open_files(address.place, address.name or None, argument="from")
-        if any(file.schema is None or file.column is None for file in store.files):
+        if (schema := store.schema()) is None:
             raise ValueError(f"{str(address)!r} has no columns. An address is {FORM}. `translate` reads other files.")
-        schema, column = store.files[0].schema, store.files[0].column or ""
+        column = store.files[0].column or ""
         return ParquetFiles(address, store, find_layout(schema, str(address), column, store.dim, self.id_column))
 
     def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> VectorStore:

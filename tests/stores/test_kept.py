@@ -354,6 +354,17 @@ def test_ids_that_stand_in_two_blocks_are_not_taken_for_changes(collection, migr
         migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
 
 
+@pytest.mark.parametrize("new", ["new", "new.parquet"])
+def test_files_whose_columns_differ_in_type_become_a_store(new, migrate, vectors, translated, tmp_path):
+    (tmp_path / "docs").mkdir()
+    write_table(tmp_path / "docs" / "a.parquet", vectors[:30], id=range(30), page=[1] * 30, title=pa.nulls(30))
+    write_table(tmp_path / "docs" / "b.parquet", vectors[30:], id=range(30, ROWS), page=[0.5] * 30, title=["x"] * 30)
+    assert migrate(f"parquet:{tmp_path}/docs", f"parquet:{tmp_path}/{new}").caught_up == 0
+    made = pq.read_table(tmp_path / new)
+    assert made["page"].to_pylist() == [1.0] * 30 + [0.5] * 30
+    assert made["title"].to_pylist() == [None] * 30 + ["x"] * 30
+
+
 @pytest.mark.parametrize(("new", "each"), [("new", 5), ("new.parquet", 2)])
 def test_a_comparison_opens_each_part_a_few_times_however_many_there_are(new, each, migrate, vectors, tmp_path, monkeypatch):
     parts = 12
