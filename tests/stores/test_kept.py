@@ -181,6 +181,30 @@ def test_other_kinds_of_index_are_read(kind, migrate, vectors, translated, tmp_p
     np.testing.assert_allclose(inner.reconstruct_n(0, ROWS), translated, atol=1e-5)
 
 
+METRICS = ["METRIC_L2", "METRIC_INNER_PRODUCT", "METRIC_L1", "METRIC_Linf", "METRIC_Lp", "METRIC_Canberra"]
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_new_index_has_the_metric_of_the_old_one(metric, own_ids, migrate, vectors, tmp_path):
+    flat = faiss.IndexFlat(DIM, getattr(faiss, metric))
+    flat.metric_arg = 3.0 if metric == "METRIC_Lp" else 0.0
+    index = faiss.IndexIDMap2(flat) if own_ids else flat
+    index.add_with_ids(vectors, np.arange(ROWS)) if own_ids else index.add(vectors)
+    write_index(tmp_path / "docs.index", vectors, index)
+    migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+    made = faiss.read_index(str(tmp_path / "new.index"))
+    inner = faiss.downcast_index(made.index) if own_ids else made
+    assert (made.metric_type, inner.metric_type, inner.metric_arg) == (flat.metric_type, flat.metric_type, flat.metric_arg)
+
+
+def test_an_index_by_a_metric_that_nobody_knows_is_refused(migrate, vectors, tmp_path):
+    write_index(tmp_path / "docs.index", vectors, faiss.IndexFlat(DIM, 99))
+    with pytest.raises(ValueError, match="is no index that FAISS can read"):
+        migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+    assert not (tmp_path / "record.json").exists()
+
+
 def test_an_index_whose_vectors_have_no_numbers_is_refused(migrate, vectors, tmp_path):
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(DIM), DIM, 4)
     index.train(vectors)
