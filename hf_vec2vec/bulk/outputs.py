@@ -1,15 +1,18 @@
 """Where translations go: one file, or a folder of shards that can be gone on with."""
 
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..data.staging import PARTIAL, beside, replace_folder, restore
 from .block_translation import Translated
 from .manifest import CHECKSUMS, MANIFEST, RECORDS, Manifest, dataset_files, same_job
-from .writers import Layout, ShardWriter, suffix_of
+from .writers import Layout, ShardWriter, scales_of, suffix_of
 
 # What an earlier translation, or `Dataset.save_to_disk`, made; anything else in a folder that is overwritten is kept.
 OURS = ("data-*", MANIFEST, RECORDS, CHECKSUMS, f"{PARTIAL}*", "state.json", "dataset_info.json")
@@ -69,11 +72,12 @@ class SingleFile:
         layout: of the file.
         output: its path.
         rows: how many it will hold, if that is known.
+        scales: of an earlier translation that it replaces.
         summary: counts what is written.
     """
 
-    def __init__(self, layout: Layout, output: Path, rows: int | None, summary: Summary):
-        self.summary = summary
+    def __init__(self, layout: Layout, output: Path, rows: int | None, scales: Path | None, summary: Summary):
+        self.scales, self.summary = scales, summary
         self.writer: ShardWriter | None = layout.open(output, rows)
 
     def take(self, item: tuple[Part, Future[Translated] | None]) -> None:
@@ -88,7 +92,7 @@ class SingleFile:
         """Put the file into place."""
         check_left(self.summary.rows, self.summary.invalid_rows)
         if self.writer is not None:
-            self.writer.commit()
+            self.writer.commit(self.scales)
         self.writer = None
 
     def abandon(self) -> None:
@@ -138,6 +142,48 @@ class ShardsInFolder:
         """Leave nothing of a shard that was not finished."""
         if self.writer is not None:
             self.writer.abandon()
+
+
+def check_file(output: Path, dtype: str, *, overwrite: bool) -> Path | None:
+    """Raise if one file of translations, or that of their scales, would replace what it must not.
+
+    Args:
+        output: the file that was asked for.
+        dtype: of the translations.
+        overwrite: replace `output`, and the scales that belong to it.
+
+    Returns:
+        The scales that belong to what is there, if there are some.
+
+    Raises:
+        FileExistsError: if `output` is there and not to be overwritten, or its scales would replace something else.
+    """
+    if output.exists() and (output.is_dir() or not overwrite):
+        raise FileExistsError(f"`output` {str(output)!r} exists already. Choose another, or ask to overwrite it.")
+    output = Path(os.path.realpath(output))
+    if (known := scales_of(output, "int8")) is not None and _are_scales(known, output):
+        return known
+    if (scales := scales_of(output, dtype)) is not None and scales.exists():
+        raise FileExistsError(
+            f"`output` {str(output)!r} in int8 would have its scales in {str(scales)!r}, which is there and is none of "
+            "it. It is kept. Choose another name, or rename that file."
+        )
+    return None
+
+
+def _are_scales(scales: Path, values: Path) -> bool:
+    """Whether a file holds the scales of the rows that another one holds in int8."""
+    try:
+        if values.suffix.lower() == ".npy":
+            rows = np.load(values, mmap_mode="r")
+            number = len(rows) if rows.dtype == np.int8 and rows.ndim == 2 else None
+        else:
+            number, dim = np.fromfile(values, "<u4", 2).tolist()
+            number = number if values.stat().st_size == 8 + number * dim else None
+        found = np.load(scales, mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # not there, or something else
+        return False
+    return found.dtype == np.float32 and found.shape == (number,)
 
 
 def begin_folder(output: Path, job: dict, *, overwrite: bool, verify: bool) -> tuple[Path, dict[str, dict], bool]:
@@ -213,4 +259,4 @@ def check_left(rows: int, invalid: int) -> None:
         )
 
 
-__all__ = ["Part", "ShardsInFolder", "SingleFile", "Summary", "begin_folder", "end_folder"]
+__all__ = ["Part", "ShardsInFolder", "SingleFile", "Summary", "begin_folder", "check_file", "end_folder"]

@@ -19,7 +19,7 @@ from ..data.vector_files import Store
 from .block_translation import BlockTranslator
 from .dtypes import DTYPES
 from .manifest import Manifest
-from .outputs import Part, ShardsInFolder, SingleFile, Summary, begin_folder, end_folder
+from .outputs import Part, ShardsInFolder, SingleFile, Summary, begin_folder, check_file, end_folder
 from .processes import Processes
 from .streams import VectorStream
 from .threads import compute, in_flight, read_ahead, write_behind
@@ -59,13 +59,12 @@ class Run:
 
     def into_file(self, output: Path, *, overwrite: bool) -> Summary:
         """One file."""
-        if output.exists() and (output.is_dir() or not overwrite):
-            raise FileExistsError(f"`output` {str(output)!r} exists already. Choose another, or ask to overwrite it.")
+        scales = check_file(output, self.layout.dtype, overwrite=overwrite)
         output = Path(os.path.realpath(output))
         check_no_weights("output", output, [EMBEDDING])
         with locked(output):
             rows = self.source.rows if isinstance(self.source, Store) else None
-            self._go(self._parts({}), SingleFile(self.layout, output, rows, self.summary), output)
+            self._go(self._parts({}), SingleFile(self.layout, output, rows, scales, self.summary), output)
         return self.summary
 
     def _go(self, parts: list[tuple], writing: SingleFile | ShardsInFolder, output: Path) -> None:

@@ -1,6 +1,7 @@
 """Translate a store of any size: constant memory, shards, resumable."""
 
 import errno
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from .outputs import Summary
 from .processes import Processes
 from .run import Run
 from .streams import VectorStream, files_read, open_streams
-from .writers import SUFFIXES, TABULAR, Layout, suffix_of
+from .writers import SUFFIXES, TABULAR, Layout, scales_of, suffix_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SINGLE = {".npy": "npy", ".fbin": "fbin", ".f16bin": "fbin", ".i8bin": "fbin", ".safetensors": "safetensors"}
@@ -105,6 +106,8 @@ def translate_store(
     check_choice(invalid_rows, ("stop", "drop", "mark"))
     opened = _Source.open(data, column, facts)
     check_apart(output, opened.reads)
+    if single and (scales := scales_of(Path(os.path.realpath(output)), dtype)) is not None:
+        check_apart(scales, opened.reads)
     dims = dict(model.config.embedding_dims or {})  # which a model has filled in
     if opened.dim != (dim := dims[source]):
         raise ValueError(
@@ -144,8 +147,8 @@ def translate_store(
         left = "Nothing was changed" if single else "Shards that are complete stay, and the same command goes on from there"
         raise OSError(f"`output` {str(output)!r}: {error.strerror}. {left}: make room and start again.") from error
     summary.seconds = time.perf_counter() - started
-    if kind not in TABULAR and (columns := opened.kept_columns()) is not None:
-        summary.dropped_columns = tuple(columns.names)
+    if kind not in TABULAR and (schema := opened.first.schema) is not None:
+        summary.dropped_columns = tuple(name for name in schema.names if name != opened.first.column)
     return summary
 
 
@@ -205,8 +208,8 @@ class _Source:
         return f"`input` {str(first.path)!r}" if isinstance(first, VectorFile) else f"`dataset` {first.name!r}"
 
     def kept_columns(self) -> pa.Schema | None:
-        """Schema of the columns beside the vectors, where there are any."""
-        schema = self.first.schema
+        """Schema of the columns beside the vectors, where the format has columns; see `Store.schema`."""
+        schema = self.pieces.schema() if isinstance(self.pieces, Store) else self.first.schema
         return None if schema is None else schema.remove(schema.get_field_index(self.first.column))
 
 

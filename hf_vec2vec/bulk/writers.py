@@ -46,6 +46,12 @@ def suffix_of(kind: str, dtype: str) -> str:
     return SUFFIXES[kind][dtype]
 
 
+def scales_of(path: Path, dtype: str) -> Path | None:
+    """Where the scales of a file's rows are, if they have some and its format has no place for them."""
+    has_none = dtype != "int8" or path.suffix.lower() not in (".npy", ".i8bin")
+    return None if has_none else path.with_name(f"{path.stem}.scale.npy")
+
+
 class HashedFile:
     """A new file that keeps the checksum of what is written to it, one byte after the other."""
 
@@ -171,8 +177,11 @@ class ShardWriter:
     def finish(self) -> None:
         """Write what stands at the end, or can be known only there."""
 
-    def commit(self) -> dict:
+    def commit(self, scales: Path | None = None) -> dict:
         """Put the shard on disk, then into place.
+
+        Args:
+            scales: of the file that is replaced, deleted with it.
 
         Returns:
             `rows` and, for each `files` that was made, name, bytes and checksum.
@@ -180,7 +189,7 @@ class ShardWriter:
         self.finish()
         others = self.beside()  # written before anything is replaced: there may be no room
         # A process that ends in between leaves values without scales, which nobody takes for whole, and not with old ones.
-        for path in others:
+        for path in others if scales is None else {*others, scales}:
             path.unlink(missing_ok=True)
         made = [self.file.close_into(self.path), *(file.close_into(path) for path, file in others.items())]
         return {"rows": self.rows, "files": made}
@@ -224,9 +233,9 @@ class RawWriter(ShardWriter):
 
     def beside(self) -> dict[Path, HashedFile]:
         """The scales of int8, where the format has no place for them."""
-        if self.layout.kind == "safetensors" or self.scales is None:
+        path = scales_of(self.path, self.layout.dtype)
+        if path is None or self.scales is None:
             return {}
-        path = self.path.with_name(f"{self.path.stem}.scale.npy")
         file = HashedFile(beside(path, PARTIAL))
         try:
             file.write(_npy_header(self.rows, "float32", None))

@@ -95,9 +95,8 @@ def run(flags: TranslateFlags) -> None:
     check_column("column", flags.column, flags.input or "")
     output = Path(flags.output)
     check_folder("output", str(output.parent))
-    if output.suffix and output.exists() and not flags.overwrite:
-        raise FileExistsError(f"`output` {flags.output!r} exists already. Choose another, or ask to overwrite it.")
     from ..bulk import translate_store
+    from ..bulk.outputs import check_file
     from ..bulk.processes import Processes
     from ..data.columns import vectors
     from ..data.files import load_embeddings
@@ -105,6 +104,8 @@ def run(flags: TranslateFlags) -> None:
     from ..encoders.recorded import check_description
     from ..training.start import load_translator
 
+    if output.suffix:
+        check_file(output, flags.dtype, overwrite=flags.overwrite)
     files = [file for pattern in flags.data_files or [] for file in glob.glob(pattern, recursive=True)]
     check_apart(output, [*files, *(path for path in (flags.texts, flags.correct_hubs) if path is not None)])
     check_device(flags.device)

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,12 +30,14 @@ class Store:
         path: what was asked for.
         argument: that named it, for errors.
         description: of how the vectors were made, where it is known.
+        common: fields of columns beside the vectors, as far as they were asked for.
     """
 
     files: list[VectorFile]
     path: str
     argument: str
     description: str = ""
+    common: dict[str, pa.Field] = field(default_factory=dict, repr=False)
 
     @property
     def dim(self) -> int:
@@ -46,6 +48,24 @@ class Store:
     def rows(self) -> int:
         """Of all files."""
         return sum(file.rows for file in self.files)
+
+    def schema(self) -> pa.Schema | None:
+        """Of all columns; those beside the vectors have types that hold what all files have in them.
+
+        Raises:
+            ValueError: if no type can hold what two files have in a column.
+        """
+        first = self.files[0]
+        if first.schema is None:
+            return None
+        fields = [f if f.name == first.column else self.column_field(f.name) for f in first.schema]
+        return pa.schema(fields, metadata=first.schema.metadata)
+
+    def column_field(self, name: str) -> pa.Field:
+        """One of the columns beside the vectors; see `schema`."""
+        if name not in self.common:
+            self.common[name] = _common_field(self.files, name, self.argument)
+        return self.common[name]
 
     def place(self, file: VectorFile) -> Callable[[int], str]:
         """Names rows of a file, by their numbers, for errors."""
@@ -60,11 +80,15 @@ class Store:
         others: Sequence[str] = (),
         buffers: BufferPool | None = None,
     ) -> Iterator[Block]:
-        """`VectorFile.read` of one of the files, with errors that name it."""
+        """`VectorFile.read` of one of the files, with errors that name it, and columns of the types that all files share."""
+        kinds = [self.column_field(name).type for name in others]
         blocks, row = file.read(start, stop, batch_size, others, buffers), start
         while True:
             with naming(self.argument, file.path, row):
                 block = next(blocks, None)
+                if block is not None and block.others is not None and block.others.schema.types != kinds:
+                    columns = [column.cast(kind) for column, kind in zip(block.others.columns, kinds, strict=True)]
+                    block.others = pa.table(columns, names=block.others.column_names)
             if block is None:
                 return
             yield block
@@ -118,6 +142,43 @@ def _check_alike(files: list[VectorFile], argument: str) -> None:
                     f"`{argument}` has {what} {found} in {str(file.path)!r}, but {other} in {str(first.path)!r}. "
                     "All must be alike."
                 )
+
+
+def _common_field(files: list[VectorFile], name: str, argument: str) -> pa.Field:
+    """A column that holds what all files have in one of theirs. Where they are texts, it can always be text."""
+    fields = {file.path: file.schema.field(name) for file in files if file.schema is not None}
+    found = next(iter(fields.values()))
+    for path, other in fields.items():
+        if (merged := _merged(found, other)) is None:
+            texts = [file for file in files if isinstance(file, text_vectors.TextVectorFile)]
+            for file in texts:  # which have no types of their own: they are read again, as they stand there
+                file.kinds[name] = pa.string()
+            if texts:
+                return found.with_type(pa.string())
+            against = next((before for before in fields if _merged(fields[before], other) is None), files[0].path)
+            raise ValueError(
+                f"`{argument}` has {fields[against].type} in the column {name!r} of {str(against)!r}, but {other.type} in "
+                f"that of {str(path)!r}, and no type holds both. Rewrite one of them, or leave the column out."
+            )
+        found = merged
+    return found
+
+
+def _merged(one: pa.Field, other: pa.Field) -> pa.Field | None:
+    if one.equals(other):
+        return one
+    plain = [pa.schema([f if one.type == other.type else f.with_type(_plain(f.type))]) for f in (one, other)]
+    try:
+        return pa.unify_schemas(plain, promote_options="permissive").field(0)
+    except pa.ArrowException:
+        return None
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the same values in Arrow's usual form, to which those of other forms can be cast."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    return pa.string() if pa.types.is_string_view(kind) else pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 @contextmanager

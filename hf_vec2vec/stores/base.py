@@ -123,6 +123,10 @@ class VectorStore(ABC):
     def delete(self, ids: Sequence[Id]) -> None:
         """Delete rows."""
 
+    def kept(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """What a row still has of its payload once it is in this store."""
+        return payload
+
     def finish(self) -> None:  # noqa: B027 most engines have nothing to do
         """Called once all rows are there."""
 
@@ -174,9 +178,9 @@ class Engine(ABC):
     def exists(self, address: Address) -> bool:
         """Whether the name is taken."""
 
-    def taken(self, address: Address) -> bool:
-        """Whether a new store there would replace something."""
-        return self.exists(address)
+    def taken(self, address: Address) -> str:
+        """What a store that is put there would replace; empty if there is nothing."""
+        return str(address) if self.exists(address) else ""
 
     @abstractmethod
     def open(self, address: Address) -> VectorStore:
@@ -234,11 +238,9 @@ class RenamingEngine(Engine):
         return replace(old, name=old.name + BEFORE)
 
     def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
-        """See [`Engine`]."""
-        if self.exists(old) and self.exists(new) and self.exists(self.before(old)):
-            raise FileExistsError(
-                f"`from`: the old vectors would become {str(self.before(old))!r}, which is there. Rename that first."
-            )
+        """See [`Engine`]. What a kill has left half done is no obstacle."""
+        if self.exists(new):
+            self._check_free(self.before(old) if self.exists(old) else old, "from")
 
     def switch(self, old: Address, new: Address, resolved: Address) -> tuple[Address, Address]:
         """See [`Engine`]."""
@@ -254,12 +256,17 @@ class RenamingEngine(Engine):
         before = self.before(old)
         if self.exists(before):
             if self.exists(old):
-                if self.exists(new):
-                    raise FileExistsError(
-                        f"`to`: the new vectors would become {str(new)!r}, which is there. Rename that first."
-                    )
+                self._check_free(new, "to")
                 self.rename(old, new)
+            else:
+                self._check_free(old, "from")
             self.rename(before, old)
+
+    def _check_free(self, place: Address, argument: str) -> None:
+        if found := self.taken(place):
+            raise FileExistsError(
+                f"`{argument}`: vectors would become {str(place)!r}, but {found!r} is there. It is kept. Rename that first."
+            )
 
 
 def plain_json(value: dict[str, Any], shown: str, id: Id) -> str:

@@ -117,7 +117,7 @@ class ChromaCollection(VectorStore):
         if not all(isinstance(id, str) for id in rows.ids):
             wrong = next(id for id in rows.ids if not isinstance(id, str))
             raise ValueError(f"`to` {self.shown!r}: Chroma takes texts as ids, got the number {wrong!r}.")
-        payload = rows.payload or [{} for _ in rows.ids]
+        payload = [self.kept(row) for row in rows.payload or [{} for _ in rows.ids]]
         bare = [{name: value for name, value in row.items() if name not in (DOCUMENT, URI)} or None for row in payload]
         more: dict[str, Any] = {"metadatas": bare} if any(bare) else {}
         for name, key in (("documents", DOCUMENT), ("uris", URI)):
@@ -127,6 +127,11 @@ class ChromaCollection(VectorStore):
             self.collection.upsert(ids=rows.ids, embeddings=rows.vectors, **more)
         except (TypeError, ValueError) as error:
             raise ValueError(f"`to` {self.shown!r} takes no such payload: {error}") from error
+
+    def kept(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """See [`VectorStore`]. Chroma knows no value that is missing, no NaN (which equals nothing), and one zero."""
+        there = {name: value for name, value in payload.items() if value is not None and value == value}
+        return {name: value + 0.0 if isinstance(value, float) else value for name, value in there.items()}
 
     def replace(self, rows: Rows) -> None:
         """Deleted and added: an update would keep what the row has lost."""

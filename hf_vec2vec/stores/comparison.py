@@ -1,6 +1,7 @@
 """Whether a new store holds what the old one says: row by row, without pairs of texts."""
 
 import json
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,8 @@ class Comparison:
         skipped: rows of it that have none.
         missing: rows that the new store lacked.
         changed: rows that were other ones there.
-        deleted: rows there that the old store does not have any more.
+        deleted: rows there that the old store does not have any more, or not with a vector.
+        example: what differs in one of the rows that were other ones.
         checksum: of ids and payload, in the order of the old store.
     """
 
@@ -31,6 +33,7 @@ class Comparison:
     missing: int = 0
     changed: int = 0
     deleted: int = 0
+    example: str = ""
     checksum: Any = field(default_factory=xxhash.xxh3_128)
 
     @property
@@ -56,10 +59,14 @@ class Comparison:
             close = same_vectors(rows.vectors[there], stored, target)
             differ = {k for k, same in zip(there, close) if not same}
         for k, id in enumerate(rows.ids):
-            text = _canonical(id, rows.payload[k] if rows.payload is not None else None)
+            payload = None if rows.payload is None else target.kept(rows.payload[k])
+            text = _canonical(id, payload)
             self.checksum.update(text)
-            if rows.payload is not None and k not in lost and _canonical(id, found[id].payload) != text:
+            if payload is not None and k not in lost and _canonical(id, found[id].payload) != text:
                 differ.add(k)
+                self.example = self.example or _difference(id, payload, found[id].payload)
+        if differ and not self.example:
+            self.example = f"row {rows.ids[min(differ)]!r} has another vector"
         self.missing += len(missing)
         self.changed += len(differ)
         return missing, sorted(differ)
@@ -78,8 +85,18 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo("f4").tiny)
 
 
-def _canonical(id: Id, payload: dict | None) -> bytes:
+def _canonical(id: Id, payload: Any) -> bytes:
     return CANONICAL.encode([id, payload]).encode()
+
+
+def _difference(id: Id, wanted: dict, stored: dict) -> str:
+    name = next(
+        name
+        for name in {**wanted, **stored}
+        if (name in wanted) != (name in stored) or _canonical("", wanted[name]) != _canonical("", stored[name])
+    )
+    there, here = (reprlib.repr(payload[name]) if name in payload else "missing" for payload in (wanted, stored))
+    return f"of row {id!r}, {name!r} is {there} in `from`, {here} in `to`"
 
 
 class NeighbourSample:

@@ -35,9 +35,10 @@ class FaissEngine(RenamingEngine):
         """See [`Engine`]."""
         return os.path.exists(address.place)
 
-    def taken(self, address: Address) -> bool:
+    def taken(self, address: Address) -> str:
         """See [`Engine`]. The table beside the index is part of it."""
-        return self.exists(address) or table_beside(address.place).exists()
+        beside = table_beside(address.place)
+        return super().taken(address) or (str(beside) if beside.exists() else "")
 
     def open(self, address: Address) -> "FaissIndex":
         """See [`Engine`]."""
@@ -52,14 +53,33 @@ class FaissEngine(RenamingEngine):
         if isinstance(source, FaissIndex):
             schema, id = source.beside_schema, source.id
             layout = Layout(schema.append(pa.field(VECTOR, pa.list_(pa.float32(), dim))), id, VECTOR, dim)
-            return FaissParts(address, layout, source.inner_product, own_ids=source.own_ids is not None)
-        return FaissParts(address, layout_like(source, dim), True, own_ids=False)
+            return FaissParts(address, layout, source.metric, own_ids=source.own_ids is not None)
+        return FaissParts(address, layout_like(source, dim), None, own_ids=False)
 
     def rename(self, old: Address, new: Address) -> None:
         """The table beside the index goes first: without its index nothing is taken for a store."""
         if table_beside(old.place).exists():
             os.rename(table_beside(old.place), table_beside(new.place))
         os.rename(old.place, new.place)
+
+    def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
+        self._put_together(old, new)
+        super().check_switch(old, new, resolved)
+
+    def rollback(self, old: Address, new: Address, resolved: Address) -> None:
+        """See [`Engine`]."""
+        self._put_together(old, new)
+        super().rollback(old, new, resolved)
+
+    def _put_together(self, old: Address, new: Address) -> None:
+        """Give an index back its table, if a kill has parted them. Where one of the two stores has one, the other has."""
+        places = [address.place for address in (old, new, self.before(old))]
+        tables = [place for place in places if table_beside(place).exists()]
+        indexes = [place for place in places if os.path.exists(place)]
+        bare, alone = set(indexes) - set(tables), set(tables) - set(indexes)
+        if len(bare) == len(alone) == 1 and len(tables) == 2:
+            os.rename(table_beside(alone.pop()), table_beside(bare.pop()))
 
     def before(self, old: Address) -> Address:
         """`docs.index` becomes `docs_before.index`."""
@@ -109,6 +129,7 @@ class FaissIndex(VectorStore):
             )
         self.inner, self.flat, self.dim = inner, isinstance(inner, faiss.IndexFlat), inner.d
         self.inner_product = inner.metric_type == faiss.METRIC_INNER_PRODUCT
+        self.metric = inner.metric_type, inner.metric_arg  # FAISS reads no index by a metric that a flat one cannot do
         beside = table_beside(address.place)
         self.table = pq.read_table(beside, memory_map=True) if beside.exists() else None
         self.beside_schema = self.table.schema if self.table is not None else pa.schema([])
@@ -173,14 +194,16 @@ class FaissParts(ParquetParts):
     Args:
         address: of the index.
         layout: of the parts.
-        inner_product: its metric.
+        metric: its type and argument; default: the inner product.
         own_ids: whether the index itself holds the ids, which are whole numbers.
     """
 
-    def __init__(self, address: Address, layout: Layout, inner_product: bool, *, own_ids: bool):
+    def __init__(self, address: Address, layout: Layout, metric: tuple[int, float] | None, *, own_ids: bool):
         with needs("integrations"):
-            import faiss  # noqa: F401
-        self.own_ids, self.inner_product, self.bare = own_ids, inner_product, layout
+            import faiss
+        self.own_ids, self.bare = own_ids, layout
+        self.metric = metric or (faiss.METRIC_INNER_PRODUCT, 0.0)
+        self.inner_product = self.metric[0] == faiss.METRIC_INNER_PRODUCT
         if layout.id is None:  # ids that the index holds, or numbers of the rows
             layout = Layout(layout.schema.append(pa.field(NUMBER, pa.int64())), NUMBER, layout.vector, layout.dim)
         super().__init__(address, layout)
@@ -214,7 +237,8 @@ class FaissParts(ParquetParts):
         import faiss
 
         if not self.path.exists():
-            flat = faiss.IndexFlatIP(self.dim) if self.inner_product else faiss.IndexFlatL2(self.dim)
+            flat = faiss.IndexFlat(self.dim, self.metric[0])
+            flat.metric_arg = self.metric[1]
             index = faiss.IndexIDMap2(flat) if self.own_ids else flat
             beside = pa.schema([f for f in self.bare.schema if f.name != self.bare.vector], self.bare.schema.metadata)
             with ExitStack() as stack:

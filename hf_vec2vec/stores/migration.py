@@ -144,8 +144,8 @@ class Migration:
         with self._closing():
             source = self._open_source()
             record = self._known_record()
-            if record is None and self._engine(self.new).taken(self.new):
-                raise self._taken()
+            if record is None:
+                self._check_free()
             began = time.perf_counter()
             rows = next(source.read(None, source.block_rows, payload=True), None)
             if rows is not None:
@@ -198,8 +198,7 @@ class Migration:
                 )
             source = self._open_source(resolved)
             if record is None:
-                if self._engine(self.new).taken(self.new):
-                    raise self._taken()
+                self._check_free()
                 where = {"name": resolved.name, "vector": resolved.vector}
                 record = Record(self.job | {"fingerprint": source.fingerprint()}, where)
                 record.save(self.path)
@@ -216,11 +215,12 @@ class Migration:
             record.check(self.job, self.path)
         return record
 
-    def _taken(self) -> FileExistsError:
-        return FileExistsError(
-            f"`to` {str(self.new)!r} is there already, and {str(self.path)!r} does not say that this migration made it. It "
-            "is kept. Choose another name."
-        )
+    def _check_free(self) -> None:
+        if found := self._engine(self.new).taken(self.new):
+            raise FileExistsError(
+                f"`to` is {str(self.new)!r}, but {found!r} is there already, and {str(self.path)!r} does not say that this "
+                "migration made it. It is kept. Choose another name."
+            )
 
     def _check_target(self, target: VectorStore) -> None:
         if target.dim not in (0, self.new_dim):

@@ -41,9 +41,9 @@ class ParquetEngine(RenamingEngine):
         if not self.exists(address):
             raise FileNotFoundError(f"{str(address)!r}: there is nothing at {address.place!r}. An address is {FORM}.")
         store = open_files(address.place, address.name or None, argument="from")
-        if any(file.schema is None or file.column is None for file in store.files):
+        if (schema := store.schema()) is None:
             raise ValueError(f"{str(address)!r} has no columns. An address is {FORM}. `translate` reads other files.")
-        schema, column = store.files[0].schema, store.files[0].column or ""
+        column = store.files[0].column or ""
         return ParquetFiles(address, store, find_layout(schema, str(address), column, store.dim, self.id_column))
 
     def create(self, address: Address, source: VectorStore, old: Address, dim: int) -> VectorStore:
@@ -61,6 +61,11 @@ class ParquetEngine(RenamingEngine):
     def check_switch(self, old: Address, new: Address, resolved: Address) -> None:
         """See [`Engine`]."""
         super().check_switch(old, new, resolved)
+        if self.exists(old) and not _is_parquet(Path(old.place)):
+            raise ValueError(
+                f"`from` {str(old)!r} is not Parquet, and the new vectors are, so that they cannot have its name. Both are "
+                f"complete: let your application read {str(new)!r}."
+            )
         if os.path.isdir(old.place) and os.path.isfile(new.place):
             raise ValueError(
                 "`from` and `to` are a folder and a file, which is no Parquet file under a folder's name. Both are "
@@ -241,6 +246,13 @@ class ParquetParts(VectorStore):
                 writer.write_table(table)
         replace_file(whole, self.path)
         shutil.rmtree(self.folder)
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file, or what a folder holds, is Parquet, by the names; a folder's files of vectors are of one kind."""
+    if path.is_dir():  # a saved data set has files of its own beside its vectors, and is opened by them
+        return not (path / "state.json").exists() and any(file.suffix.lower() == FILE for file in path.iterdir())
+    return path.suffix.lower() == FILE
 
 
 def complete(shown: str, id: Id) -> ValueError:

@@ -14,7 +14,7 @@ from ..bulk.threads import read_ahead
 from ..data.blocks import Block
 from ..data.progress import progress_bar
 from ..data.validity import invalid_mask
-from .base import Rows, VectorStore
+from .base import Found, Rows, VectorStore
 from .comparison import Comparison, NeighbourSample, unit
 from .record import COMPLETE, COPIED, COPYING, Record
 
@@ -110,8 +110,8 @@ class Passes:
 
     def _blocks(self, cursor: Any, title: str) -> Iterator[tuple[Rows, Rows, Rows]]:
         """Blocks behind a cursor: all rows, those that can be translated, and their translations."""
-        live = self.source.live and self.target.live
-        number = self.target.block_rows if live else max(self.source.block_rows, self.target.block_rows)
+        files = max(self.source.block_rows, self.target.block_rows)
+        number = self.target.block_rows if self.target.live else files  # a live one may have a limit
         read = self.source.read(cursor, number, payload=not self.target.inside)
         made: Iterator[tuple[Rows, Rows, Rows]] = ((block, *self.rows.translate(block)) for block in read)
         with ExitStack() as stack:
@@ -156,7 +156,7 @@ class Passes:
     def catch_up(self, done: Migrated) -> None:
         """Compare row by row, and put right what has changed, until both agree."""
         source, target, record = self.source, self.target, self.record
-        for _ in range(PASSES):
+        for passed in range(PASSES):
             found, sample = Comparison(), NeighbourSample()
             for block, old, rows in self._blocks(None, "compare"):
                 rows.first = found.rows
@@ -168,34 +168,44 @@ class Passes:
                     if numbers:
                         put(rows.only(numbers))
                 sample.take(old.vectors, rows.vectors)
-            if target.count() > found.rows and not target.inside:
+            if target.count() > found.rows:
                 found.deleted = self._delete_gone()
             done.caught_up += found.missing + found.changed + found.deleted
             if found.clean:
                 break
+            if passed and found.changed and not source.live:  # they were put right by the pass before
+                self._check_count(found)
+                raise ValueError(
+                    f"`to` {target.shown!r} does not keep {found.changed:,} rows as `from` has them: {found.example}. "
+                    "Change such values, or choose another kind of store; or let nobody else write to this one."
+                )
         else:
+            example = f" ({found.example})" if found.example else ""
             raise OSError(
                 f"`from` {source.shown!r} changes faster than its rows can be compared: {PASSES} passes, and the last one "
-                f"still found {found.missing:,} new, {found.changed:,} changed and {found.deleted:,} deleted rows. Start "
-                "again when less is written; the rows that are in place stay."
+                f"still found {found.missing:,} new, {found.changed:,} changed and {found.deleted:,} deleted rows{example}. "
+                "Start again when less is written; the rows that are in place stay."
             )
-        if not target.inside and (stored := target.count()) != found.rows:
-            raise ValueError(
-                f"`to` {target.shown!r} holds {stored:,} rows, and `from` {found.rows:,} that can be translated: ids stand "
-                "there twice, or somebody else writes to it."
-            )
+        self._check_count(found)
         done.state, done.rows, done.skipped = COMPLETE, found.rows, found.skipped
         done.checksum, done.neighbours = found.checksum.hexdigest(), sample.kept()
         record.state, record.rows, record.skipped = COMPLETE, found.rows, found.skipped
         record.verified = {"rows": found.rows, "checksum": done.checksum, "neighbours": done.neighbours}
         self.save()
 
+    def _check_count(self, found: Comparison) -> None:
+        if not self.target.inside and (stored := self.target.count()) != found.rows:
+            raise ValueError(
+                f"`to` {self.target.shown!r} holds {stored:,} rows, and `from` {found.rows:,} that can be translated: ids "
+                "stand there twice, or somebody else writes to it."
+            )
+
     def _delete_gone(self) -> int:
-        """Delete rows of the new store that the old one does not have any more."""
+        """Delete rows of the new store that the old one does not have any more, or that have no vector there any more."""
         gone = []
         for rows in self.target.read(None, self.target.block_rows, payload=False):
             there = self.source.find(rows.ids, rows.first)
-            gone += [id for id in rows.ids if id not in there]
+            gone += [id for id in rows.ids if id not in there or _is_invalid(there[id])]
         for first in range(0, len(gone), self.target.block_rows):
             self.target.delete(gone[first : first + self.target.block_rows])
         return len(gone)
@@ -210,6 +220,10 @@ class Passes:
                 self.target.add(rows.only(late))
             added += len(late)
         return added
+
+
+def _is_invalid(found: Found) -> bool:
+    return found.vector is None or invalid_mask(torch.from_numpy(found.vector[None])) is not None
 
 
 __all__ = ["Migrated", "Passes", "RowTranslator"]

@@ -135,8 +135,12 @@ class PostgresEngine(Engine):
 
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
         """See [`Engine`]. The old column stays one that may be NULL: rows written since have no old vector."""
-        column, before = resolved.vector, resolved.vector + BEFORE
-        if before in self.columns(old.name):
+        column, before, found = resolved.vector, resolved.vector + BEFORE, self.columns(old.name)
+        if before in found:
+            if new.vector in found:
+                raise FileExistsError(
+                    f"`to`: the new column would become {new.vector!r}, which is there. Rename that first."
+                )
             table = _quoted(old.name)
             with self.connection.transaction():
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(column)} TO {_quoted(new.vector)}")
@@ -291,10 +295,10 @@ class PostgresColumn(VectorStore):
         return [str(id).encode(self.connection.info.encoding) for id in ids]
 
     def delete(self, ids: Sequence[Id]) -> None:
-        """Rows of a new table. Of a column beside another one nothing is ever deleted."""
-        if not self.inside:
-            ask = f"DELETE FROM {_quoted(self.table)} WHERE {_quoted(self.key)} = ANY(%s::{self.key_type}[])"
-            self.connection.execute(ask, [list(ids)])
+        """Rows of a new table. Those of a column beside another one stay, and lose their vector in this column alone."""
+        table = _quoted(self.table)
+        what = f"UPDATE {table} SET {_quoted(self.column)} = NULL" if self.inside else f"DELETE FROM {table}"
+        self.connection.execute(f"{what} WHERE {_quoted(self.key)} = ANY(%s::{self.key_type}[])", [list(ids)])
 
     def notes(self, source: VectorStore) -> list[str]:
         """Indexes of the old column that the new one lacks."""

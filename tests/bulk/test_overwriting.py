@@ -217,3 +217,43 @@ def test_int8_without_room_for_its_scales_leaves_values_and_scales_as_they_were(
     translate_store(model, tmp_path / "new.npy", output, overwrite=True, **arguments)
     assert contents(output.parent).keys() == before.keys()
     assert contents(output.parent) != before
+
+
+INT8 = {"source": "a", "target": "b", "dtype": "int8", "progress": False}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["out.npy", "out.i8bin"])
+def test_scales_replace_no_file_but_their_own(model, tmp_path, name, overwrite):
+    write_store(tmp_path / "x.npy", vectors_of(40))
+    output = tmp_path / "made" / name
+    output.parent.mkdir()
+    np.save(output.parent / "out.scale.npy", np.arange(7.0))
+    before = contents(output.parent)
+    with pytest.raises(FileExistsError, match="would have its scales in .*out.scale.npy', which is there and is none of it"):
+        translate_store(model, tmp_path / "x.npy", output, overwrite=overwrite, **INT8)
+    assert contents(output.parent) == before
+    (output.parent / "out.scale.npy").rename(tmp_path / "mine.npy")
+    translate_store(model, tmp_path / "x.npy", output, overwrite=overwrite, **INT8)
+    other = output.with_suffix(".npy" if name == "out.i8bin" else ".i8bin")  # whose scales would have the same name
+    with pytest.raises(FileExistsError, match="is none of it"):
+        translate_store(model, tmp_path / "x.npy", other, overwrite=overwrite, **INT8)
+
+
+def test_scales_go_with_the_file_that_they_belonged_to(model, tmp_path):
+    write_store(tmp_path / "x.npy", vectors_of(40))
+    output, scales = tmp_path / "out.npy", tmp_path / "out.scale.npy"
+    translate_store(model, tmp_path / "x.npy", output, **INT8)
+    assert scales.exists()
+    plain = INT8 | {"dtype": "float32", "overwrite": True}
+    translate_store(model, tmp_path / "x.npy", output, **plain)
+    assert not scales.exists()
+    np.save(scales, np.ones(40, "f4"))  # of something else: what is there is not in int8
+    translate_store(model, tmp_path / "x.npy", output, **plain)
+    assert scales.exists()
+
+
+def test_scales_do_not_replace_what_is_read(model, tmp_path):
+    write_store(tmp_path / "out.scale.npy", vectors_of(40))
+    with pytest.raises(ValueError, match="out.scale.npy' is what is read"):
+        translate_store(model, tmp_path / "out.scale.npy", tmp_path / "out.npy", overwrite=True, **INT8)

@@ -57,6 +57,13 @@ def test_a_translator_that_is_not_aligned_is_refused(command, trained, tmp_path,
         assert output.exists() == (status == 0)
 
 
+def test_scales_in_the_way_are_told_before_any_work(trained, tmp_path, capsys):
+    np.save(tmp_path / "out.scale.npy", np.arange(7.0))
+    ends = [*WAY, "--input", trained / "held_a.npy", "--output", tmp_path / "out.npy", "--dtype", "int8"]
+    assert run("translate", trained / "model", *ends, "--dry_run") == 2
+    assert "would have its scales in" in capsys.readouterr().err
+
+
 def test_truncated_checkpoint(trained, tmp_path, capsys):
     shutil.copytree(trained / "model", tmp_path / "cut")
     weights = (tmp_path / "cut" / "model.safetensors").read_bytes()

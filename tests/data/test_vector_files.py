@@ -371,3 +371,60 @@ def test_a_compressed_file_is_called_one(tmp_path, suffix, pack):
     for read in (load_embeddings, open_stream, load_texts):
         with pytest.raises(ValueError, match=r"it is compressed \((gzip|bzip2|xz|zip, .*)\)"):
             read(tmp_path / f"x{suffix}")
+
+
+def folder_of(path, **columns) -> None:
+    """Two Parquet files with a column of one type each."""
+    path.mkdir()
+    for name, values in columns.items():
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(12, "f4")), 6)
+        pq.write_table(pa.table({"id": [name] * 2, "x": values, "embedding": vectors}), path / f"{name}.parquet")
+
+
+DIFFERENT = {
+    "missing, then texts": (pa.nulls(2), ["a", None], [None, None, "a", None], pa.string()),
+    "whole numbers, then fractions": ([1, 2], [0.5, 1.5], [1.0, 2.0, 0.5, 1.5], pa.float64()),
+    "categories, then texts": (pa.array(["a", "a"]).dictionary_encode(), ["b", "c"], ["a", "a", "b", "c"], pa.string()),
+    "lists": (pa.array([[], None], pa.list_(pa.null())), [["a"], []], [[], None, ["a"], []], pa.list_(pa.string())),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_columns_whose_types_differ_between_files_become_one(tmp_path, name):
+    first, second, wanted, kind = DIFFERENT[name]
+    for parts, values in (((first, second), wanted), ((second, first), wanted[2:] + wanted[:2])):
+        place = tmp_path / f"store-{parts[0] is first}"
+        folder_of(place, a=parts[0], b=parts[1])
+        assert open_files(place).schema().field("x").type == kind
+        assert load_embeddings(place)["x"][:] == values
+        ends = {"source": "a", "target": "b", "progress": False}
+        for output in (place.with_suffix(".parquet"), place.with_name(f"{place.name}-out")):
+            translate_store(a_translator(), place, output, **ends)
+            assert load_embeddings(output)["x"][:] == values
+
+
+@pytest.mark.parametrize("use", ["loaded", "translated"])
+def test_columns_that_no_type_can_hold_are_told_before_any_work(tmp_path, use):
+    folder_of(tmp_path / "store", a=pa.nulls(2), b=[1, 2], c=["x", "y"])
+    message = r"has int64 in the column 'x' of .*b.parquet', but string in that of .*c.parquet'"
+    ends = {"source": "a", "target": "b", "progress": False}
+    read = {"loaded": load_embeddings, "translated": lambda x: translate_store(a_translator(), x, tmp_path / "out", **ends)}
+    with pytest.raises(ValueError, match=message):
+        read[use](tmp_path / "store")
+    assert not (tmp_path / "out").exists()
+    done = translate_store(a_translator(), tmp_path / "store", tmp_path / "out.npy", **ends)  # which keeps no columns
+    assert set(done.dropped_columns) == {"id", "x"}
+
+
+def test_a_number_that_the_common_type_cannot_hold_is_named(tmp_path):
+    folder_of(tmp_path / "store", a=[0.5, 1.5], b=[1, 2**60 + 1])
+    with pytest.raises(ValueError, match=r"b.parquet', at or after row 0, cannot be read: Integer value \d+ not in range"):
+        load_embeddings(tmp_path / "store")
+
+
+def test_a_column_of_text_files_is_text_if_it_is_in_one_of_them(tmp_path):
+    (tmp_path / "store").mkdir()
+    for name, pages in (("a", ["12", "1.50"]), ("b", ["12a", "7"])):
+        lines = ["page,embedding", *(f'{page},"[1, 2, 3, 4, 5, 6]"' for page in pages)]
+        (tmp_path / "store" / f"{name}.csv").write_text("\n".join(lines))
+    assert load_embeddings(tmp_path / "store")["page"][:] == ["12", "1.50", "12a", "7"]

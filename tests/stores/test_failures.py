@@ -193,6 +193,19 @@ def test_a_database_without_the_extension(database, translator, tmp_path):
         Migration(translator, f"pgvector:{place}#docs/embedding", f"pgvector:{place}#docs/new", **ends).run()
 
 
+def test_a_rollback_keeps_a_column_in_its_way(database, translator, tmp_path):
+    filled(database)
+    made = migration(database, translator, tmp_path)
+    made.run(switch=True)
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE {database.table} ADD COLUMN {database.new} text")
+    with pytest.raises(FileExistsError, match=f"`to`: the new column would become '{database.new}'"):
+        made.rollback()
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE {database.table} DROP COLUMN {database.new}")
+    assert made.rollback().state == "complete"
+
+
 def test_a_row_written_just_before_the_switch_is_added(database, translator, tmp_path, monkeypatch):
     filled(database)
     late = database.vectors(1, seed=8)[0]

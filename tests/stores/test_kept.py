@@ -1,15 +1,19 @@
 """What lies beside a new store of files, or is whole, is kept; and kinds of index, of ids and of rows that are rare."""
 
+import os
+
 import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 
 from helpers.engines import DIM, Lance
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration
+from hf_vec2vec.stores.chroma import ChromaCollection
 from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
 from hf_vec2vec.stores.parquet import ParquetFiles, ParquetParts
 
@@ -67,6 +71,82 @@ def test_a_table_beside_a_new_index_is_not_replaced(case, migrate, vectors, tmp_
     assert {name: content for name, content in tree(tmp_path).items() if "lock" not in str(name)} == before
 
 
+PAIR = ("docs.index", "docs.parquet")
+
+
+@pytest.fixture
+def switching(translator, vectors, tmp_path):
+    """A migration of an index with a table beside it, which is complete; files of both stores lie in a folder."""
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    write_index(folder / "docs.index", vectors)
+    write_table(folder / "docs.parquet", None, id=range(ROWS))
+    ends = {"source": "old", "target": "new", "record": tmp_path / "record.json", "progress": False}
+    made = Migration(translator, f"faiss:{folder}/docs.index", f"faiss:{folder}/new.index", **ends)
+    made.run()
+    return made, folder
+
+
+def test_a_switch_of_an_index_keeps_a_table_in_its_way(switching):
+    """Such as the old vectors of an earlier switch of Parquet files."""
+    made, folder = switching
+    (folder / "docs_before.parquet").write_text("mine")
+    before = tree(folder)
+    with pytest.raises(FileExistsError, match=r"`from`: vectors would become .* but .*docs_before.parquet' is there"):
+        made.run(switch=True)
+    assert tree(folder) == before
+    (folder / "docs_before.parquet").unlink()
+    assert made.run(switch=True).state == "switched"
+
+
+def test_an_index_without_a_table_takes_none_of_somebody_else(migrate, vectors, tmp_path):
+    write_index(tmp_path / "docs.index", vectors)
+    (tmp_path / "docs_before.parquet").write_text("mine")
+    old, new = f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index"
+    with pytest.raises(FileExistsError, match="docs_before.parquet' is there"):
+        migrate(old, new, switch=True)
+    assert migrate(old, new).state == "complete"
+    assert (tmp_path / "docs_before.parquet").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mine", ["new.parquet", "new.index"])
+def test_a_rollback_of_an_index_keeps_a_file_in_its_way(mine, switching):
+    made, folder = switching
+    made.run(switch=True)
+    (folder / mine).write_text("mine")
+    before = tree(folder)
+    with pytest.raises(FileExistsError, match=f"`to`: vectors would become .* but .*{mine}' is there"):
+        made.rollback()
+    assert tree(folder) == before
+    (folder / mine).unlink()
+    assert made.rollback().state == "complete"
+
+
+@pytest.mark.parametrize("renames", range(4))
+@pytest.mark.parametrize("way", ["switch", "rollback", "switch, then rollback"])
+def test_an_index_and_its_table_find_each_other_after_a_kill(way, renames, switching, monkeypatch):
+    made, folder = switching
+    began = tree(folder)
+    wanted = {("docs_before" if name in PAIR else "docs") + name[name.index(".") :]: held for name, held in began.items()}
+    if way == "rollback":
+        made.run(switch=True)
+        assert tree(folder) == wanted
+    calls, rename = [], os.rename
+
+    def killed(*places) -> None:
+        calls.append(places)
+        if len(calls) > renames:
+            raise KeyboardInterrupt
+        rename(*places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.rollback() if way == "rollback" else made.run(switch=True)
+    made.run(switch=True) if way == "switch" else made.rollback()
+    assert tree(folder) == (wanted if way == "switch" else began)
+
+
 def test_a_folder_that_is_whole_is_not_written_into_again(migrate, tmp_path):
     engine = Lance(tmp_path / "place")
     rows = engine.vectors(ROWS)
@@ -99,6 +179,30 @@ def test_other_kinds_of_index_are_read(kind, migrate, vectors, translated, tmp_p
         assert pq.read_table(tmp_path / "new.parquet")["id"][3].as_py() == "row 3"
     inner = faiss.downcast_index(made.index) if "IDMap" in kind else made
     np.testing.assert_allclose(inner.reconstruct_n(0, ROWS), translated, atol=1e-5)
+
+
+METRICS = ["METRIC_L2", "METRIC_INNER_PRODUCT", "METRIC_L1", "METRIC_Linf", "METRIC_Lp", "METRIC_Canberra"]
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_new_index_has_the_metric_of_the_old_one(metric, own_ids, migrate, vectors, tmp_path):
+    flat = faiss.IndexFlat(DIM, getattr(faiss, metric))
+    flat.metric_arg = 3.0 if metric == "METRIC_Lp" else 0.0
+    index = faiss.IndexIDMap2(flat) if own_ids else flat
+    index.add_with_ids(vectors, np.arange(ROWS)) if own_ids else index.add(vectors)
+    write_index(tmp_path / "docs.index", vectors, index)
+    migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+    made = faiss.read_index(str(tmp_path / "new.index"))
+    inner = faiss.downcast_index(made.index) if own_ids else made
+    assert (made.metric_type, inner.metric_type, inner.metric_arg) == (flat.metric_type, flat.metric_type, flat.metric_arg)
+
+
+def test_an_index_by_a_metric_that_nobody_knows_is_refused(migrate, vectors, tmp_path):
+    write_index(tmp_path / "docs.index", vectors, faiss.IndexFlat(DIM, 99))
+    with pytest.raises(ValueError, match="is no index that FAISS can read"):
+        migrate(f"faiss:{tmp_path}/docs.index", f"faiss:{tmp_path}/new.index")
+    assert not (tmp_path / "record.json").exists()
 
 
 def test_an_index_whose_vectors_have_no_numbers_is_refused(migrate, vectors, tmp_path):
@@ -182,6 +286,30 @@ def test_a_folder_and_a_file_do_not_exchange_their_names(migrate, vectors, tmp_p
         migrate(old, f"parquet:{tmp_path}/docs-v1.5", record=tmp_path / "another.json")
 
 
+@pytest.mark.parametrize("name", ["docs.jsonl", "docs.arrow", "a saved data set", "a folder of Arrow files"])
+def test_what_is_not_parquet_gives_its_name_to_no_parquet(name, migrate, vectors, tmp_path):
+    (tmp_path / "stores").mkdir()
+    old = tmp_path / "stores" / name
+    data = Dataset.from_dict({"id": list(range(ROWS)), "embedding": vectors.tolist()})
+    if name.startswith("a "):
+        data.save_to_disk(old)
+    if name == "a folder of Arrow files":
+        for file in old.glob("*.json"):
+            file.unlink()
+    if name == "docs.jsonl":
+        data.to_json(old)
+    if name == "docs.arrow":
+        with pa.ipc.new_file(old, data.data.table.schema) as writer:
+            writer.write_table(data.data.table)
+    new = tmp_path / "stores" / ("new" if name.startswith("a ") else "new.parquet")
+    assert migrate(f"parquet:{old}", f"parquet:{new}").state == "complete"
+    before = tree(tmp_path / "stores")
+    with pytest.raises(ValueError, match="`from` .* is not Parquet, and the new vectors are"):
+        migrate(f"parquet:{old}", f"parquet:{new}", switch=True)
+    assert tree(tmp_path / "stores") == before
+    assert migrate(f"parquet:{old}", f"parquet:{new}").state == "complete"
+
+
 def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
     pytest.importorskip("qdrant_client")
     from qdrant_client import QdrantClient, models
@@ -194,6 +322,71 @@ def test_a_collection_without_an_alias_stays_complete(migrate, tmp_path):
     with pytest.raises(ValueError, match="gives a collection no other name"):
         migrate(old, new, switch=True)
     assert migrate(old, new).state == "complete"
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """An address in a folder of Chroma, and what the collection there holds."""
+    chromadb = pytest.importorskip("chromadb")
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    chromadb.PersistentClient(str(tmp_path / "chroma"), settings=settings).close()
+
+    def rows() -> dict[str, dict]:
+        with chromadb.PersistentClient(str(tmp_path / "chroma"), settings=settings) as client:
+            found = client.get_collection("docs", embedding_function=None).get()
+        return dict(zip(found["ids"], found["metadatas"]))
+
+    return f"chroma:{tmp_path}/chroma#docs", rows
+
+
+def test_a_live_store_takes_no_more_rows_at_a_time_than_it_says(collection, migrate, vectors, tmp_path, monkeypatch):
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)])
+    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+    numbers, add = [], ChromaCollection.add
+    monkeypatch.setattr(ChromaCollection, "add", lambda self, rows: numbers.append(len(rows)) or add(self, rows))
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", collection[0]).rows == ROWS
+    assert numbers == [25, 25, 10]
+
+
+def test_values_that_a_store_has_no_place_for_are_left_out(collection, migrate, vectors, tmp_path):
+    new, rows = collection
+    titles, ratios = [None, "a", "b"] * 20, [0.5, float("nan"), -0.0, None] * 15
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)], title=titles, ratio=ratios)
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", new).caught_up == 0
+    found = rows()
+    assert [found[f"row {k}"] for k in range(4)] == [{"ratio": 0.5}, {"title": "a"}, {"title": "b", "ratio": 0.0}, None]
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", new).caught_up == 0
+
+
+def test_payload_that_a_store_changes_is_named(collection, migrate, vectors, tmp_path, monkeypatch):
+    write_table(tmp_path / "docs.parquet", vectors, id=[f"row {k}" for k in range(ROWS)], title=["A"] * 30 + ["b"] * 30)
+    add = ChromaCollection.add
+
+    def lower(self, rows):
+        rows.payload = [{"title": row["title"].lower()} for row in rows.payload]
+        add(self, rows)
+
+    monkeypatch.setattr(ChromaCollection, "add", lower)
+    with pytest.raises(ValueError, match=r"`to` .* does not keep 30 rows .* 'row 0', 'title' is 'A' in `from`, 'a' in `to`"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
+
+
+def test_ids_that_stand_in_two_blocks_are_not_taken_for_changes(collection, migrate, vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+    write_table(tmp_path / "docs.parquet", vectors, id=[*(f"row {k}" for k in range(ROWS - 1)), "row 0"])
+    with pytest.raises(ValueError, match="holds 59 rows, and `from` 60 .* ids stand there twice"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
+
+
+@pytest.mark.parametrize("new", ["new", "new.parquet"])
+def test_files_whose_columns_differ_in_type_become_a_store(new, migrate, vectors, translated, tmp_path):
+    (tmp_path / "docs").mkdir()
+    write_table(tmp_path / "docs" / "a.parquet", vectors[:30], id=range(30), page=[1] * 30, title=pa.nulls(30))
+    write_table(tmp_path / "docs" / "b.parquet", vectors[30:], id=range(30, ROWS), page=[0.5] * 30, title=["x"] * 30)
+    assert migrate(f"parquet:{tmp_path}/docs", f"parquet:{tmp_path}/{new}").caught_up == 0
+    made = pq.read_table(tmp_path / new)
+    assert made["page"].to_pylist() == [1.0] * 30 + [0.5] * 30
+    assert made["title"].to_pylist() == [None] * 30 + ["x"] * 30
 
 
 @pytest.mark.parametrize(("new", "each"), [("new", 5), ("new.parquet", 2)])

@@ -107,6 +107,34 @@ def test_rows_that_are_written_meanwhile_are_caught_up(engine, translator, tmp_p
     assert dict(zip(*found[::2])) == old
 
 
+@ALIVE
+def test_a_row_that_loses_its_vector_is_left_out_again(engine, translator, tmp_path):
+    vectors = filled(engine, 60)
+    assert migration(engine, translator, tmp_path, invalid_rows="skip").run().rows == 60
+    ids = engine.ids(60)
+    engine.write(ids[17], np.zeros_like(vectors[0]), {"text": "emptied", "page": 2, "ratio": 0.25})
+    done = migration(engine, translator, tmp_path, invalid_rows="skip").run()
+    assert (done.state, done.rows, done.skipped, done.caught_up) == ("complete", 59, 1, 1)
+    found = engine.read(engine.new)
+    assert sorted(found[0]) == sorted(set(ids) - {ids[17]})
+    again = migration(engine, translator, tmp_path, invalid_rows="skip").run(switch=True)
+    assert (again.state, again.caught_up) == ("switched", 0)
+
+
+@pytest.mark.parametrize("engine", ["pgvector"], indirect=True)
+def test_a_vector_that_becomes_null_becomes_so_in_the_new_column(engine, translator, tmp_path):
+    filled(engine, 60)
+    assert migration(engine, translator, tmp_path).run().rows == 60
+    with engine.connect() as connection:
+        connection.execute(f"ALTER TABLE {engine.table} ALTER COLUMN embedding DROP NOT NULL")
+        connection.execute(f"UPDATE {engine.table} SET embedding = NULL WHERE id = 7")
+    done = migration(engine, translator, tmp_path).run()
+    assert (done.state, done.rows, done.caught_up) == ("complete", 59, 1)
+    with engine.connect() as connection:
+        asked = f"SELECT id FROM {engine.table} WHERE embedding_new IS NULL"
+        assert connection.execute(asked).fetchall() == [(7,)]
+
+
 @EVERY
 def test_switch_and_rollback(engine, translator, tmp_path):
     vectors = filled(engine, 60)
