@@ -26,7 +26,6 @@ TRAIN_DEFAULTS = {
     "save_total_limit": 1,
     "load_best_model_at_end": True,
     "metric_for_best_model": "alignment_score",
-    "greater_is_better": True,
     "logging_steps": 50,
 }
 # Streams have no epochs.
