@@ -131,7 +131,7 @@ OTHERS = {"objective": "sliced_wasserstein", "trust_weight": 1.0}
 R3GAN = PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "discriminator_dim": 3}
 
 
-@pytest.mark.parametrize("preset", [{}, R3GAN, OTHERS])
+@pytest.mark.parametrize("preset", [{}, R3GAN, R3GAN | {"bf16": True}, OTHERS])
 @pytest.mark.parametrize("stop", [3, 9])  # within the first epoch of 6 batches and within the second
 def test_resume_is_bit_exact(tmp_path, stop, preset):
     run = {"max_steps": 12, "save_strategy": "steps", "save_steps": stop} | preset
@@ -266,10 +266,26 @@ def test_a_hub_that_cannot_be_reached_is_one_message(tmp_path):
     assert (tmp_path / "run" / "model.safetensors").exists()  # what it would have published
 
 
-def test_bfloat16_training_runs(tmp_path):
-    trainer = build(tmp_path, bf16=True)
+@pytest.mark.parametrize("preset", [{}, R3GAN])
+def test_bfloat16_training_runs(tmp_path, preset):
+    trainer = build(tmp_path, **preset | {"bf16": True})
     trainer.train()
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_penalties_in_bfloat16_are_those_of_float32(tmp_path):
+    penalties = {"r1_penalty_weight": 1.0, "r2_penalty_weight": 1.0, "discriminator_norm": "none"}
+    logged, moved = {}, {}
+    for bf16 in (False, True):
+        trainer = build(tmp_path, **penalties, bf16=bf16, max_steps=1, logging_steps=1, max_grad_norm=0, optim="sgd")
+        before = weights(trainer)
+        trainer.train()
+        logged[bf16] = trainer.state.log_history[0]
+        moved[bf16] = torch.cat([(after - before[name]).flatten() for name, after in weights(trainer).items()])
+    for name in ("r1_penalty", "r2_penalty"):
+        assert logged[True][name] == pytest.approx(logged[False][name], rel=0.05)
+        assert logged[False][name] > 0
+    assert torch.nn.functional.cosine_similarity(moved[True], moved[False], dim=0) > 0.99
 
 
 @pytest.mark.slow
