@@ -23,7 +23,7 @@ from ..evaluation.translation import evaluate_translation
 from ..metrics.translation import translation_metrics
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
-from ..sharing.translator_card import model_card, surroundings, write_model_card
+from ..sharing.translator_card import model_card, surroundings, write_model_card, write_published_facts
 from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
@@ -283,8 +283,11 @@ class Vec2VecTrainer(BaseTrainer):
             self.translator.save_pretrained(folder)
 
     def card(self, folder: Path, name: str) -> str:
-        """The card of the translator in a folder, as far as the run is now."""
-        return str(model_card(folder, self.facts(), name=name))
+        """The card of the translator in a folder that is published, as far as the run is now, and its facts beside it."""
+        facts = self.facts()
+        text = str(model_card(folder, facts, name=name))
+        write_published_facts(folder, facts, text)
+        return text
 
     def write_card(self, folder: Path) -> None:
         """Write `README.md` and `training.json`, from what this run knows of itself."""
