@@ -46,7 +46,7 @@ def run(flags: PushFlags) -> None:
     folder = Path(flags.folder)
     ours = folder.is_dir() and os.access(folder.absolute().parent, os.W_OK)  # else no run works there either
     with locked(folder, argument="DIR") if ours else nullcontext():  # weights and facts of one run
-        model = load_translator(flags.folder)
+        model = load_translator(flags.folder, "auto")
         facts, known = read_facts(flags.folder), folder / "README.md"
         # A card that was not written here is left alone.
         written = known.read_text(encoding="utf-8") if not facts and known.exists() else None

@@ -261,6 +261,14 @@ def test_the_verdict_on_an_alignment_goes_along(tmp_path, hub, publisher, tiny_m
         assert "the verdict on its alignment is 'not aligned'" in refused.stderr
 
 
+def test_a_translator_in_half_precision_stays_as_small(tmp_path, hub, publisher, tiny_model):
+    tiny_model.half().save_pretrained(tmp_path / "model")
+    done = command(publisher, [["push", str(tmp_path / "model"), "--repo_id", "org/half"]])
+    assert done.returncode == 0, done.stderr
+    assert hub.read("org/half", "model.safetensors") == (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert json.loads(hub.read("org/half", "config.json"))["dtype"] == "float16"
+
+
 def test_the_loopback_hub_speaks_to_the_unmodified_client(tmp_path, hub, publisher):
     """What the tests here lean on: the parts of the protocol that pushing and loading do not show by themselves."""
     script = str(Path(__file__).parents[1] / "helpers" / "hub_client.py")
