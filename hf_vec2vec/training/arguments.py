@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import torch
+from transformers.training_args import OptimizerNames
+
 from .base_arguments import BaseTrainingArguments
 from .distances import Objective
 from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, Distance, GanLoss, LossArguments
@@ -81,6 +84,14 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
                 raise ValueError(f"`{name}` must be one of {get_args(kind)}, got {getattr(self, name)!r}.")
         self._check_objective()
         super().__post_init__()
+
+    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise ValueError if `adam_beta2_end` would change a beta2 that the optimizer does not have."""
+        if self.adam_beta2_end is not None and "betas" not in optimizer.param_groups[0]:
+            raise ValueError(
+                f"`adam_beta2_end` is {self.adam_beta2_end}, but the optimizer has no beta2 that could change: `optim` is "
+                f"{OptimizerNames(self.optim).value!r}. Leave out one of them; the preset r3gan goes with AdamW only."
+            )
 
     def _check_objective(self) -> None:
         changed = [name for name in OF_GAMES if getattr(self, name) != type(self).__dataclass_fields__[name].default]

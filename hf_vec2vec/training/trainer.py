@@ -149,6 +149,7 @@ class Vec2VecTrainer(BaseTrainer):
             ]
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self._whole)
             self.optimizer = optimizer_class(groups, **kwargs)
+        self.args.check_optimizer(self.optimizer)
         return self.optimizer
 
     def _sides(self) -> dict[Phase, list[torch.nn.Parameter]]:
@@ -183,7 +184,7 @@ class Vec2VecTrainer(BaseTrainer):
         if self.args.adam_beta2_end is not None and self.optimizer is not None:
             beta2 = self._annealed(self.args.adam_beta2, self.args.adam_beta2_end)
             for group in self.optimizer.param_groups:
-                group["betas"] = (group["betas"][0], beta2)
+                group["betas"] = (group["betas"][0], beta2, *group["betas"][2:])  # some have a third one
         return super().training_step(*args, **kwargs)
 
     def _annealed(self, start: float, end: float) -> float:

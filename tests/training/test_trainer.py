@@ -16,6 +16,7 @@ from hf_vec2vec import (
     Vec2VecTrainingArguments,
 )
 from hf_vec2vec.training.arguments import LOSS_WEIGHTS, PRESETS
+from hf_vec2vec.training.before_work import check_before_work
 from hf_vec2vec.training.distances import DISTANCES
 
 
@@ -309,6 +310,16 @@ def test_presets_are_valid_arguments(tmp_path, preset):
     args = Vec2VecTrainingArguments(output_dir=str(tmp_path), **PRESETS[preset])
     found = (args.learning_rate, args.discriminator_learning_rate, args.cycle_weight)
     assert found == ((2e-4, 2e-4, 0.1) if preset == "r3gan" else (2e-5, 1e-5, 10.0))
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adafactor"])
+def test_an_optimizer_without_beta2_is_refused_before_work(tmp_path, optim):
+    trainer = build(tmp_path, optim=optim, adam_beta2_end=0.99)
+    message = f"`adam_beta2_end` is 0.99, but the optimizer has no beta2 .*`optim` is '{optim}'"
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    with pytest.raises(ValueError, match=message):
+        check_before_work(trainer.args)
 
 
 def test_penalties_rate_and_beta2_are_annealed(tmp_path):
