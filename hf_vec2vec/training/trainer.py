@@ -131,11 +131,11 @@ class Vec2VecTrainer(BaseTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UnpairedSampler:
         data = cast(UnpairedEmbeddings, self.train_dataset if train_dataset is None else train_dataset)
-        return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.args.seed)
+        return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.order_seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
         if isinstance(eval_dataset, UnpairedEmbeddings):
-            return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.args.seed)
+            return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.order_seed)
         return super()._get_eval_sampler(eval_dataset)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:

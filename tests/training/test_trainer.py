@@ -234,6 +234,17 @@ def test_rows_meet_in_another_order_each_epoch(tmp_path):
     assert not torch.equal(met[0]["b"], met[1]["b"])
 
 
+def test_data_seed_decides_which_rows_meet(tmp_path):
+    def trained(**seeds):
+        trainer = build(tmp_path, **seeds)
+        trainer.train()
+        return weights(trainer)
+
+    plain, same, other = trained(seed=3), trained(seed=3, data_seed=3), trained(seed=3, data_seed=4)
+    assert all(torch.equal(same[name], value) for name, value in plain.items())
+    assert not all(torch.equal(other[name], value) for name, value in plain.items())
+
+
 def test_half_precision_by_way_of_accelerate_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("accelerate.Accelerator.mixed_precision", "fp16")
     with pytest.raises(ValueError, match="`mixed_precision` is 'fp16'"):
@@ -408,6 +419,7 @@ def test_a_batch_larger_than_the_rows_is_refused(tmp_path):
         ({"objective": "chamfer"}, "`objective` must be one of"),
         ({"objective": "energy", "discriminator_steps": 2}, "`discriminator_steps` is of discriminators"),
         ({"trust_weight": -1.0}, "`trust_weight`"),
+        ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` is 'sequential'"),
         ({"distance": "manhattan"}, "`distance`"),
     ],
 )
