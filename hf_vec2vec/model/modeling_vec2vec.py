@@ -240,8 +240,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         normalizer, few = self.normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():
             return
-        sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of float32
-        usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
+        sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of other dtypes
+        usual = (normalizer.mean.double().square().sum() + normalizer.scale.double().square().sum()).sqrt()
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
         if not 0 < norm < math.inf:  # zeros, or statistics that are not finite: what comes of them is looked at
             return
