@@ -28,7 +28,7 @@ from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecF
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
-from .data_checks import check_batch, check_selection, check_spaces
+from .data_checks import check_batch, check_discriminators, check_selection, check_spaces
 from .fingerprint import rows_digest, tensors_digest
 from .losses import (
     OF_DISCRIMINATORS,
@@ -61,7 +61,7 @@ class Vec2VecTrainer(BaseTrainer):
 
     Raises:
         TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
-            that a stream does not go with.
+            that a stream or the model's own discriminators do not go with.
     """
 
     args: Vec2VecTrainingArguments
@@ -92,6 +92,7 @@ class Vec2VecTrainer(BaseTrainer):
             model.config.discriminator_norm = args.discriminator_norm
             model.config.discriminator_dim = args.discriminator_dim
             model = Vec2VecForAdversarialTraining.from_translator(model)
+        check_discriminators(args, model.config)
         dims = dict(model.config.embedding_dims or {})
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:

@@ -446,3 +446,13 @@ def test_bad_data_and_selection(tmp_path, tiny_model):
 def test_discriminators_may_come_with_the_model(tmp_path, tiny_config):
     model = Vec2VecForAdversarialTraining(tiny_config)
     assert Vec2VecTrainer(model, arguments(tmp_path), spaces()).model is model
+
+
+@pytest.mark.parametrize(("name", "value"), [("discriminator_norm", "none"), ("discriminator_dim", 2)])
+def test_discriminators_that_came_with_the_model_are_those_that_were_asked_for(tmp_path, tiny_config, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` is {value!r}, but the model came with discriminators of "):
+        Vec2VecTrainer(Vec2VecForAdversarialTraining(tiny_config), arguments(tmp_path, **{name: value}), spaces())
+    setattr(tiny_config, name, value)
+    model = Vec2VecForAdversarialTraining(tiny_config)
+    for given in ({name: value}, {}):  # what is not asked for, the model decides
+        assert Vec2VecTrainer(model, arguments(tmp_path, **given), spaces()).model is model
