@@ -89,6 +89,8 @@ def test_alignments_must_join_all_spaces():
         Vec2VecModel.from_alignment([linear_alignment("a", "b"), linear_alignment("c", "d")])
     with pytest.raises(ValueError, match="`latent_dim` is 9"):
         Vec2VecModel.from_alignment(linear_alignment(), latent_dim=9)
+    with pytest.raises(ValueError, match="`alignments` is empty"):
+        Vec2VecModel.from_alignment([])
     with pytest.raises(ValueError, match="`residual`"):
         Vec2VecModel.from_alignment(linear_alignment(), residual="zero_pad", adapter_layers=2, backbone_layers=2)
 
