@@ -19,9 +19,10 @@ from transformers import HfArgumentParser
 
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.sharing import publish
+from hf_vec2vec.sharing.translator_card import read_facts, write_published_facts
 
 WEIGHTS = "model.safetensors"
-MADE_ANEW = {"README.md", "config.json", WEIGHTS}  # by `publish` and `save_pretrained`
+MADE_ANEW = {"README.md", "config.json", "training.json", WEIGHTS}  # by `publish` and `save_pretrained`
 
 
 @dataclass
@@ -66,7 +67,10 @@ def push(folder: Path, weights: Path, text: str, repo_id: str, private: bool) ->
         for file in folder.iterdir():
             if file.is_file() and file.name not in MADE_ANEW:
                 shutil.copy(file, target)
+        if facts:
+            write_published_facts(target, facts, text)
 
+    facts = read_facts(weights)
     text = text.replace(f'from_pretrained("{folder.name}"', f'from_pretrained("{repo_id}"')  # as others load it
     done = publish(save, repo_id, card=text, private=private or None, commit_message="Upload translator and card")
     return done.commit_url

@@ -9,6 +9,7 @@ from .checks import check_input, named_path
 from .columns import Columns
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from datasets import Dataset
     from torch import Tensor
@@ -56,12 +57,17 @@ class Anchors:
         return cls(vectors=paths)
 
     def load(
-        self, spaces: "dict[str, Dataset]", columns: dict[str, Columns]
+        self, spaces: "dict[str, Dataset]", columns: dict[str, Columns], numbers: "dict[str, np.ndarray]"
     ) -> "tuple[tuple[Tensor, Tensor], dict[str, Dataset]]":
         """Vectors of the pairs, and the training rows.
 
         Rows that are known pairs are left out of the second space, so that no text is on both sides of those that count as
         unpaired.
+
+        Args:
+            spaces: the rows.
+            columns: of their files.
+            numbers: of the rows in their files, which have more where invalid rows were dropped.
 
         Raises:
             ValueError: for numbers of rows, dimensions or encoders that differ, or an id that is not there or there twice.
@@ -84,7 +90,7 @@ class Anchors:
             if len(rows[0]) != len(rows[1]):
                 raise ValueError(f"`anchors` have {len(rows[0])} and {len(rows[1])} rows: row i of both is the same text.")
             return (rows[0], rows[1]), spaces
-        ids = [_ids(spaces[name], name, columns[name]["id_column"]) for name in spaces]
+        ids = [_ids(spaces[name], name, columns[name]["id_column"], numbers[name]) for name in spaces]
         pairs = [(a, a) for a in ids[0] if a in ids[1]] if self.same_ids else _pairs(self.ids or "", source, target)
         if not pairs:
             raise ValueError("`anchors` hold no pair: no id is on both sides.")
@@ -92,7 +98,10 @@ class Anchors:
         for number, pair in enumerate(pairs):
             for side, (name, wanted) in enumerate(zip(spaces, pair, strict=True)):
                 if wanted not in ids[side]:
-                    raise ValueError(f"`anchors`, pair {number}: {name!r} has no row with the id {wanted!r}.")
+                    row = f"row {wanted}" if columns[name]["id_column"] is None else f"row with the id {wanted!r}"
+                    raise ValueError(
+                        f"`anchors`, pair {number}: {name!r} has no {row}, or it was dropped as invalid. Leave the pair out."
+                    )
                 places[side].append(ids[side][wanted])
         taken = set(places[1])
         rest = spaces[target].select([i for i in range(len(spaces[target])) if i not in taken])
@@ -102,8 +111,8 @@ class Anchors:
         return (found[0], found[1]), {source: spaces[source], target: rest}
 
 
-def _ids(data: "Dataset", name: str, id_column: str | None) -> dict[str, int]:
-    """Row numbers by id; without ids, by themselves.
+def _ids(data: "Dataset", name: str, id_column: str | None, numbers: "np.ndarray") -> dict[str, int]:
+    """Where rows are, by id; without ids, by their numbers in the file.
 
     Raises:
         ValueError: for an id that is there twice.
@@ -111,7 +120,7 @@ def _ids(data: "Dataset", name: str, id_column: str | None) -> dict[str, int]:
     from ..data.columns import ID
 
     if id_column is None:
-        return {str(i): i for i in range(len(data))}
+        return {str(number): i for i, number in enumerate(numbers.tolist())}
     found = [str(value) for value in data[ID]]
     twice = [value for value, count in Counter(found).items() if count > 1]
     if twice:

@@ -40,19 +40,22 @@ def run(flags: PushFlags) -> None:
 
     from ..data.staging import locked
     from ..sharing.hub import publish, retry_while_busy
-    from ..sharing.translator_card import model_card, read_facts
+    from ..sharing.translator_card import model_card, read_facts, write_published_facts
     from ..training.start import load_translator
 
     folder = Path(flags.folder)
     ours = folder.is_dir() and os.access(folder.absolute().parent, os.W_OK)  # else no run works there either
     with locked(folder, argument="DIR") if ours else nullcontext():  # weights and facts of one run
-        model = load_translator(flags.folder)
-        facts, known = read_facts(folder), folder / "README.md"
+        model = load_translator(flags.folder, "auto")
+        facts, known = read_facts(flags.folder), folder / "README.md"
         # A card that was not written here is left alone.
         written = known.read_text(encoding="utf-8") if not facts and known.exists() else None
 
     def card(saved: Path) -> str:
-        return str(model_card(saved, facts, name=flags.repo_id)) if written is None else written
+        text = str(model_card(saved, facts, name=flags.repo_id)) if written is None else written
+        if facts:
+            write_published_facts(saved, facts, text)
+        return text
 
     done = publish(
         model.save_pretrained,

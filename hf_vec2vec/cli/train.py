@@ -26,7 +26,6 @@ TRAIN_DEFAULTS = {
     "save_total_limit": 1,
     "load_best_model_at_end": True,
     "metric_for_best_model": "alignment_score",
-    "greater_is_better": True,
     "logging_steps": 50,
 }
 # Streams have no epochs.
@@ -124,7 +123,8 @@ class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
     target_encoder: str | None = flag("The same for the target.", None)
     anchors: list[str] | None = flag(
         "Known pairs, if there are any: NAME=PATH NAME=PATH of vectors, row by row the same texts; or a CSV, TSV or JSONL "
-        "file with two columns of ids (of `id_column`, else row numbers from 0); or same_ids: rows whose ids are alike.",
+        "file with two columns of ids (of `id_column`, else row numbers in the files, from 0); or same_ids: rows whose ids "
+        "are alike.",
         None,
     )
     invalid_rows: Literal["stop", "drop"] = flag("Rows without a vector, zero, NaN or infinite: stop, or drop them.", "stop")
@@ -164,9 +164,10 @@ def run(flags: TrainFlags) -> None:
         raise ValueError("`anchors` must be NAME=PATH NAME=PATH with `streaming`: a stream has no rows to look up.")
     columns = flags.columns(paths)
     flags.check_run()
+    import numpy as np
     from transformers import set_seed
 
-    from ..data.files import load_embeddings
+    from ..data.files import load_numbered
     from ..data.spaces import UnpairedEmbeddings
     from ..data.stream_files import open_stream
     from ..data.streaming import StreamedEmbeddings
@@ -187,19 +188,23 @@ def run(flags: TrainFlags) -> None:
         print(_plan(flags, paths, translator_args, training_args))
         return
     loaded: dict[str, Any] = {}
+    numbers: dict[str, np.ndarray] = {}
     for name, path in paths.items():
         if flags.streaming:
             loaded[name] = open_stream(path, **columns[name], invalid_rows=flags.invalid_rows)
         elif encoder := encoders[name]:
             made = TextEncoder(encoder, device=flags.device, trust_remote_code=flags.trust_remote_code)
             loaded[name] = embed(path, made, progress=flags.progress)
+            numbers[name] = np.arange(len(loaded[name]))
         else:
             argument = "source" if name == next(iter(paths)) else "target"
-            loaded[name] = load_embeddings(path, **columns[name], invalid_rows=flags.invalid_rows, argument=argument)
+            loaded[name], numbers[name] = load_numbered(
+                path, **columns[name], invalid_rows=flags.invalid_rows, argument=argument
+            )
     encoded = {name: _encoder_settings(data) for name, data in loaded.items()}
     pairs = None
     if anchors:
-        pairs, loaded = anchors.load(loaded, columns)
+        pairs, loaded = anchors.load(loaded, columns, numbers)
     spaces = (
         StreamedEmbeddings(loaded, buffer_rows=flags.buffer_rows, strict_unpaired=flags.strict_unpaired)
         if flags.streaming

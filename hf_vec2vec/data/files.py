@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetInfo
 from safetensors import SafetensorError
 from safetensors.torch import save
 
+from .blocks import Block
 from .columns import EMBEDDING, ID, foreign_columns, to_table, vectors
 from .raw_files import check_no_weights
 from .staging import check_apart, locked, staged_file, staged_folder
@@ -52,6 +53,18 @@ def load_embeddings(
             not there, or a row that is invalid (it is named).
         TypeError: for integers or objects in place of vectors.
     """
+    return load_numbered(path, column=column, id_column=id_column, invalid_rows=invalid_rows, argument=argument)[0]
+
+
+def load_numbered(
+    path: str | Path,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    invalid_rows: InvalidRows = "stop",
+    argument: str = "path",
+) -> tuple[Dataset, np.ndarray]:
+    """[`load_embeddings`], and the number of each row among all that stand at `path`, from 0."""
     check_choice(invalid_rows)
     store = open_files(path, column, argument=argument)
     first = store.files[0]
@@ -61,24 +74,33 @@ def load_embeddings(
     if foreign := {} if first.schema is None else foreign_columns(first.schema):
         logger.warning("%s: columns of types that data sets do not know are left out: %s.", path, foreign)
         others = [name for name in others if name not in foreign]
-    tables = list(_valid_tables(store, others, invalid_rows))
-    if not tables:
+    found = list(_valid_tables(store, others, invalid_rows))
+    if not found:
         raise ValueError(f"`{argument}` {str(path)!r} holds no valid row.")
+    tables, numbers = zip(*found, strict=True)
     table = pa.concat_tables(tables, promote_options="permissive")
     if id_column is not None:
         table = table.drop_columns(ID) if ID in others and id_column != ID else table
         table = table.rename_columns({id_column: ID})
-    return Dataset(table, info=DatasetInfo(description=store.description))
+    return Dataset(table, info=DatasetInfo(description=store.description)), np.concatenate(numbers)
 
 
-def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) -> Iterator[pa.Table]:
-    """Blocks as tables: the other columns, then `embedding`."""
+def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Blocks as tables, the other columns, then `embedding`; and the numbers of their rows in the store."""
+    before = 0
     for file in store.files:
         for block in store.read(file, 0, file.rows, BLOCK, others):
-            kept = keep_valid(block, invalid_rows, store.place(file))
+            numbers = np.arange(before, before + len(block.rows))
+            before += len(block.rows)
+            # Numbers go through as one more column, so that they lose the rows that the others lose.
+            beside = pa.table({}) if block.others is None else block.others
+            numbered = pa.table([*beside.columns, pa.array(numbers)], [*beside.column_names, "number"])
+            kept = keep_valid(Block(block.rows, block.first, numbered), invalid_rows, store.place(file))
             if len(kept.rows):
-                vectors = to_table(kept.rows.clone())  # the block's memory is used again
-                yield vectors if kept.others is None else kept.others.append_column(EMBEDDING, vectors[EMBEDDING])
+                assert kept.others is not None
+                *columns, numbers = kept.others.columns
+                vectors = to_table(kept.rows.clone())[EMBEDDING]  # the block's memory is used again
+                yield pa.table([*columns, vectors], [*beside.column_names, EMBEDDING]), numbers.to_numpy()
 
 
 def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[str | Path] = ()) -> Path:

@@ -68,6 +68,12 @@ def shared_texts(first: Iterable[object], second: Iterable[object]) -> list[str]
     return [str(text) for text in first if has_text(text) and normal_text(str(text)) in known]
 
 
+def first_places(texts: Sequence[object]) -> list[int]:
+    """For each text, where the first stands that is the same when both are normalised."""
+    found: dict[str, int] = {}
+    return [found.setdefault(normal_text(str(text)), place) for place, text in enumerate(texts)]
+
+
 def row_hashes(rows: Tensor) -> Tensor:
     """A number of 64 bits for each float32 row `(n, d)`, the same for rows of the same values: `(n,)`."""
     factors = (torch.randint(2**61, (rows.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1).to(rows.device)
@@ -218,4 +224,4 @@ def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str
     return max(done, key=CHECKS.index)
 
 
-__all__ = ["CHECKS", "normal_text", "refuse_shared", "row_hashes", "shared_texts", "shared_vectors"]
+__all__ = ["CHECKS", "first_places", "normal_text", "refuse_shared", "row_hashes", "shared_texts", "shared_vectors"]

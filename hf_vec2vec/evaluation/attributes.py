@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.corpora import LabelledTexts
+from ..data.overlap import first_places
 from ..metrics.translation import mean_interval
 from ..model.modeling_vec2vec import Vec2VecModel
 
@@ -51,12 +52,7 @@ def attribute_inference(
     """
     classes = list(corpus.descriptions)
     labels = corpus.numbers()
-    if np.bincount(labels).min() < 2:
-        rare = classes[int(np.bincount(labels).argmin())]
-        raise ValueError(
-            f"`corpus` {corpus.name!r} has one text of class {rare!r}; the attacker and the test need one each."
-        )
-    known, attacked = train_test_split(np.arange(len(labels)), train_size=KNOWN_SHARE, stratify=labels, random_state=seed)
+    known, attacked = _split(corpus, labels, seed)
     means = {name: model.normalizer(name).mean.cpu() for name in (source, target)}
     dim = len(means[target])
     raw = vectors[source][attacked]
@@ -85,6 +81,23 @@ def attribute_inference(
         head | {"attack": attack, "method": method} | attribute_figures(found, labels[attacked], classes, seed=seed)
         for (attack, method), found in predictions.items()
     ]
+
+
+def _split(corpus: LabelledTexts, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the attacker's own texts, and of the attacked ones. Equal texts lie on one side."""
+    firsts = np.array(first_places(corpus.texts))
+    different = np.unique(firsts)
+    counts = np.bincount(labels[different], minlength=len(corpus.descriptions))
+    if counts.min() < 2:
+        number, rare = ("one", "no")[int(counts.min() == 0)], list(corpus.descriptions)[int(counts.argmin())]
+        raise ValueError(
+            f"`corpus` {corpus.name!r} has {number} text of class {rare!r}, if equal ones count once; the attacker and the "
+            "test need one each."
+        )
+    sides = train_test_split(different, train_size=KNOWN_SHARE, stratify=labels[different], random_state=seed)
+    again = np.setdiff1d(np.arange(len(labels)), different)
+    known, attacked = (np.concatenate([side, again[np.isin(firsts[again], side)]]) for side in sides)
+    return known, attacked
 
 
 def zero_shot(rows: Tensor, descriptions: Tensor, mean: Tensor) -> np.ndarray:

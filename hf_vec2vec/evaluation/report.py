@@ -20,6 +20,7 @@ from torch import Tensor
 from ..data.columns import TEXT
 from ..data.corpora import LabelledTexts, load_labelled
 from ..data.json_files import read_part
+from ..data.overlap import first_places
 from ..data.progress import progress_bar
 from ..data.staging import locked, staged_entries
 from ..data.texts import load_texts
@@ -162,11 +163,12 @@ def corpus_names(sources: Iterable[str]) -> dict[str, str]:
 def load_corpus(name: str, max_texts: int, seed: int) -> LabelledTexts:
     """At most so many of a corpus' texts, drawn at random.
 
-    A class of which one text alone was drawn is left out: the attacker and the test need one each.
+    A class of which one text alone was drawn, equal ones counted once, is left out: the attacker and the test need one each.
     """
     corpus = load_labelled(name)
     rows = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist()
-    drawn = Counter(corpus.labels[i] for i in rows)
+    different = set(first_places([corpus.texts[i] for i in rows]))
+    drawn = Counter(corpus.labels[row] for place, row in enumerate(rows) if place in different)
     return corpus.take([i for i in rows if drawn[corpus.labels[i]] > 1])
 
 

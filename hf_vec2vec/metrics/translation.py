@@ -15,6 +15,8 @@ from .hubness import hub_penalties
 
 RESAMPLES = 1000  # draws of a bootstrap
 CONFIDENCE = 0.95  # of its intervals
+# Cosines of equal rows differ by so much at most: a product sums in another order for each shape of its factors.
+ROUNDING = 1e-6
 _CITATION = """\
 @article{jha2025harnessing,
   title={Harnessing the Universal Geometry of Embeddings},
@@ -84,8 +86,8 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048, penalties:
             cosines -= penalties
         rows = torch.arange(len(cosines), device=cosines.device)
         own = cosines[rows, start + rows, None]
-        better, equal = (cosines > own).sum(1), (cosines == own).sum(1)  # a row equals itself
-        found.append(1 + better + (equal - 1) / 2)
+        better, as_good = (cosines > own + ROUNDING).sum(1), (cosines >= own - ROUNDING).sum(1)  # a row is as good as itself
+        found.append(1 + better + (as_good - better - 1) / 2)
     return torch.cat(found)
 
 

@@ -240,8 +240,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         normalizer, few = self.normalizer(source), len(rows) < 32  # of a query, the mean says nothing and the norm little
         if not normalizer.mean.any():
             return
-        sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of float32
-        usual = (normalizer.mean.square().sum() + normalizer.scale.square().sum()).sqrt()
+        sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of other dtypes
+        usual = (normalizer.mean.double().square().sum() + normalizer.scale.double().square().sum()).sqrt()
         norm = (sample.square().sum(1).mean().sqrt() / usual).item()
         if not 0 < norm < math.inf:  # zeros, or statistics that are not finite: what comes of them is looked at
             return
@@ -277,8 +277,8 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
             config_kwargs: fields of [`Vec2VecConfig`] other than `embedding_dims`.
 
         Raises:
-            ValueError: if an alignment's verdict is "not aligned", two alignments normalise a space differently, one space
-                cannot be reached from another, or `latent_dim` cannot hold the parts.
+            ValueError: if there is no alignment, a verdict is "not aligned", two alignments normalise a space differently,
+                one space cannot be reached from another, or `latent_dim` cannot hold the parts.
         """
         alignments = list(alignments) if isinstance(alignments, Iterable) else [alignments]
         if not allow_not_aligned:
@@ -353,12 +353,11 @@ def _check_verdicts(alignments: list) -> None:
 
 def _common_statistics(alignments: list) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and scale of every space, on which all alignments must agree."""
+    if not alignments:
+        raise ValueError("`alignments` is empty: give at least one, of two spaces.")
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
-    for alignment in alignments:
-        for name, (mean, scale) in (
-            (alignment.source, alignment.source_statistics),
-            (alignment.target, alignment.target_statistics),
-        ):
+    for a in alignments:
+        for name, (mean, scale) in ((a.source, a.source_statistics), (a.target, a.target_statistics)):
             found = mean.float(), scale.float()
             known = statistics.setdefault(name, found)
             if not all(x.shape == y.shape and torch.allclose(x, y) for x, y in zip(known, found, strict=True)):

@@ -22,7 +22,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from transformers.utils import logging
 
-from .translator_card import model_card
+from .translator_card import model_card, portable_name
 
 CHECKPOINTS = "checkpoints"  # the branch for training checkpoints: they hold discriminators and an optimizer
 CARD = "README.md"
@@ -50,7 +50,7 @@ def publish(
     Args:
         save: writes the model into a folder, which exists: `model.save_pretrained`.
         repo_id: `ORG/NAME`; made if it does not exist.
-        card: text of the card, or what gives it for the folder that the model was saved in.
+        card: text of the card, or what gives it for the folder that the model was saved in, and may leave files beside it.
         commit_message, commit_description: of the commit.
         private: whether a new repository is private. That of an old one stays what it is.
         token: of the Hub; the one that you logged in with by default.
@@ -187,21 +187,14 @@ def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -
 
 
 def _name_local_models(folder: Path) -> None:
-    """A folder of this machine means nothing elsewhere, and its path is nobody's business: keep its name, as `./NAME`.
-
-    Without the dot it would read as the id of whatever the Hub has under that name.
-    """
-
-    def named(model: str | None) -> str | None:
-        return f"./{Path(model).resolve().name}" if model and Path(model).is_dir() else model
-
+    """See `portable_name`: paths of this machine mean nothing elsewhere."""
     for name in ("config.json", "adapter_config.json"):
         if (file := folder / name).exists():
             config = json.loads(file.read_text())
             for settings in filter(None, (config.get("encoders") or {}).values()):
-                settings["model"] = named(settings["model"])
-            if "base_model_name_or_path" in config:
-                config["base_model_name_or_path"] = named(config["base_model_name_or_path"])
+                settings["model"] = settings["model"] and portable_name(settings["model"])
+            if base := config.get("base_model_name_or_path"):
+                config["base_model_name_or_path"] = portable_name(base)
             file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

@@ -86,9 +86,45 @@ def write_whole(file: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_facts(folder: Path) -> dict:
-    """What `training.json` of a folder says of the run; nothing where there is none."""
-    file = folder / FACTS
+def write_published_facts(folder: Path, facts: dict, text: str) -> None:
+    """Write `training.json` for others, with the hash of its card: it keeps a verdict where the translator goes.
+
+    Of paths of this machine only the names are left.
+
+    Args:
+        folder: that is published.
+        facts: see `write_model_card`.
+        text: of the card.
+    """
+    encoders = {
+        space: record | {"model": portable_name(record["model"])} if record and record.get("model") else record
+        for space, record in (facts.get("encoders") or {}).items()
+    }
+    files = {space: Path(file).name for space, file in (facts.get("files") or {}).items()}
+    known = facts | {"encoders": encoders, "files": files, CARD_HASH: _hash(text)}
+    write_whole(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False))
+
+
+def portable_name(model: str) -> str:
+    """A model's name elsewhere. Of a folder of this machine, whose path is nobody's business, its own, as `./NAME`.
+
+    Without the dot it would read as the id of whatever the Hub has under that name.
+    """
+    return f"./{Path(model).resolve().name}" if Path(model).is_dir() or Path(model).is_absolute() else model
+
+
+def read_facts(folder: str | Path) -> dict:
+    """What `training.json` of a translator says of the run; nothing where there is none.
+
+    Args:
+        folder: of the translator, or its Hub id.
+    """
+    file = Path(folder) / FACTS
+    if not Path(folder).is_dir():
+        try:
+            file = Path(hf_hub_download(str(folder), FACTS))
+        except (EntryNotFoundError, OSError):
+            return {}
     return read_object(file) if file.exists() else {}
 
 
@@ -98,15 +134,7 @@ def verdict_of(folder: str) -> str | None:
     Args:
         folder: of the translator, or its Hub id.
     """
-    file = Path(folder) / FACTS
-    if not Path(folder).is_dir():
-        try:
-            file = Path(hf_hub_download(folder, FACTS))
-        except (EntryNotFoundError, OSError):
-            return None
-    if not file.exists():
-        return None
-    report = read_object(file).get("report")
+    report = read_facts(folder).get("report")
     return report.get("verdict") if isinstance(report, dict) else None
 
 

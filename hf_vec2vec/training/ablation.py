@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 from scipy import stats
 
+from ..data.file_names import file_names
 from ..data.json_files import read_object, write_object
 from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
@@ -61,10 +62,11 @@ def run_ablation(
     data = {f"rows of {name!r}": rows_digest(rows) for name, rows in spaces.items()}
     data["held-out pairs"] = tensors_digest(pairs.spaces.items())
     results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    files = file_names(variants)
     with locked(output, argument="output_dir"):
         for name, seed in progress_bar([(name, seed) for seed in range(seeds) for name in variants], desc="runs"):
             made_of = Fingerprint(data, {"variant": name, "arguments": variants[name], "seed": seed})
-            run = _Run(output, name, seed)
+            run = _Run(output, f"{files[name]}-{seed}")
             if not run.file.exists():
                 try:
                     train(name, seed, run.model)
@@ -91,12 +93,7 @@ class _Run(NamedTuple):
     """Where the run of a variant with a seed leaves its model and its figures."""
 
     output: Path
-    name: str
-    seed: int
-
-    @property
-    def stem(self) -> str:
-        return f"{''.join(c if c.isalnum() else '-' for c in self.name)}-{self.seed}"
+    stem: str
 
     @property
     def file(self) -> Path:

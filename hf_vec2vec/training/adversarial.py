@@ -134,9 +134,11 @@ class Vec2VecForAdversarialTraining(Vec2VecPreTrainedModel):
             pairs = [(a, b) for a in rows for b in rows if a != b]
             translations = {(a, b): translator.decode(latents[a], b) for a, b in pairs}
         if phase == "discriminator":
-            for part in (rows, latents, translations):
-                for seen in part.values():
-                    seen.requires_grad_(input_gradients)
+            # In the weights' dtype: accelerate hands out copies of what is in bfloat16, of which no logits are made.
+            parts: list[dict[Any, Tensor]] = [rows, latents, translations]
+            for part in parts:
+                for name, seen in part.items():
+                    part[name] = seen.to(translator.dtype).requires_grad_(input_gradients)
         common: dict[str, Any] = {
             "rows": rows,
             "latents": latents,

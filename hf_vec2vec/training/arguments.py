@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import torch
+from transformers.training_args import OptimizerNames
+
 from .base_arguments import BaseTrainingArguments
 from .distances import Objective
 from .losses import LOSS_WEIGHTS, OF_DISCRIMINATORS, Distance, GanLoss, LossArguments
@@ -56,12 +59,7 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
     def __post_init__(self):
         if self.fp16_full_eval or self.bf16_full_eval:
             raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
-        for name in OF_LANGUAGE_MODELS:
-            if getattr(self, name):
-                raise ValueError(
-                    f"`{name}` is {getattr(self, name)}, which changes layers of language models; a translator has none. "
-                    "Leave it out."
-                )
+        self._check_of_others()
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")
         if self.discriminator_dim is not None and self.discriminator_dim < 1:
@@ -81,6 +79,27 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
                 raise ValueError(f"`{name}` must be one of {get_args(kind)}, got {getattr(self, name)!r}.")
         self._check_objective()
         super().__post_init__()
+
+    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise ValueError if `adam_beta2_end` would change a beta2 that the optimizer does not have."""
+        if self.adam_beta2_end is not None and "betas" not in optimizer.param_groups[0]:
+            raise ValueError(
+                f"`adam_beta2_end` is {self.adam_beta2_end}, but the optimizer has no beta2 that could change: `optim` is "
+                f"{OptimizerNames(self.optim).value!r}. Leave out one of them; the preset r3gan goes with AdamW only."
+            )
+
+    def _check_of_others(self) -> None:
+        for name in OF_LANGUAGE_MODELS:
+            if getattr(self, name):
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)}, which changes layers of language models; a translator has none. "
+                    "Leave it out."
+                )
+        if self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"`train_sampling_strategy` is {self.train_sampling_strategy!r}, but rows of the spaces meet at random, for "
+                "none belongs to another. Leave it out."
+            )
 
     def _check_objective(self) -> None:
         changed = [name for name in OF_GAMES if getattr(self, name) != type(self).__dataclass_fields__[name].default]

@@ -69,6 +69,11 @@ class BaseTrainer(HubTrainer):
         self._meter: EnergyMeter | None = None
         self._fingerprint: Fingerprint | None = None
 
+    @property
+    def order_seed(self) -> int:
+        """Of the order of rows."""
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
     def hashes(self) -> dict[str, str]:
         """Of the data and the models that the run is made of, before it begins."""
         raise NotImplementedError
@@ -253,6 +258,11 @@ class BaseTrainer(HubTrainer):
                 f"`dataloader_num_workers` is {args.dataloader_num_workers}, but streams are read by a thread of each "
                 "process. Leave it at 0."
             )
+        if args.train_sampling_strategy in ("group_by_length", "batch_rebalance"):
+            raise ValueError(
+                f"`train_sampling_strategy` is {args.train_sampling_strategy!r}, but a stream does not tell the lengths of "
+                "its rows. Leave it out."
+            )
 
     def get_train_dataloader(self) -> DataLoader:
         """The parent's; of [`StreamedEmbeddings`] one that knows the place where it is, of other streams one without end."""
@@ -267,7 +277,7 @@ class BaseTrainer(HubTrainer):
             self.train_dataset,
             self._train_batch_size,
             args.max_steps * args.gradient_accumulation_steps,
-            seed=args.seed if args.data_seed is None else args.data_seed,
+            seed=self.order_seed,
             rank=args.process_index,
             world_size=args.world_size,
         )

@@ -81,6 +81,9 @@ class BaseTrainingArguments(TrainingArguments):
                 f"`max_steps` must be at least 1, got {self.max_steps}. Leave it out to train for `num_train_epochs`."
             )
 
+    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise ValueError if arguments of a subclass ask an optimizer for what it does not have."""
+
     def shaping(self) -> dict:
         """What decides a run's result, length and machine apart: its own arguments and those in `COMMON`."""
         own = {each.name for each in fields(self)} - {each.name for each in fields(TrainingArguments)}

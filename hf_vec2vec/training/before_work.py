@@ -66,6 +66,7 @@ def _check_optimizer(args: BaseTrainingArguments) -> None:
         optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`optim` {name!r} cannot be made of its arguments: {error}.") from error
+    args.check_optimizer(optimizer)
     given = args.lr_scheduler_kwargs or {}
     try:
         get_scheduler(schedule, optimizer, 0, LONG_RUN, given)  # type: ignore[arg-type]  # the line may hold no JSON

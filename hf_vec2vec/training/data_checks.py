@@ -2,6 +2,7 @@
 
 from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings
 from ..data.streaming import StreamedEmbeddings
+from ..model.configuration_vec2vec import Vec2VecConfig
 from .arguments import Vec2VecTrainingArguments
 from .finite import check_magnitudes
 
@@ -13,6 +14,18 @@ def check_selection(args: Vec2VecTrainingArguments) -> None:
             f"`metric_for_best_model` is {args.metric_for_best_model!r}, which needs pairs. A checkpoint is chosen without "
             "them: use 'alignment_score' or 'loss'."
         )
+
+
+def check_discriminators(args: Vec2VecTrainingArguments, config: Vec2VecConfig) -> None:
+    """Raise ValueError if a model came with other discriminators than were asked for; defaults ask for none."""
+    asked = {"discriminator_norm": args.discriminator_norm, "discriminator_dim": args.discriminator_dim}
+    has = {"discriminator_norm": config.discriminator_norm, "discriminator_dim": config.discriminator_dim}
+    for name, value in asked.items():
+        if value not in (has[name], type(args).__dataclass_fields__[name].default):
+            raise ValueError(
+                f"`{name}` is {value!r}, but the model came with discriminators of {has[name]!r}. Set it in the model's "
+                "config, or give the translator alone, around which new ones are put."
+            )
 
 
 def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
@@ -35,4 +48,4 @@ def check_spaces(
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")
 
 
-__all__ = ["check_batch", "check_selection", "check_spaces"]
+__all__ = ["check_batch", "check_discriminators", "check_selection", "check_spaces"]

@@ -38,7 +38,7 @@ class HubTrainer(Trainer):
         raise NotImplementedError
 
     def card(self, folder: Path, name: str) -> str:
-        """The card of the model in a folder, as far as the run is now."""
+        """The card of the model in a folder that is published, as far as the run is now; it may leave files there."""
         raise NotImplementedError
 
     def write_card(self, folder: Path) -> None:

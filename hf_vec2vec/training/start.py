@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -94,8 +95,12 @@ def _saved_report(file: Path) -> AlignmentReport | None:
         raise ValueError(f"{str(file)!r} is damaged: {error} is missing. Start the run anew.") from error
 
 
-def load_translator(folder: str) -> Vec2VecModel:
+def load_translator(folder: str, dtype: torch.dtype | Literal["auto"] = torch.float32) -> Vec2VecModel:
     """`Vec2VecModel.from_pretrained` with an error that says what a folder lacks.
+
+    Args:
+        folder: of the translator, or its Hub id.
+        dtype: of the weights; `auto` is that of the files.
 
     Raises:
         FileNotFoundError: if the folder has no config.
@@ -104,4 +109,4 @@ def load_translator(folder: str) -> Vec2VecModel:
     path = Path(folder)
     if path.is_dir() and not (path / "config.json").exists():
         raise FileNotFoundError(f"{folder!r} holds no translator: there is no config.json in it.")
-    return Vec2VecModel.from_pretrained(folder, dtype=torch.float32)  # also what was saved in half precision
+    return Vec2VecModel.from_pretrained(folder, dtype=dtype)

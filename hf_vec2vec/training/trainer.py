@@ -23,12 +23,12 @@ from ..evaluation.translation import evaluate_translation
 from ..metrics.translation import translation_metrics
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
-from ..sharing.translator_card import model_card, surroundings, write_model_card
+from ..sharing.translator_card import model_card, surroundings, write_model_card, write_published_facts
 from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecForAdversarialTraining
 from .arguments import DESCRIBED, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
-from .data_checks import check_batch, check_selection, check_spaces
+from .data_checks import check_batch, check_discriminators, check_selection, check_spaces
 from .fingerprint import rows_digest, tensors_digest
 from .losses import (
     OF_DISCRIMINATORS,
@@ -61,7 +61,7 @@ class Vec2VecTrainer(BaseTrainer):
 
     Raises:
         TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
-            that a stream does not go with.
+            that a stream or the model's own discriminators do not go with.
     """
 
     args: Vec2VecTrainingArguments
@@ -92,6 +92,7 @@ class Vec2VecTrainer(BaseTrainer):
             model.config.discriminator_norm = args.discriminator_norm
             model.config.discriminator_dim = args.discriminator_dim
             model = Vec2VecForAdversarialTraining.from_translator(model)
+        check_discriminators(args, model.config)
         dims = dict(model.config.embedding_dims or {})
         for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             if data is not None:
@@ -131,11 +132,11 @@ class Vec2VecTrainer(BaseTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UnpairedSampler:
         data = cast(UnpairedEmbeddings, self.train_dataset if train_dataset is None else train_dataset)
-        return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.args.seed)
+        return UnpairedSampler([len(rows) for rows in data.spaces.values()], seed=self.order_seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
         if isinstance(eval_dataset, UnpairedEmbeddings):
-            return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.args.seed)
+            return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.order_seed)
         return super()._get_eval_sampler(eval_dataset)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -149,6 +150,7 @@ class Vec2VecTrainer(BaseTrainer):
             ]
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self._whole)
             self.optimizer = optimizer_class(groups, **kwargs)
+        self.args.check_optimizer(self.optimizer)
         return self.optimizer
 
     def _sides(self) -> dict[Phase, list[torch.nn.Parameter]]:
@@ -183,7 +185,7 @@ class Vec2VecTrainer(BaseTrainer):
         if self.args.adam_beta2_end is not None and self.optimizer is not None:
             beta2 = self._annealed(self.args.adam_beta2, self.args.adam_beta2_end)
             for group in self.optimizer.param_groups:
-                group["betas"] = (group["betas"][0], beta2)
+                group["betas"] = (group["betas"][0], beta2, *group["betas"][2:])  # some have a third one
         return super().training_step(*args, **kwargs)
 
     def _annealed(self, start: float, end: float) -> float:
@@ -283,8 +285,11 @@ class Vec2VecTrainer(BaseTrainer):
             self.translator.save_pretrained(folder)
 
     def card(self, folder: Path, name: str) -> str:
-        """The card of the translator in a folder, as far as the run is now."""
-        return str(model_card(folder, self.facts(), name=name))
+        """The card of the translator in a folder that is published, as far as the run is now, and its facts beside it."""
+        facts = self.facts()
+        text = str(model_card(folder, facts, name=name))
+        write_published_facts(folder, facts, text)
+        return text
 
     def write_card(self, folder: Path) -> None:
         """Write `README.md` and `training.json`, from what this run knows of itself."""

@@ -2,9 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from helpers.clouds import make_cloud, random_rotation
+from hf_vec2vec import PairedEmbeddings
 from hf_vec2vec.cli import main
+from hf_vec2vec.training import ablation
 from hf_vec2vec.training.ablation import ablation_table
 
 QUICK = {"allow_not_aligned": True, "align_starts": 2, "align_steps": 3, "hidden_dim": 16, "num_train_epochs": 0}
@@ -47,6 +50,25 @@ def test_runs_are_made_once_and_averaged(words, tmp_path, capsys):
     (tmp_path / "variants.yaml").write_text(json.dumps(variants))
     assert main([*words, "--seeds", "2"]) == 2
     assert "differs from this one: `arguments`" in capsys.readouterr().err
+
+
+def test_names_that_differ_in_signs_have_a_run_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "_measure", lambda folder, pairs: {"figure": float((folder / "figure").read_text())})
+    rows = {name: make_cloud(20, 4, seed=i) for i, name in enumerate("ab")}
+
+    def train(name, seed, folder):
+        folder.mkdir(parents=True)
+        (folder / "figure").write_text(str(figures[name]))
+
+    figures = {"+vsp": 1, "-vsp": 2, "no gan": 3, "no-gan": 4, "No gan": 5, "plain": 6}
+    sides = {name: Dataset.from_dict({"embedding": values.tolist()}) for name, values in rows.items()}
+    for _ in range(2):  # the second time from the files
+        found = ablation.run_ablation(train, figures, sides, PairedEmbeddings(rows), 1, tmp_path)
+        assert {row["variant"]: row["figure"]["mean"] for row in found} == figures
+        monkeypatch.setattr(ablation, "_measure", None)
+    names = [file.name for file in (tmp_path / "runs").iterdir()]
+    assert len({name.casefold() for name in names}) == 6
+    assert "plain-0.json" in names
 
 
 def test_a_variant_that_fails_is_named(words, tmp_path, capsys):

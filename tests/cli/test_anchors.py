@@ -29,12 +29,16 @@ def sides(tmp_path):
     return tmp_path
 
 
+def numbers(spaces):
+    return {name: np.arange(len(rows)) for name, rows in spaces.items()}
+
+
 def loaded(folder, words):
     from hf_vec2vec.data import load_embeddings
 
     spaces = {name: load_embeddings(folder / f"{name}.parquet", id_column="key") for name in "ab"}
     columns = {name: {"column": None, "id_column": "key"} for name in "ab"}
-    return Anchors.of(words, ["a", "b"], has_ids=True).load(spaces, columns)
+    return Anchors.of(words, ["a", "b"], has_ids=True).load(spaces, columns, numbers(spaces))
 
 
 @pytest.mark.parametrize("form", ["pairs.csv", "pairs.jsonl", "same_ids", "vectors"])
@@ -54,10 +58,38 @@ def test_row_numbers_are_ids_where_there_are_none(sides):
     (sides / "numbers.tsv").write_text("a\tb\n3\t7\n419\t0\n")
     spaces = {name: load_embeddings(sides / f"{name}.parquet") for name in "ab"}
     none = {name: {"column": None, "id_column": None} for name in "ab"}
-    (source, target), rest = Anchors.of([f"{sides}/numbers.tsv"], ["a", "b"], has_ids=False).load(spaces, none)
+    (source, target), rest = Anchors.of([f"{sides}/numbers.tsv"], ["a", "b"], has_ids=False).load(
+        spaces, none, numbers(spaces)
+    )
     assert np.allclose(source, np.array([spaces["a"]["embedding"][i] for i in (3, 419)]))
     assert np.allclose(target, np.array([spaces["b"]["embedding"][i] for i in (7, 0)]))
     assert len(rest["b"]) == 418
+
+
+def test_row_numbers_are_those_of_the_file_when_rows_were_dropped(sides, monkeypatch, capsys):
+    from hf_vec2vec.training import recipe
+
+    rows = {name: np.random.default_rng(0).normal(size=(40, 4)).astype("f4") for name in "ab"}
+    rows["b"] += 1
+    rows["a"][[0, 9]] = 0
+    rows["b"][3] = np.nan
+    for name, values in rows.items():
+        np.save(sides / f"{name}.npy", values)
+    (sides / "numbers.csv").write_text("a,b\n1,2\n10,4\n39,39\n")
+    given = []
+    monkeypatch.setattr(
+        recipe, "train_translator", lambda *args: given.extend(args) or recipe.TrainedTranslator(*[None] * 3)
+    )
+    data = ["--source", f"a={sides}/a.npy", "--target", f"b={sides}/b.npy", "--output_dir", sides / "model"]
+    words = [*data, "--invalid_rows", "drop", "--anchors", sides / "numbers.csv"]
+    assert run("train", *words) == 0
+    spaces, (source, target) = given[0], given[-1]
+    assert np.array_equal(source, rows["a"][[1, 10, 39]])
+    assert np.array_equal(target, rows["b"][[2, 4, 39]])
+    assert np.array_equal(spaces.spaces["b"], np.delete(rows["b"], [2, 3, 4, 39], axis=0))
+    (sides / "numbers.csv").write_text("a,b\n1,2\n9,4\n")
+    assert run("train", *words) == 2
+    assert "pair 1: 'a' has no row 9, or it was dropped as invalid" in capsys.readouterr().err
 
 
 @pytest.mark.whole_search

@@ -79,6 +79,17 @@ def test_resume_goes_on_from_the_checkpoint(trained, tmp_path):
     assert before[0] in log["log_history"]  # the first steps are those of the first run, not new ones
 
 
+@pytest.mark.parametrize(("metric", "best"), [("loss", min), ("alignment_score", max)])
+def test_the_better_of_a_metric_is_kept(trained, tmp_path, metric, best):
+    sides = ["--source", f"a={trained}/a.npy", "--target", f"b={trained}/b.npy", "--output_dir", tmp_path / "model"]
+    more = [*QUICK, "--init", "random", "--max_steps", "6", "--learning_rate", "0.01", "--metric_for_best_model", metric]
+    assert run("train", *sides, *more) == 0
+    state = json.loads((tmp_path / "model" / "trainer_state.json").read_text())
+    *seen, after = (log[f"eval_{metric}"] for log in state["log_history"] if "eval_loss" in log)
+    assert len(set(seen)) == 3
+    assert state["best_metric"] == after == best(seen)
+
+
 def test_a_model_in_the_way_is_kept(trained, capsys):
     before = (trained / "model" / "model.safetensors").read_bytes()
     assert train(trained) == 2

@@ -63,6 +63,11 @@ def test_a_teacher_is_asked_as_texts_come(folders, tmp_path, options):
     assert "A stream of texts" in trainer.card(tmp_path, "student")
 
 
+def test_a_stream_cannot_be_sorted_by_length(folders, tmp_path, stored):
+    with pytest.raises(ValueError, match="`train_sampling_strategy` is 'group_by_length', but a stream"):
+        make_trainer(folders, tmp_path, data=list(STREAMS.values())[0](stored), train_sampling_strategy="group_by_length")
+
+
 def test_a_projection_is_learned_from_a_stream(folders, tmp_path, stored):
     options = {"translator": None, "learn_projection": True, "teacher": None}
     make_trainer(folders, tmp_path, data=stored.to_iterable_dataset(), **options).train()

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 
 from helpers.clouds import make_cloud, random_rotation
 from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.data.corpora import LabelledTexts
+from hf_vec2vec.evaluation import attributes
 from hf_vec2vec.evaluation.attributes import attribute_figures, attribute_inference
 
 CENTRES = 2 * make_cloud(3, 12, seed=7)
@@ -64,6 +66,24 @@ def test_random_translators_tell_no_more_than_the_majority_class(task):
         assert np.mean(found) < majority
 
 
+def test_equal_texts_lie_on_one_side(task, monkeypatch):
+    """Labels without a pattern cannot be told, but for texts that the attacker has, too."""
+    rows = make_cloud(300, 12, seed=5).repeat_interleave(2, 0)
+    texts = [f"{'Text' if i % 2 else 'text'} {i // 2}{'.' * (i % 2)}" for i in range(600)]
+    labels = [
+        "xy"[int(i)] for i in torch.randint(2, (300,), generator=torch.Generator().manual_seed(0)).repeat_interleave(2)
+    ]
+    corpus = LabelledTexts("noise", texts, labels, dict.fromkeys("xy", ""))
+    rotation = task[3]
+    vectors = {"a": rows, "b": rows @ rotation + 1}
+    descriptions = {name: values[:2] for name, values in vectors.items()}
+    monkeypatch.setattr(attributes, "linear_probe_pipeline", lambda: KNeighborsClassifier(1))
+    found = attribute_inference(translator(vectors, rotation), corpus, vectors, descriptions, source="a", target="b")
+    nearest = by_attack(found, "translated")["linear probe"]
+    assert nearest["texts"] == 300
+    assert nearest["accuracy"] == pytest.approx(0.5, abs=0.1)
+
+
 def test_mean_vector_gives_one_class(task):
     corpus, vectors, descriptions, rotation = task
     rows = attribute_inference(translator(vectors, rotation), corpus, vectors, descriptions, source="a", target="b")
@@ -81,7 +101,8 @@ def test_figures_by_hand():
 
 
 def test_a_class_with_one_text_is_refused(task):
-    _, vectors, descriptions, rotation = task
-    corpus = LabelledTexts("shape", ["t"] * 600, ["x"] * 300 + ["y"] * 299 + ["z"], dict.fromkeys("xyz", ""))
+    corpus, vectors, descriptions, rotation = task
+    labels = ["x"] * 300 + ["y"] * 298 + ["z"] * 2
+    corpus = LabelledTexts("shape", [*corpus.texts[:598], "One.", "one"], labels, dict.fromkeys("xyz", ""))
     with pytest.raises(ValueError, match="one text of class 'z'"):
         attribute_inference(translator(vectors, rotation), corpus, vectors, descriptions, source="a", target="b")

@@ -91,7 +91,7 @@ def quick():
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     options = {"foreign_texts": lambda: make_texts(100, 5)[0], "with_privacy": True, "show_texts": True}
-    return write_report(make_subject(other_texts=make_texts(1200, 1)[0]), {"topics": corpus}, folder, **options), folder
+    return write_report(make_subject(other_texts=make_texts(1400, 1)[0]), {"topics": corpus}, folder, **options), folder
 
 
 def section(sections, title):
@@ -160,6 +160,23 @@ def test_random_translators_give_away_no_more_than_the_floor():
                 found[row["method"]].append([row["word_f1"], row["token_f1"], row["cosine"]])
     translated, *floors = (torch.tensor(values).mean(0) for values in found.values())
     assert (translated < torch.stack(floors).amax(0) + 0.05).all(), (translated, floors)
+
+
+def test_texts_that_are_attacked_are_none_of_the_attackers_own():
+    texts, others = make_texts(150, 0)[0], make_texts(400, 1)[0]
+    subject = make_subject(
+        texts=texts, other_texts=others[:200] + texts[:50] + [f" {t.upper()}." for t in texts[50:100]] + others[300:]
+    )
+    ours = inversion(subject)
+    clean = inversion(make_subject(texts=texts, other_texts=others[:150] + others[300:]))
+    assert "The attacker has 100 texts of his own" in ours.text
+    assert "100 more, which are among the attacked ones, were left out" in ours.text
+    assert "left out" not in clean.text
+    assert "The attacker has 125 texts" in clean.text
+    ceiling = next(row for row in ours.figures if row["method"].startswith("true vectors"))
+    assert ceiling["token_f1"] < 0.8
+    with pytest.raises(ValueError, match="of the 100 texts .* all but 0 are among the attacked ones"):
+        inversion(make_subject(texts=texts, other_texts=others[:100] + texts[:100]))
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,16 @@ def test_ranks_by_hand():
     assert found == pytest.approx(expected | {"foscttm": (3 / 12 + (0.5 + 1.5) / 12) / 2})
 
 
+@pytest.mark.parametrize(("rows", "dim"), [(501, 256), (300, 37)])
+def test_equal_rows_share_their_rank_whatever_the_block(rows, dim):
+    different = torch.randn(rows // 3, dim, generator=torch.Generator().manual_seed(0))
+    pool = different[torch.arange(rows) % len(different)]
+    penalties = torch.rand(len(different), generator=torch.Generator().manual_seed(1))[torch.arange(rows) % len(different)]
+    for taken_off in (None, 1e-3 * penalties):
+        for block in (2048, 100, 7, 1):
+            assert ranks(pool, pool, block=block, penalties=taken_off).eq(2).all(), block  # of three
+
+
 @pytest.fixture
 def noisy():
     references = torch.randn(200, 16, generator=torch.Generator().manual_seed(0)) + 1

@@ -89,6 +89,8 @@ def test_alignments_must_join_all_spaces():
         Vec2VecModel.from_alignment([linear_alignment("a", "b"), linear_alignment("c", "d")])
     with pytest.raises(ValueError, match="`latent_dim` is 9"):
         Vec2VecModel.from_alignment(linear_alignment(), latent_dim=9)
+    with pytest.raises(ValueError, match="`alignments` is empty"):
+        Vec2VecModel.from_alignment([])
     with pytest.raises(ValueError, match="`residual`"):
         Vec2VecModel.from_alignment(linear_alignment(), residual="zero_pad", adapter_layers=2, backbone_layers=2)
 
@@ -275,6 +277,19 @@ def test_vectors_made_in_another_way_are_translated_with_a_warning():
         model.translate(rows.flip(1), source="a", target="b")
     with pytest.warns(UserWarning, match="'b' .*Recorded encoder: none"):
         model.translate(rows[:, :4] * 3, source="b", target="a")
+
+
+def test_the_warning_does_not_depend_on_the_dtype_of_the_model():
+    torch.manual_seed(0)
+    rows = torch.randn(200, 16) * 30 + torch.randn(16) * 300  # whose squares float16 cannot hold
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 16, "b": 16}))
+    mean, scale = fit_statistics(rows)
+    for name in "ab":
+        model.normalizers[name].mean.copy_(mean)
+        model.normalizers[name].scale.copy_(scale)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        with pytest.warns(UserWarning, match="'a' were made in another way .* norm is 0.1 times"):
+            model.to(dtype).translate(rows * 0.1, source="a", target="b")
 
 
 def test_how_vectors_are_made_travels_in_the_config(tmp_path):

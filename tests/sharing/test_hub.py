@@ -14,9 +14,11 @@ from helpers.commands import QUICK
 from helpers.elsewhere import Machine, translate_elsewhere
 from helpers.hub_cards import card_errors, metadata
 from hf_vec2vec import Vec2VecModel
+from hf_vec2vec.sharing.translator_card import write_model_card
 
 TRANSLATOR = {"README.md", "config.json", "model.safetensors"}
 TRANSLATOR |= {f"{part}_vec2vec.py" for part in ("configuration", "modeling", "layers", "modes", "checkpoint")}
+TRAINED = TRANSLATOR | {"training.json"}
 STUDENT_PAGE = re.compile(
     r"---\nlibrary_name: peft\ntags:\n- .*\nbase_model_relation: adapter\n---\n\n# org/student\n.*## Use\n.*"
     r"PeftModel\.from_pretrained\(.*\"org/student\"\).*## Training\n.*32 texts.* 6 updates .*losses: cosine 1\.0\.\n"
@@ -60,7 +62,7 @@ def test_trained_with_every_strategy_and_loaded_elsewhere(tmp_path, hub, publish
     first, progress = "initial commit", [f"Training in progress, step {step}" for step in (20, 10)]
     for strategy in strategies:
         repo = f"org/{strategy}"
-        assert hub.files(repo) == TRANSLATOR
+        assert hub.files(repo) == TRAINED
         titles = hub.history(repo)
         if strategy == "end":
             assert titles == ["End of training", first]
@@ -213,7 +215,7 @@ def test_from_vectors_to_an_evaluated_checkpoint_on_the_hub(tmp_path, hub, publi
     ]
     done = command(publisher, lines)
     assert done.returncode == 0, done.stderr
-    assert hub.files("org/demo") == TRANSLATOR
+    assert hub.files("org/demo") == TRAINED
     titles = hub.history("org/demo")
     assert (titles[0], titles[-1]) == ("Figures", "initial commit")
     assert "Training in progress, step 2" in titles
@@ -230,6 +232,41 @@ def test_from_vectors_to_an_evaluated_checkpoint_on_the_hub(tmp_path, hub, publi
         assert part in card
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert hub.read("org/demo", "model.safetensors") == weights
+    commits = hub.repositories["org/demo"].commits.values()
+    halfway = next(c.oid for c in commits if c.title == "Training in progress, step 2")
+    for revision in ("main", halfway):
+        facts = hub.read("org/demo", "training.json", revision).decode()
+        assert json.loads(facts)["report"]["verdict"]
+        assert str(tmp_path) not in facts
+
+
+def test_the_verdict_on_an_alignment_goes_along(tmp_path, hub, publisher, tiny_model):
+    tiny_model.save_pretrained(tmp_path / "model")
+    scores = dict.fromkeys(("score", "null_score", "ceiling", "consensus"), 0.1)
+    encoders = {"a": ENCODER | {"model": str(tmp_path)}, "b": ENCODER | {"model": "/gone/from/here"}}
+    facts = {"report": scores | {"verdict": "not aligned"}, "encoders": encoders, "files": {"a": f"{tmp_path}/mails.npy"}}
+    write_model_card(tmp_path / "model", facts)
+    np.save(tmp_path / "x.npy", np.eye(6, dtype="f4"))
+    words = ["--source", "a", "--target", "b", "--input", f"{tmp_path}/x.npy", "--output", f"{tmp_path}/y.npy"]
+    lines = [["push", str(tmp_path / "model"), "--repo_id", "org/wrong"], ["push", "org/wrong", "--repo_id", "org/again"]]
+    done = command(publisher, [*lines, ["translate", "org/wrong", *words, "--allow_not_aligned"]])
+    assert done.returncode == 0, done.stderr
+    for repo in ("org/wrong", "org/again"):
+        assert hub.files(repo) == TRAINED
+        published = json.loads(hub.read(repo, "training.json"))
+        assert [published["encoders"][space]["model"] for space in "ab"] == [f"./{tmp_path.name}", "./here"]
+        assert published["files"] == {"a": "mails.npy"}
+        refused = command(publisher, [["translate", repo, *words, "--overwrite"]])
+        assert refused.returncode == 1
+        assert "the verdict on its alignment is 'not aligned'" in refused.stderr
+
+
+def test_a_translator_in_half_precision_stays_as_small(tmp_path, hub, publisher, tiny_model):
+    tiny_model.half().save_pretrained(tmp_path / "model")
+    done = command(publisher, [["push", str(tmp_path / "model"), "--repo_id", "org/half"]])
+    assert done.returncode == 0, done.stderr
+    assert hub.read("org/half", "model.safetensors") == (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert json.loads(hub.read("org/half", "config.json"))["dtype"] == "float16"
 
 
 def test_the_loopback_hub_speaks_to_the_unmodified_client(tmp_path, hub, publisher):

@@ -16,6 +16,7 @@ from hf_vec2vec import (
     Vec2VecTrainingArguments,
 )
 from hf_vec2vec.training.arguments import LOSS_WEIGHTS, PRESETS
+from hf_vec2vec.training.before_work import check_before_work
 from hf_vec2vec.training.distances import DISTANCES
 
 
@@ -131,7 +132,7 @@ OTHERS = {"objective": "sliced_wasserstein", "trust_weight": 1.0}
 R3GAN = PRESETS["r3gan"] | {"per_device_train_batch_size": 16, "discriminator_dim": 3}
 
 
-@pytest.mark.parametrize("preset", [{}, R3GAN, OTHERS])
+@pytest.mark.parametrize("preset", [{}, R3GAN, R3GAN | {"bf16": True}, OTHERS])
 @pytest.mark.parametrize("stop", [3, 9])  # within the first epoch of 6 batches and within the second
 def test_resume_is_bit_exact(tmp_path, stop, preset):
     run = {"max_steps": 12, "save_strategy": "steps", "save_steps": stop} | preset
@@ -233,6 +234,17 @@ def test_rows_meet_in_another_order_each_epoch(tmp_path):
     assert not torch.equal(met[0]["b"], met[1]["b"])
 
 
+def test_data_seed_decides_which_rows_meet(tmp_path):
+    def trained(**seeds):
+        trainer = build(tmp_path, **seeds)
+        trainer.train()
+        return weights(trainer)
+
+    plain, same, other = trained(seed=3), trained(seed=3, data_seed=3), trained(seed=3, data_seed=4)
+    assert all(torch.equal(same[name], value) for name, value in plain.items())
+    assert not all(torch.equal(other[name], value) for name, value in plain.items())
+
+
 def test_half_precision_by_way_of_accelerate_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("accelerate.Accelerator.mixed_precision", "fp16")
     with pytest.raises(ValueError, match="`mixed_precision` is 'fp16'"):
@@ -266,10 +278,26 @@ def test_a_hub_that_cannot_be_reached_is_one_message(tmp_path):
     assert (tmp_path / "run" / "model.safetensors").exists()  # what it would have published
 
 
-def test_bfloat16_training_runs(tmp_path):
-    trainer = build(tmp_path, bf16=True)
+@pytest.mark.parametrize("preset", [{}, R3GAN])
+def test_bfloat16_training_runs(tmp_path, preset):
+    trainer = build(tmp_path, **preset | {"bf16": True})
     trainer.train()
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_penalties_in_bfloat16_are_those_of_float32(tmp_path):
+    penalties = {"r1_penalty_weight": 1.0, "r2_penalty_weight": 1.0, "discriminator_norm": "none"}
+    logged, moved = {}, {}
+    for bf16 in (False, True):
+        trainer = build(tmp_path, **penalties, bf16=bf16, max_steps=1, logging_steps=1, max_grad_norm=0, optim="sgd")
+        before = weights(trainer)
+        trainer.train()
+        logged[bf16] = trainer.state.log_history[0]
+        moved[bf16] = torch.cat([(after - before[name]).flatten() for name, after in weights(trainer).items()])
+    for name in ("r1_penalty", "r2_penalty"):
+        assert logged[True][name] == pytest.approx(logged[False][name], rel=0.05)
+        assert logged[False][name] > 0
+    assert torch.nn.functional.cosine_similarity(moved[True], moved[False], dim=0) > 0.99
 
 
 @pytest.mark.slow
@@ -293,6 +321,16 @@ def test_presets_are_valid_arguments(tmp_path, preset):
     args = Vec2VecTrainingArguments(output_dir=str(tmp_path), **PRESETS[preset])
     found = (args.learning_rate, args.discriminator_learning_rate, args.cycle_weight)
     assert found == ((2e-4, 2e-4, 0.1) if preset == "r3gan" else (2e-5, 1e-5, 10.0))
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adafactor"])
+def test_an_optimizer_without_beta2_is_refused_before_work(tmp_path, optim):
+    trainer = build(tmp_path, optim=optim, adam_beta2_end=0.99)
+    message = f"`adam_beta2_end` is 0.99, but the optimizer has no beta2 .*`optim` is '{optim}'"
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    with pytest.raises(ValueError, match=message):
+        check_before_work(trainer.args)
 
 
 def test_penalties_rate_and_beta2_are_annealed(tmp_path):
@@ -381,6 +419,7 @@ def test_a_batch_larger_than_the_rows_is_refused(tmp_path):
         ({"objective": "chamfer"}, "`objective` must be one of"),
         ({"objective": "energy", "discriminator_steps": 2}, "`discriminator_steps` is of discriminators"),
         ({"trust_weight": -1.0}, "`trust_weight`"),
+        ({"train_sampling_strategy": "sequential"}, "`train_sampling_strategy` is 'sequential'"),
         ({"distance": "manhattan"}, "`distance`"),
     ],
 )
@@ -407,3 +446,13 @@ def test_bad_data_and_selection(tmp_path, tiny_model):
 def test_discriminators_may_come_with_the_model(tmp_path, tiny_config):
     model = Vec2VecForAdversarialTraining(tiny_config)
     assert Vec2VecTrainer(model, arguments(tmp_path), spaces()).model is model
+
+
+@pytest.mark.parametrize(("name", "value"), [("discriminator_norm", "none"), ("discriminator_dim", 2)])
+def test_discriminators_that_came_with_the_model_are_those_that_were_asked_for(tmp_path, tiny_config, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` is {value!r}, but the model came with discriminators of "):
+        Vec2VecTrainer(Vec2VecForAdversarialTraining(tiny_config), arguments(tmp_path, **{name: value}), spaces())
+    setattr(tiny_config, name, value)
+    model = Vec2VecForAdversarialTraining(tiny_config)
+    for given in ({name: value}, {}):  # what is not asked for, the model decides
+        assert Vec2VecTrainer(model, arguments(tmp_path, **given), spaces()).model is model

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ...data.corpora import LabelledTexts
 from ...data.file_names import file_names
+from ...data.overlap import normal_text
 from ...metrics.translation import mean_interval
 from .. import figures
 from ..attributes import attribute_inference
@@ -28,6 +29,7 @@ INVERSION = {
 }
 WRITTEN = 100  # texts at most whose vectors a language model is given to read
 SAMPLES = 12  # translations that are shown
+FEWEST = 2  # texts of the attacker's own: one fits the words, one chooses their threshold
 EMPTY = "."  # what stands for an empty answer where an encoder needs a text
 
 
@@ -83,10 +85,10 @@ def attributes(subject: Subject, load: Callable[[], LabelledTexts], picture: Pat
 
 def inversion(subject: Subject) -> Section:
     """What of the texts comes back."""
-    (texts, own_texts), generator = _texts(subject), torch.Generator().manual_seed(subject.seed)
-    half, rows = len(subject.others) // 2, []
+    (texts, own_rows, own_texts), generator = _texts(subject), torch.Generator().manual_seed(subject.seed)
+    left_out, rows = len(subject.others) - len(subject.others) // 2 - len(own_rows), []
     for a, b in subject.directions:
-        own, truth = subject.others.spaces[b][half:], subject.pairs.spaces[b]
+        own, truth = subject.others.spaces[b][own_rows], subject.pairs.spaces[b]
         mean = subject.model.normalizer(b).mean.cpu()
         decoder = WordDecoder(own, own_texts)
         attacked = {
@@ -110,20 +112,21 @@ def inversion(subject: Subject) -> Section:
         )
         for a, b in subject.directions
     ]
+    dropped = f" ({left_out:,} more, which are among the attacked ones, were left out)" if left_out else ""
     text = (
         f"The attacker has {len(own_texts):,} texts of his own and their vectors, and attacks {len(subject.pairs):,}. He "
         "decodes which of the 2,000 most frequent words a text has, and looks up which of his own texts lies nearest. Names "
         "are words with a capital inside a sentence; of names and numbers the share that comes back is shown. Cosine: of "
-        "the found text's vector to the true one. No attacked text is among his own, so the ceiling of the look-up is far "
-        "below 1."
+        f"the found text's vector to the true one. No attacked text is among his own{dropped}, so the ceiling of the "
+        "look-up is far below 1."
     )
     return Section("Inversion", text, tables, [], rows)
 
 
 def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool) -> Section:
     """What a language model writes when it reads the vectors."""
-    (texts, own_texts), (name, steps), (a, b) = _texts(subject), inverter, (subject.source, subject.target)
-    own, mean = subject.others.spaces[b][-len(own_texts) :], subject.model.normalizer(b).mean.cpu()
+    (texts, own_rows, own_texts), (name, steps), (a, b) = _texts(subject), inverter, (subject.source, subject.target)
+    own, mean = subject.others.spaces[b][own_rows], subject.model.normalizer(b).mean.cpu()
     writer = PrefixInverter(name, own.shape[1], mean, seed=subject.seed)
     losses = writer.fit(own, own_texts, steps=steps)
     texts, truth = texts[:WRITTEN], subject.pairs.spaces[b][:WRITTEN]
@@ -156,6 +159,7 @@ def written(subject: Subject, inverter: tuple[str, int], *, show_texts: bool) ->
 def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: Path) -> Section:
     """What an attacker with only the vectors learns, and what defences change."""
     half, (a, b) = len(subject.others) // 2, (subject.source, subject.target)
+    own_rows = _own_rows(subject)
     corpus, labelled, unlabelled = None, None, ""
     try:
         if load is not None:
@@ -169,10 +173,10 @@ def privacy(subject: Subject, load: Callable[[], LabelledTexts] | None, output: 
         subject.pairs.spaces[a],
         subject.pairs.spaces[b],
         subject.others.spaces[a][:half],
-        subject.others.spaces[b][half:],
+        subject.others.spaces[b][own_rows],
         source=a,
         target=b,
-        own_texts=subject.other_texts and subject.other_texts[half:],
+        own_texts=subject.other_texts and [subject.other_texts[i] for i in own_rows],
         texts=subject.texts,
         labelled=labelled,
         seed=subject.seed,
@@ -223,11 +227,27 @@ def samples(subject: Subject, *, show_texts: bool) -> Section:
     return Section("Samples", text, [Table(f"{a} → {b}", head, cells, prose=True)], [], rows)
 
 
-def _texts(subject: Subject) -> tuple[list[str], list[str]]:
-    """Those that are attacked, and the attacker's own, of the second half of the other pairs."""
+def _texts(subject: Subject) -> tuple[list[str], list[int], list[str]]:
+    """Those that are attacked, and rows and texts that are the attacker's own."""
     if subject.texts is None or subject.other_texts is None:
         raise ValueError("Inversion needs the texts of the vectors: give files with a column `text`.")
-    return subject.texts, subject.other_texts[len(subject.others) // 2 :]
+    rows = _own_rows(subject)
+    return subject.texts, rows, [subject.other_texts[i] for i in rows]
+
+
+def _own_rows(subject: Subject) -> list[int]:
+    """Rows of the second half of the other pairs, but for texts that are attacked, too, as far as texts are known."""
+    rows = list(range(len(subject.others) // 2, len(subject.others)))
+    if subject.texts is None or subject.other_texts is None:
+        return rows
+    attacked = set(map(normal_text, subject.texts))
+    own = [i for i in rows if normal_text(subject.other_texts[i]) not in attacked]
+    if len(own) < FEWEST:
+        raise ValueError(
+            f"of the {len(rows):,} texts that are the attacker's own all but {len(own):,} are among the attacked ones: give "
+            "pairs of other texts, or others as `oracle_source` and `oracle_target`."
+        )
+    return own
 
 
 def _means(found: dict[str, np.ndarray], seed: int) -> dict:

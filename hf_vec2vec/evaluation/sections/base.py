@@ -57,7 +57,8 @@ class Subject:
         source: name of the one space.
         target: name of the other.
         pairs: held-out rows of both spaces, row i the same text.
-        others: other pairs. Oracles are fitted on them; the texts of their second half are the attacker's own.
+        others: other pairs. Oracles are fitted on them; the texts of their second half are the attacker's own,
+            but for those that are among the attacked ones.
         texts: of `pairs`, or `None` where they are unknown.
         other_texts: of `others`, the same.
         encode: makes vectors of new texts; raises where an encoder is not recorded or cannot be loaded.
