@@ -61,15 +61,13 @@ def load_student(
 
     Returns:
         The model in float32 (what is quantised apart), its tokenizer, and the arguments of `DistillationTrainingArguments`
-        that its folder knows: `pooling`, `normalize`, `max_length`, `mask_first_token`.
+        that its folder knows: `pooling`, `normalize`, `prompt`, `max_length`, `mask_first_token`.
 
     Raises:
         ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
     """
     folder = model_folder(model, trust_remote_code=trust_remote_code)
-    settings = folder_settings(folder)
-    if settings.pop("static_folder") is not None:
-        raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    settings = _folder_settings(model, folder)
     with opening(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if kind != "encoder" and config.is_encoder_decoder:
@@ -95,7 +93,7 @@ def load_student(
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     check_whole(folder, loaded, report["missing_keys"])
-    settings["max_length"] = own_length(loaded, tokenizer, settings["max_length"])
+    _complete(settings, loaded, tokenizer)
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
     for module in loaded.modules() if quantization_config is not None else ():
@@ -107,9 +105,35 @@ def load_student(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding
-    if settings["mask_first_token"] is None:
-        settings["mask_first_token"] = is_decoder(loaded.config.model_type)
     return loaded, tokenizer, settings
+
+
+def student_settings(model: str, *, trust_remote_code: bool = False) -> dict[str, Any]:
+    """The settings that `load_student` gives, without the weights. Arguments and errors: the same."""
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    settings = _folder_settings(model, folder)
+    with opening(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        kind: Any = model_class(folder, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            empty = kind.from_config(config, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    _complete(settings, empty, tokenizer)
+    return settings
+
+
+def _folder_settings(model: str, folder: Path) -> dict[str, Any]:
+    settings = folder_settings(folder)
+    if settings.pop("static_folder") is not None:
+        raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    return settings
+
+
+def _complete(settings: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """What a folder does not say, the model and its tokenizer do."""
+    settings["max_length"] = own_length(model, tokenizer, settings["max_length"])
+    if settings["mask_first_token"] is None:
+        settings["mask_first_token"] = is_decoder(model.config.model_type)
 
 
 def padded(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int | None) -> BatchEncoding:
@@ -317,4 +341,5 @@ __all__ = [
     "perplexity",
     "pooled",
     "save_as_sentence_transformer",
+    "student_settings",
 ]

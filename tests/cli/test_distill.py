@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import linear_translator
-from helpers.encoders import WORDS
+from helpers.encoders import WORDS, write_modules
 from helpers.tasks import glue, write_rows
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
-from hf_vec2vec.cli.teaching import labelled
+from hf_vec2vec.cli.distill_check import CheckFlags
+from hf_vec2vec.cli.teaching import Teaching, labelled
 from hf_vec2vec.tasks import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -233,3 +235,46 @@ def test_the_space_of_an_unknown_student_must_be_given(project, folders, capsys)
     words = ["distill-check", "--translator", project / "translator", "--student", project / "another", "--disable_tqdm"]
     assert main([*map(str, [*words, "--task", project / "task.jsonl", "--output_dir", project / "check"])]) == 2
     assert "`student_space` must be given" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sentence_encoder(project, folders):
+    """A student whose own vectors are unlike the defaults: the first token's, of norm 1, behind a prompt, of 16 tokens."""
+    folder = Path(shutil.copytree(folders["bert"], project / "encoder"))
+    write_modules(folder, [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    pooling = {"word_embedding_dimension": 8, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    prompts = {"prompts": {"query": "a dog: ", "text": "the cat: "}, "default_prompt_name": "text"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return str(folder)
+
+
+def opened(project, student, **given):
+    """What commands know of a student whose space is `bert`."""
+    given |= {"student_space": "bert"}
+    words = {"translator": str(project / "translator"), "student": student, "output_dir": str(project / "out")}
+    return Teaching.open(CheckFlags(**words, **given, given=frozenset(given)))
+
+
+def record(project, **settings):
+    """Change what the translator records of the space `bert`; without settings it records nothing."""
+    file = project / "translator" / "config.json"
+    content = json.loads(file.read_text())
+    content["encoders"]["bert"] = content["encoders"]["bert"] | settings
+    if not settings:
+        del content["encoders"]["bert"]
+    file.write_text(json.dumps(content))
+
+
+def test_what_the_translator_does_not_record_the_student_s_folder_says(project, folders, sentence_encoder):
+    record(project, pooling="last", max_length=9)
+    assert opened(project, sentence_encoder).contract["pooling"] == "last"
+    record(project)
+    for student in (sentence_encoder, folders["bert"], folders["llama"]):
+        settings = opened(project, student).settings(student)
+        assert settings == replace(TextEncoder(student).settings, prompt_name="")
+    found = opened(project, sentence_encoder, pooling="mean", max_length=5).contract
+    assert [found[name] for name in ("pooling", "max_length", "normalize")] == ["mean", 5, True]
