@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import linear_translator
-from helpers.encoders import WORDS, write_modules
+from helpers.encoders import WORDS, as_sentence_encoder
 from helpers.tasks import glue, write_rows
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
@@ -239,17 +239,8 @@ def test_the_space_of_an_unknown_student_must_be_given(project, folders, capsys)
 
 @pytest.fixture
 def sentence_encoder(project, folders):
-    """A student whose own vectors are unlike the defaults: the first token's, of norm 1, behind a prompt, of 16 tokens."""
-    folder = Path(shutil.copytree(folders["bert"], project / "encoder"))
-    write_modules(folder, [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])
-    (folder / "1_Pooling").mkdir()
-    (folder / "2_Normalize").mkdir()
-    pooling = {"word_embedding_dimension": 8, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
-    prompts = {"prompts": {"query": "a dog: ", "text": "the cat: "}, "default_prompt_name": "text"}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
-    return str(folder)
+    """A student whose own vectors are unlike the defaults."""
+    return as_sentence_encoder(shutil.copytree(folders["bert"], project / "encoder"))
 
 
 def opened(project, student, **given):
