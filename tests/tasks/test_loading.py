@@ -126,6 +126,30 @@ def test_bad_names_and_sources_are_refused(tmp_path):
         load("sst2", tmp_path)
 
 
+def test_a_corpus_of_a_wheel_is_read_from_a_folder_too(tmp_path):
+    rows = [{"text": f"film {i}", "label": ("positive", "negative", "0", None)[i % 4]} for i in range(8)]
+    write_rows(rows, tmp_path / "own" / "train.jsonl")
+    write_rows(rows[:3], tmp_path / "own" / "dev.jsonl")
+    task = load("imdb", tmp_path / "own")
+    assert task.labels == ("negative", "positive")
+    assert {split: found["label"][:] for split, found in task.splits.items()} == {
+        "train": [1, 0, 0] * 2,
+        "validation": [1, 0, 0],
+    }
+    assert task.unlabelled == {"train": 2}
+    assert load("imdb", tmp_path / "own", keep_unlabelled=True).splits["train"]["label"][:] == [1, 0, 0, -1] * 2
+    with pytest.raises(ValueError, match=r"`label` must be one of \['business', .*got \['negative', 'positive'\]"):
+        load("bbc", tmp_path / "own")
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        load("sarcasm", tmp_path / "nowhere")
+
+
+def test_a_file_is_its_own_source(tmp_path):
+    write_rows(REVIEWS, tmp_path / "reviews.jsonl")
+    with pytest.raises(ValueError, match=r"`source` is '.*other', but `name` '.*reviews.jsonl' .* Leave out `source`"):
+        load(str(tmp_path / "reviews.jsonl"), tmp_path / "other")
+
+
 def test_names_do_not_clash():
     assert not set(TASKS) & set(BUNDLED_CORPORA)
 
