@@ -25,6 +25,7 @@ from ..evaluation.baselines import paired_ridge
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks.base import INPUTS, TaskCollator, check_lengths, evaluate_task, map_batches, set_padding
 from ..tasks.fine_tuning import adapter_for
+from ..tasks.parts import check_splits
 from ..tasks.question_answering import QuestionAnsweringTask
 from ..tasks.trained import load_trained_model
 from .adapters import PROJECTION, merged, new_projection, set_rate
@@ -96,9 +97,10 @@ def distill_spans(
         arguments: of `transformers.TrainingArguments`, the same for all arms.
 
     Raises:
-        ValueError: for a task without training rows, a teacher without a head for it, passages that all are too long, or a
-            student that is the teacher.
+        ValueError: for a task without training or validation rows, a teacher without a head for it, passages that all are
+            too long, or a student that is the teacher.
     """
+    check_splits(task, "train", "validation")
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     bf16 = bool(arguments.get("bf16"))
     lesson = open_spans(task, teacher, student, seed=seed, progress=progress, bf16=bf16, **trusted)

@@ -19,7 +19,8 @@ from ..tasks.base import Task, evaluate_task, set_padding
 from ..tasks.choice_pairs import as_pairs
 from ..tasks.classification import ClassificationTask
 from ..tasks.fine_tuning import input_vectors, read_inputs
-from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
+from ..tasks.multiple_choice import MultipleChoiceTask
+from ..tasks.parts import check_splits
 from ..tasks.trained import load_trained_model
 from .adapters import merged
 from .arms import LABELS_ANSWERS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
@@ -84,9 +85,10 @@ def distill_task(
             by default the task's, and their vectors are the means of these, whatever the student's folder says.
 
     Raises:
-        ValueError: for spans, a task without training rows, a teacher without a head for it, or a student that is the
-            teacher.
+        ValueError: for spans, a task without training or validation rows that have labels, a teacher without a head for it,
+            or a student that is the teacher.
     """
+    check_splits(task, "train", "validation")
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **trusted, **arguments)
     loaded, tokenizer = load_trained_model(teacher, opened.task, **trusted)
@@ -211,7 +213,7 @@ def with_held_out(task: SomeTask, seed: int) -> SomeTask:
         ValueError: for too few rows.
     """
     rows = task.rows("train")
-    labelled = np.flatnonzero(_labelled(task))
+    labelled = np.flatnonzero(task.labelled("train"))
     if len(labelled) < FEWEST_ROWS:
         raise ValueError(
             f"`task` {task.name!r} has {len(labelled)} training rows, of which a tenth is held out: {FEWEST_ROWS} at least, "
@@ -221,16 +223,6 @@ def with_held_out(task: SomeTask, seed: int) -> SomeTask:
     kept = np.setdiff1d(np.arange(len(rows)), apart)
     parts = {"train": rows.select(kept), "held_out": rows.select(apart)}
     return replace(task, splits=DatasetDict({**task.splits, **parts}))
-
-
-def _labelled(task: Task) -> np.ndarray:
-    """Which training rows have labels, `(n,)`."""
-    if isinstance(task, ClassificationTask):
-        return task.labelled("train")
-    rows = task.rows("train")
-    if isinstance(task, MultipleChoiceTask):
-        return task.known("train", np.array(right_choices(rows[:])) >= 0)
-    return np.ones(len(rows), bool)
 
 
 def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, opened: TaskLesson, progress: bool) -> dict[str, float]:

@@ -251,11 +251,7 @@ def drawn_rows(task: Task, split: str, count: int | None = None, seed: int = 0) 
     """
     if count is not None and count < 1:
         raise ValueError(f"`max_train_rows` and `max_rows` must be at least 1, got {count}.")
-    rows = task.rows(split)
-    if isinstance(task, ClassificationTask):
-        rows = rows.select(np.flatnonzero(task.labelled(split)))
-    if isinstance(task, MultipleChoiceTask):
-        rows = rows.select(np.flatnonzero(task.known(split, np.array(right_choices(rows[:])) >= 0)))
+    rows = task.rows(split).select(np.flatnonzero(task.labelled(split)))
     if count is None or count >= len(rows):
         return rows
     return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:count]))

@@ -8,6 +8,7 @@ from helpers.tasks import VALIDATION, encoder_tokenizer, write_rows, write_task
 from hf_vec2vec.data.corpora import BUNDLED_CORPORA
 from hf_vec2vec.tasks import TASKS, loading
 from hf_vec2vec.tasks import load_task as load
+from hf_vec2vec.tasks.parts import check_splits
 
 REVIEWS = [{"text": f"text number {i}", "label": ("bad", "good", "fair")[i % 3]} for i in range(60)]
 
@@ -148,6 +149,25 @@ def test_a_file_is_its_own_source(tmp_path):
     write_rows(REVIEWS, tmp_path / "reviews.jsonl")
     with pytest.raises(ValueError, match=r"`source` is '.*other', but `name` '.*reviews.jsonl' .* Leave out `source`"):
         load(str(tmp_path / "reviews.jsonl"), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), [("commonsense_qa", {"answerKey": ""}), ("squad", {"answers": None}), ("stsb", {"label": -1})]
+)
+def test_splits_are_checked_before_work(name, hidden, tmp_path):
+    folder = write_task(name, tmp_path)
+    check_splits(load(name, folder), "train", "validation")
+    write_rows([row | hidden for row in VALIDATION[name]], folder / "validation.jsonl")
+    with pytest.raises(
+        ValueError, match=f"`task` '{name}': its split 'validation' has no labels, on which models are judged"
+    ):
+        check_splits(load(name, folder), "train", "validation")
+    check_splits(load(name, folder), "validation", labels=False)
+    (folder / "train.jsonl").unlink()
+    with pytest.raises(
+        ValueError, match=rf"'{name}' lacks the split 'train', on which .* has \['validation'\].*`task_source`"
+    ):
+        check_splits(load(name, folder), "train", labels=False)
 
 
 def test_names_do_not_clash():
