@@ -12,6 +12,7 @@ from ..data.corpora import LabelledTexts
 from ..data.staging import staged_entries
 from ..distillation import DistillationTrainingArguments
 from ..distillation.students import student_settings
+from ..encoders.folders import chosen_prompt, folder_prompts, model_folder
 from ..encoders.recorded import recorded_encoder, same_model
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -44,7 +45,8 @@ class Teaching:
         """What the flags name.
 
         Raises:
-            ValueError: if a space must be named and is not, or is not the translator's.
+            ValueError: if a space must be named and is not, or is not the translator's; for a prompt that the student's
+                folder does not name.
         """
         check_device(flags.device)
         translator = load_translator(flags.translator)
@@ -64,6 +66,9 @@ class Teaching:
         if len(recorded) < len(CONTRACT):
             own = student_settings(flags.student, trust_remote_code=flags.trust_remote_code)
         given = {name: getattr(flags, name) for name in CONTRACT if name in flags.given}
+        if flags.prompt_name:
+            known = folder_prompts(model_folder(flags.student, trust_remote_code=flags.trust_remote_code))
+            given["prompt"], _ = chosen_prompt(*known, flags.prompt, flags.prompt_name)
         return cls(translator, teacher_space, student_space, defaults | own | recorded | given)
 
     def teacher(self, flags: StudentFlags) -> TextEncoder:

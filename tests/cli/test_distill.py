@@ -278,3 +278,15 @@ def test_a_split_that_is_missing_is_told_before_models_are_loaded(project, folde
     words = ["--task", "rte", "--task_source", project / "rte", "--output_dir", project / "out"]
     assert run(project, folders, *words, command=command) == 2
     assert "`task` 'rte' lacks the split 'validation', on which models are judged" in capsys.readouterr().err
+
+
+def test_a_prompt_may_be_given_by_its_name(project, folders, sentence_encoder):
+    assert opened(project, sentence_encoder).contract["prompt"] == ""  # as the translator records it
+    for given in ({"prompt_name": "query"}, {"prompt_name": "query", "prompt": "a dog "}):
+        assert opened(project, sentence_encoder, **given).contract["prompt"] == "a dog "
+    with pytest.raises(ValueError, match=r"`prompt_name` must be one of \['query', 'document', 'text'\].* got 'other'"):
+        opened(project, sentence_encoder, prompt_name="other")
+    with pytest.raises(ValueError, match=r"`prompt_name` must be one of \[\], which the model's folder names, got 'query'"):
+        opened(project, folders["bert"], prompt_name="query")
+    with pytest.raises(ValueError, match="`prompt` 'the dog' and `prompt_name` 'query', .* differ: give one of them"):
+        opened(project, sentence_encoder, prompt_name="query", prompt="the dog")
