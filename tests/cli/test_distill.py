@@ -17,7 +17,7 @@ from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
 from hf_vec2vec.cli.distill_check import CheckFlags
 from hf_vec2vec.cli.teaching import Teaching, labelled
-from hf_vec2vec.tasks import ClassificationTask
+from hf_vec2vec.tasks import ClassificationTask, load_task
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -290,3 +290,38 @@ def test_a_prompt_may_be_given_by_its_name(project, folders, sentence_encoder):
         opened(project, folders["bert"], prompt_name="query")
     with pytest.raises(ValueError, match="`prompt` 'the dog' and `prompt_name` 'query', .* differ: give one of them"):
         opened(project, sentence_encoder, prompt_name="query", prompt="the dog")
+
+
+@pytest.mark.parametrize("head", [["--student_head", "classifier", "--task_weight", 1], []], ids=["classifier", "encoder"])
+def test_a_student_sees_some_texts_of_each_class(project, folders, head, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "hf_vec2vec.distillation.recipe.train_student", lambda *_, **given: seen.append(given["train_dataset"])
+    )
+    rows = [{"text": f"{text} {i}", "label": "rare" if i % 40 == 0 else "often"} for i, text in enumerate(TEXTS)]
+    write_rows(rows, project / "rare.jsonl")
+    words = ["--task", project / "rare.jsonl", *head, "--output_dir", project / "student"]
+    assert run(project, folders, *words, "--max_texts", 5) == 0
+    drawn = labelled(load_task(str(project / "rare.jsonl")), "train", 5)
+    assert sorted(seen[0]["text"]) == sorted(drawn.texts)
+    assert set(drawn.labels) == {"rare", "often"}
+    if head:
+        names = dict(zip(drawn.texts, drawn.numbers(), strict=True))
+        assert seen[0]["labels"][:] == [names[text] for text in seen[0]["text"]]
+    assert run(project, folders, *words, "--max_texts", 1) == 2
+    assert "`max_texts` is 1, too few for 'train' of 'rare'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", [["--student_head", "classifier", "--task_weight", 1], []], ids=["classifier", "encoder"])
+def test_a_student_of_a_task_needs_its_training_rows(project, folders, head, capsys, monkeypatch):
+    monkeypatch.setattr(Teaching, "teacher", None)
+    monkeypatch.setattr("hf_vec2vec.distillation.load_student", None)
+    folder = project / "sst2"
+    write_rows(glue(("sentence",), [("a dog", 1), ("the cat", 0)]), folder / "validation.jsonl")
+    words = ["--task", "sst2", "--task_source", folder, *head, "--output_dir", project / "student"]
+    assert run(project, folders, *words) == 2
+    assert "`task` 'sst2' lacks the split 'train'" in capsys.readouterr().err
+    if head:
+        write_rows(glue(("sentence",), [("a dog", -1), ("the cat", -1)]), folder / "train.jsonl")
+        assert run(project, folders, *words) == 2
+        assert "its split 'train' has no labels" in capsys.readouterr().err
