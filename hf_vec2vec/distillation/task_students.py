@@ -24,7 +24,7 @@ from ..tasks.parts import check_splits
 from ..tasks.trained import load_trained_model
 from .adapters import merged
 from .arms import LABELS_ANSWERS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
-from .students import load_student
+from .students import check_answers, load_student
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # of the training rows, by which the student that is kept is chosen
@@ -86,7 +86,7 @@ def distill_task(
 
     Raises:
         ValueError: for spans, a task without training or validation rows that have labels, a teacher without a head for it,
-            or a student that is the teacher.
+            a student that is the teacher, or one that is an encoder-decoder.
     """
     check_splits(task, "train", "validation")
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -140,6 +140,7 @@ def open_lesson(
     """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
+    check_answers(student, trust_remote_code=trust_remote_code)
     task = _as_classes(task, seed)
     train, labelled = task.rows("train"), task.labelled("train")
     reading = {"progress": progress, "bf16": bool(arguments.get("bf16"))}
