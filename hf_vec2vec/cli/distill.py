@@ -106,6 +106,7 @@ def run(flags: DistillFlags) -> None:
     from ..distillation.recipe import check_output_dir
     from ..distillation.students import check_export_dir
     from ..tasks import ClassificationTask, load_task
+    from ..tasks.parts import check_splits
     from .teaching import Teaching, classes_single_texts
 
     teaching = Teaching.open(flags)
@@ -121,6 +122,8 @@ def run(flags: DistillFlags) -> None:
         raise ValueError(f"`task` must be one whose rows have a class, got {flags.task!r}.")
     if flags.student_head == "classifier" and not classes_single_texts(task):
         raise ValueError(f"`task` must be one that classes single texts, for a classifier, got {flags.task!r}.")
+    if task is not None:
+        check_splits(task, "train", labels=flags.student_head == "classifier")
     if flags.dry_run:
         print(_plan(flags, args, teaching, task))
         return
@@ -221,6 +224,7 @@ def _data(
     from ..distillation.data import LABEL, LABELS
     from ..distillation.store_targets import targets_from_store
     from ..encoders.recorded import check_description
+    from .teaching import classes_single_texts, labelled
 
     config = teaching.translator.config
     if flags.vectors:
@@ -243,8 +247,10 @@ def _data(
     if flags.texts:
         return Dataset.from_dict({TEXT: load_texts(flags.texts)}), teacher, 0
     assert task is not None
-    train = task.splits["train"]
-    columns = {TEXT: [text for column in task.columns for text in train[column]]}
-    if flags.student_head == "classifier":
-        columns[LABELS] = train["label"][:]
-    return Dataset.from_dict(columns), teacher, 0
+    if flags.max_texts and classes_single_texts(task):
+        part = labelled(task, "train", flags.max_texts)
+        texts, classes = part.texts, part.numbers()
+    else:
+        train = task.rows("train")
+        texts, classes = [text for column in task.columns for text in train[column]], train["label"][:]
+    return Dataset.from_dict({TEXT: texts} | ({LABELS: classes} if flags.student_head == "classifier" else {})), teacher, 0

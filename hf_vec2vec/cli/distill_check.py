@@ -39,14 +39,17 @@ def run(flags: CheckFlags) -> None:
     from ..distillation import load_student
     from ..distillation.students import StudentEncoder
     from ..tasks import load_task
+    from ..tasks.parts import check_splits
     from .teaching import Teaching, classes_single_texts
 
     teaching = Teaching.open(flags)
     task = load_task(flags.task, flags.task_source)
+    single = classes_single_texts(task)
+    check_splits(task, "train" if single else "validation")
     teacher = teaching.teacher(flags)
     model, tokenizer, _ = load_student(flags.student, trust_remote_code=flags.trust_remote_code)
     student = StudentEncoder(model, tokenizer, teaching.settings(flags.student))
-    check = _check_texts if classes_single_texts(task) else _check_task
+    check = _check_texts if single else _check_task
     report = check(flags, teaching, task, teacher, student)
     with locked(flags.output_dir, argument="output_dir"), staged_file(Path(flags.output_dir) / "check.json") as beside:
         beside.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")

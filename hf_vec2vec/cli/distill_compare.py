@@ -60,6 +60,7 @@ def run(flags: CompareFlags) -> None:
     from ..distillation.arms import check_names
     from ..distillation.experiment import Judged, arms_table, run_arms
     from ..tasks import load_task
+    from ..tasks.parts import check_splits
     from ..training.start import load_translator
     from .teaching import Teaching, adapter, classes_single_texts
 
@@ -68,6 +69,7 @@ def run(flags: CompareFlags) -> None:
     defaults = DEFAULTS | teaching.contract | {"student_space": teaching.student_space}
     args = training_arguments(DistillationTrainingArguments, flags, defaults)
     task = load_task(flags.task, flags.task_source)
+    check_splits(task, "train", "validation")
     teacher = teaching.teacher(flags)
     shared: dict[str, Any] = {
         "student": flags.student,

@@ -90,10 +90,12 @@ def run(flags: FineTuneFlags) -> None:
     from ..tasks import MultipleChoiceTask, evaluate_task
     from ..tasks.choice_pairs import as_pairs
     from ..tasks.fine_tuning import fine_tune
+    from ..tasks.parts import check_splits
     from .teaching import adapter, save_classifier
 
     with locked(flags.output_dir, argument="output_dir"):
         given = task = flags.load()
+        check_splits(task, "train", "validation")
         if isinstance(given, MultipleChoiceTask):
             task = as_pairs(given)  # so that a student of any family can learn from it
         model, tokenizer = fine_tune(flags.model, task, adapter(flags), seed=flags.seed, **flags.training())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class StudentFlags(EncoderFlags, DeviceFlags):
-    """Who teaches whom. How the student's vectors are made is what the translator records, unless flags say otherwise."""
+    """Who teaches whom. How the student's vectors are made, flags say, else the translator's record, else its own folder."""
 
     title: ClassVar[str] = "teacher and student"
 

@@ -11,6 +11,8 @@ from peft import LoraConfig
 from ..data.corpora import LabelledTexts
 from ..data.staging import staged_entries
 from ..distillation import DistillationTrainingArguments
+from ..distillation.students import student_settings
+from ..encoders.folders import chosen_prompt, folder_prompts, model_folder
 from ..encoders.recorded import recorded_encoder, same_model
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -43,7 +45,8 @@ class Teaching:
         """What the flags name.
 
         Raises:
-            ValueError: if a space must be named and is not, or is not the translator's.
+            ValueError: if a space must be named and is not, or is not the translator's; for a prompt that the student's
+                folder does not name.
         """
         check_device(flags.device)
         translator = load_translator(flags.translator)
@@ -58,9 +61,15 @@ class Teaching:
         teacher_space = flags.teacher_space or others[0]
         made = (translator.config.encoders or {}).get(student_space) or {}
         defaults = {field.name: field.default for field in fields(DistillationTrainingArguments) if field.name in CONTRACT}
-        given = {name: getattr(flags, name) for name in CONTRACT if name in flags.given}
         recorded = {name: made[name] for name in CONTRACT if name in made}
-        return cls(translator, teacher_space, student_space, defaults | recorded | given)
+        own: dict[str, Any] = {}
+        if len(recorded) < len(CONTRACT):
+            own = student_settings(flags.student, trust_remote_code=flags.trust_remote_code)
+        given = {name: getattr(flags, name) for name in CONTRACT if name in flags.given}
+        if flags.prompt_name:
+            known = folder_prompts(model_folder(flags.student, trust_remote_code=flags.trust_remote_code))
+            given["prompt"], _ = chosen_prompt(*known, flags.prompt, flags.prompt_name)
+        return cls(translator, teacher_space, student_space, defaults | own | recorded | given)
 
     def teacher(self, flags: StudentFlags) -> TextEncoder:
         """The encoder that made the teacher's vectors."""

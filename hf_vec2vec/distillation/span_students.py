@@ -21,10 +21,12 @@ from transformers import (
 )
 
 from ..encoders.folders import model_folder
+from ..encoders.pooling import token_states
 from ..evaluation.baselines import paired_ridge
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..tasks.base import INPUTS, TaskCollator, check_lengths, evaluate_task, map_batches, set_padding
 from ..tasks.fine_tuning import adapter_for
+from ..tasks.parts import check_splits
 from ..tasks.question_answering import QuestionAnsweringTask
 from ..tasks.trained import load_trained_model
 from .adapters import PROJECTION, merged, new_projection, set_rate
@@ -32,6 +34,7 @@ from .arms import LABELS_OURS, LABELS_RIDGE, START_RATE, TASK, matrix_of
 from .data import pad_offsets
 from .losses import cosine_loss
 from .spans import pool_spans, span_members, word_spans
+from .students import check_answers
 from .task_students import TEACHER, TaskStudent, unpaired_translator, with_held_out
 
 logger = logging.getLogger(__name__)
@@ -96,9 +99,10 @@ def distill_spans(
         arguments: of `transformers.TrainingArguments`, the same for all arms.
 
     Raises:
-        ValueError: for a task without training rows, a teacher without a head for it, passages that all are too long, or a
-            student that is the teacher.
+        ValueError: for a task without training or validation rows, a teacher without a head for it, passages that all are
+            too long, or a student that is the teacher or an encoder-decoder.
     """
+    check_splits(task, "train", "validation")
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     bf16 = bool(arguments.get("bf16"))
     lesson = open_spans(task, teacher, student, seed=seed, progress=progress, bf16=bf16, **trusted)
@@ -127,6 +131,7 @@ def open_spans(
     """Read the passages by both sides, and fit the maps between their words. Arguments and errors: `distill_spans`."""
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
+    check_answers(student, trust_remote_code=trust_remote_code)
     task = with_held_out(task, seed)
     sides = [load_trained_model(teacher, task, trust_remote_code=trust_remote_code), _new(task, student, trust_remote_code)]
     windows, places = zip(*(_whole_windows(task, *side) for side in sides), strict=True)
@@ -282,7 +287,7 @@ def word_vectors(
         mask = batch["attention_mask"]
         inputs = {name: values for name, values in batch.items() if name in INPUTS}
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            states = model(**inputs, output_hidden_states=True).hidden_states[-1].float().cpu()
+            states = token_states(model(**inputs, output_hidden_states=True))[-1].float().cpu()
         return [rows[: int(length)].numpy() for rows, length in zip(states, mask.sum(1), strict=True)]
 
     found, training = [], model.training

@@ -21,13 +21,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
-from transformers.utils import ModelOutput
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ..data.staging import locked, staged_entries
 from ..encoders.bundled import BUNDLED
 from ..encoders.folders import check_whole, folder_settings, model_class, model_folder, opening, own_length
-from ..encoders.pooling import first_layers, is_decoder, pool
+from ..encoders.pooling import first_layers, has_decoder, is_decoder, pool, token_states
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..model.modes_vec2vec import evaluating
@@ -61,18 +60,16 @@ def load_student(
 
     Returns:
         The model in float32 (what is quantised apart), its tokenizer, and the arguments of `DistillationTrainingArguments`
-        that its folder knows: `pooling`, `normalize`, `max_length`, `mask_first_token`.
+        that its folder knows: `pooling`, `normalize`, `prompt`, `max_length`, `mask_first_token`.
 
     Raises:
         ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
     """
     folder = model_folder(model, trust_remote_code=trust_remote_code)
-    settings = folder_settings(folder)
-    if settings.pop("static_folder") is not None:
-        raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    settings = _folder_settings(model, folder)
     with opening(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    if kind != "encoder" and config.is_encoder_decoder:
+    if has_decoder(config) if kind == "classifier" else kind != "encoder" and config.is_encoder_decoder:
         raise ValueError(
             f"`kind` is {kind!r}, but `model` {model!r} is an encoder-decoder, of which the encoder alone can be a student: "
             "use 'encoder'."
@@ -95,7 +92,7 @@ def load_student(
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     check_whole(folder, loaded, report["missing_keys"])
-    settings["max_length"] = own_length(loaded, tokenizer, settings["max_length"])
+    _complete(settings, loaded, tokenizer)
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")
     for module in loaded.modules() if quantization_config is not None else ():
@@ -107,9 +104,51 @@ def load_student(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     loaded.config.pad_token_id = tokenizer.pad_token_id  # heads for classes look for the last token before padding
-    if settings["mask_first_token"] is None:
-        settings["mask_first_token"] = is_decoder(loaded.config.model_type)
     return loaded, tokenizer, settings
+
+
+def check_answers(student: str, *, trust_remote_code: bool = False) -> None:
+    """Raise, before anything is loaded, if a student cannot answer by a head on the states that a teacher moves.
+
+    Raises:
+        ValueError: for an encoder-decoder, whose head reads the decoder.
+    """
+    folder = model_folder(student, trust_remote_code=trust_remote_code)
+    with opening(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if has_decoder(config):
+        raise ValueError(
+            f"`student` {student!r} is an encoder-decoder, whose head would read its decoder, where the teacher moves its "
+            "encoder. Take an encoder or a language model."
+        )
+
+
+def student_settings(model: str, *, trust_remote_code: bool = False) -> dict[str, Any]:
+    """The settings that `load_student` gives, without the weights. Arguments and errors: the same."""
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    settings = _folder_settings(model, folder)
+    with opening(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        kind: Any = model_class(folder, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            empty = kind.from_config(config, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    _complete(settings, empty, tokenizer)
+    return settings
+
+
+def _folder_settings(model: str, folder: Path) -> dict[str, Any]:
+    settings = folder_settings(folder)
+    if settings.pop("static_folder") is not None:
+        raise ValueError(f"`model` {model!r} is a static embedding: it has no layers that an adapter could change.")
+    return settings
+
+
+def _complete(settings: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """What a folder does not say, the model and its tokenizer do."""
+    settings["max_length"] = own_length(model, tokenizer, settings["max_length"])
+    if settings["mask_first_token"] is None:
+        settings["mask_first_token"] = is_decoder(model.config.model_type)
 
 
 def padded(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int | None) -> BatchEncoding:
@@ -144,12 +183,6 @@ def with_decoder_start(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[s
     start = getattr(config, "decoder_start_token_id", None)  # T5's has it only where it was set
     ids, start = inputs["input_ids"], (config.pad_token_id or 0) if start is None else start
     return dict(inputs) | {"decoder_input_ids": ids.new_full((len(ids), 1), start)}
-
-
-def token_states(outputs: ModelOutput) -> tuple[Tensor, ...]:
-    """Hidden states of all layers, each `(n, tokens, d)`; of an encoder-decoder its encoder's."""
-    states = outputs.get("encoder_hidden_states")
-    return outputs["hidden_states"] if states is None else states
 
 
 class StudentEncoder(TextEncoder):
@@ -311,10 +344,12 @@ def _write(file: Path, content) -> None:
 __all__ = [
     "HEADS",
     "StudentEncoder",
+    "check_answers",
     "check_export_dir",
     "load_student",
     "padded",
     "perplexity",
     "pooled",
     "save_as_sentence_transformer",
+    "student_settings",
 ]

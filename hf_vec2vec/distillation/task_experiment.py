@@ -9,15 +9,19 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 
+from ..data.corpora import LABEL
 from ..encoders.text import TextEncoder
 from ..tasks.base import Task
 from ..tasks.classification import ClassificationTask
-from ..tasks.judging import TaskVectors, judge
+from ..tasks.judging import TaskVectors, drawn_rows, judge
 from ..tasks.multiple_choice import MultipleChoiceTask
+from ..tasks.parts import training_split
 from ..training.fingerprint import Fingerprint
 from .arms import FROZEN, TEACHER, Lesson, untrained
 from .experiment import fingerprint
 from .trainer import DistillationTrainer
+
+JUDGED = "validation"
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,15 @@ class TaskExperiment:
 
     def made_of(self) -> Fingerprint:
         """What all runs are made of."""
-        judged = repr((self.task.name, self.references.tolist(), self.max_rows))
-        return fingerprint(self, {"training texts": repr(self.lesson.texts), "rows that are judged": judged})
+        rows = {"training texts": repr(self.lesson.texts)}
+        splits = {"rows that probes are fitted to": training_split(self.task, JUDGED), "rows that are judged": JUDGED}
+        for name, split in splits.items():
+            drawn = drawn_rows(self.task, split, self.max_rows)
+            rows[name] = repr([self.task.name, *(drawn[column][:] for column in _columns(self.task))])
+        return fingerprint(self, rows)
 
     def _judged(self, encoder: TextEncoder) -> dict[str, Any]:
-        found = judge(TaskVectors(encoder), self.task, max_train_rows=self.max_rows, max_rows=self.max_rows)
+        found = judge(TaskVectors(encoder), self.task, split=JUDGED, max_train_rows=self.max_rows, max_rows=self.max_rows)
         return {"predicted": found.predictions, "references": found.references, "figures": found.figures}
 
 
@@ -85,6 +93,11 @@ def training_texts(task: Task, max_rows: int | None = None) -> list[str]:
     rows = task.rows("train").shuffle(seed=0)
     rows = rows.select(range(min(max_rows or len(rows), len(rows))))
     return list(dict.fromkeys(text for text in _texts(task, rows) if text.strip()))
+
+
+def _columns(task: Task) -> tuple[str, ...]:
+    """All that a probe sees of a row."""
+    return (*task.columns, LABEL) if isinstance(task, ClassificationTask) else ("question", "choices", "answerKey")
 
 
 def _texts(task: Task, rows: Dataset) -> Iterator[str]:

@@ -13,16 +13,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..alignment.aligner import ROWS_A_CLUSTER, align
 from ..alignment.options import AlignmentOptions
+from ..encoders.pooling import is_decoder
 from ..model.modeling_vec2vec import Vec2VecModel
-from ..tasks.base import Task, evaluate_task
+from ..tasks.base import Task, evaluate_task, set_padding
 from ..tasks.choice_pairs import as_pairs
 from ..tasks.classification import ClassificationTask
 from ..tasks.fine_tuning import input_vectors, read_inputs
-from ..tasks.multiple_choice import MultipleChoiceTask, right_choices
+from ..tasks.multiple_choice import MultipleChoiceTask
+from ..tasks.parts import check_splits
 from ..tasks.trained import load_trained_model
 from .adapters import merged
 from .arms import LABELS_ANSWERS, LABELS_LOGITS, LABELS_OURS, LABELS_RIDGE, TASK, Lesson, arm_trainer, make_arms
-from .students import load_student
+from .students import check_answers, load_student
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # of the training rows, by which the student that is kept is chosen
@@ -79,16 +81,18 @@ def distill_task(
         seed: of everything random.
         progress: show bars.
         trust_remote_code: run the code that teacher and student bring along.
-        arguments: of [`DistillationTrainingArguments`], the same for all.
+        arguments: of [`DistillationTrainingArguments`], the same for all. Both sides read `max_length` tokens of an input,
+            by default the task's, and their vectors are the means of these, whatever the student's folder says.
 
     Raises:
-        ValueError: for spans, a task without training rows, a teacher without a head for it, or a student that is the
-            teacher.
+        ValueError: for spans, a task without training or validation rows that have labels, a teacher without a head for it,
+            a student that is the teacher, or one that is an encoder-decoder.
     """
+    check_splits(task, "train", "validation")
     trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     opened = open_lesson(task, teacher, student, peft_config, seed=seed, progress=progress, **trusted, **arguments)
     loaded, tokenizer = load_trained_model(teacher, opened.task, **trusted)
-    rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened.task, progress)]
+    rows: list[dict[str, Any]] = [{"arm": TEACHER} | _figures(loaded, tokenizer, opened, progress)]
     if opened.verdict != "aligned":
         logger.warning("The translator is %s: the teacher's vectors are followed over a projection alone.", opened.verdict)
     if opened.lesson.labelled is not None:
@@ -99,7 +103,7 @@ def distill_task(
     for name in [TASK, *answers, LABELS_LOGITS, LABELS_RIDGE, *([LABELS_OURS] if opened.verdict == "aligned" else [])]:
         logger.info("%s", name)
         model = train_in_arm(opened, name, seed)
-        rows.append({"arm": name} | _figures(model, tokenizer, opened.task, progress))
+        rows.append({"arm": name} | _figures(model, tokenizer, opened, progress))
         if rows[-1]["held_out"] > best[0]:
             best = rows[-1]["held_out"], model, name
     return TaskStudent(best[1], tokenizer, best[2], rows, opened.verdict)
@@ -136,14 +140,20 @@ def open_lesson(
     """Embed a task's inputs by both sides, and make the translator between them. Arguments and errors: `distill_task`."""
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
+    check_answers(student, trust_remote_code=trust_remote_code)
     task = _as_classes(task, seed)
     train, labelled = task.rows("train"), task.labelled("train")
     reading = {"progress": progress, "bf16": bool(arguments.get("bf16"))}
+    length = task.length(arguments.get("max_length"))
     loaded, tokenizer = load_trained_model(teacher, task, trust_remote_code=trust_remote_code)
-    known, said = read_inputs(loaded, tokenizer, task.prepare(tokenizer, "train"), **reading)
+    set_padding(cast(PreTrainedModel, loaded), tokenizer)
+    known, said = read_inputs(loaded, tokenizer, task.prepare(tokenizer, "train", length), **reading)
     logits = task.in_task_order(cast(PreTrainedModel, loaded), cast(Tensor, said).numpy())
     model, tokenizer, _ = load_student(student, trust_remote_code=trust_remote_code)
-    own = input_vectors(model, tokenizer, task.prepare(tokenizer, "train"), **reading)
+    own = input_vectors(model, tokenizer, task.prepare(tokenizer, "train", length), **reading)
+    # The student is trained on the vectors that `read_inputs` made, whatever its own folder says of its vectors.
+    read: dict[str, Any] = {"max_length": length, "pooling": "mean", "layer": -1, "normalize": False, "prompt": ""}
+    read["mask_first_token"] = is_decoder(model.config.model_type)
     translator, verdict = unpaired_translator(known, own, seed, progress)
     first, *second = (train[column][:] for column in task.columns)
     labels = np.where(labelled, train["label"][:], task.answers(logits))
@@ -156,7 +166,7 @@ def open_lesson(
         pairs=second[0] if second else None,
         teacher=known,
         peft_config=peft_config,
-        arguments={"logging_steps": 1_000_000} | arguments,
+        arguments={"logging_steps": 1_000_000} | read | arguments,
         labels=labels if task.labels else labels.astype(float),
         classes=task.labels,
         trust_remote_code=trust_remote_code,
@@ -204,7 +214,7 @@ def with_held_out(task: SomeTask, seed: int) -> SomeTask:
         ValueError: for too few rows.
     """
     rows = task.rows("train")
-    labelled = np.flatnonzero(_labelled(task))
+    labelled = np.flatnonzero(task.labelled("train"))
     if len(labelled) < FEWEST_ROWS:
         raise ValueError(
             f"`task` {task.name!r} has {len(labelled)} training rows, of which a tenth is held out: {FEWEST_ROWS} at least, "
@@ -216,20 +226,11 @@ def with_held_out(task: SomeTask, seed: int) -> SomeTask:
     return replace(task, splits=DatasetDict({**task.splits, **parts}))
 
 
-def _labelled(task: Task) -> np.ndarray:
-    """Which training rows have labels, `(n,)`."""
-    if isinstance(task, ClassificationTask):
-        return task.labelled("train")
-    rows = task.rows("train")
-    if isinstance(task, MultipleChoiceTask):
-        return task.known("train", np.array(right_choices(rows[:])) >= 0)
-    return np.ones(len(rows), bool)
-
-
-def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, task: ClassificationTask, progress: bool) -> dict[str, float]:
+def _figures(model: Any, tokenizer: PreTrainedTokenizerBase, opened: TaskLesson, progress: bool) -> dict[str, float]:
     """Official figures of the validation split, and the mean of those of the held-out rows."""
-    held_out = evaluate_task(model, tokenizer, task, "held_out", progress=progress)
-    found = evaluate_task(model, tokenizer, task, "validation", progress=progress)
+    options: dict[str, Any] = {"max_length": opened.lesson.arguments["max_length"], "progress": progress}
+    held_out = evaluate_task(model, tokenizer, opened.task, "held_out", **options)
+    found = evaluate_task(model, tokenizer, opened.task, "validation", **options)
     return found | {"held_out": float(np.mean(list(held_out.values())))}
 
 

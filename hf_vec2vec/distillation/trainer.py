@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..encoders.pooling import first_layers
+from ..encoders.pooling import first_layers, token_states
 from ..encoders.text import TextEncoder
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
@@ -39,7 +39,7 @@ from .losses import (
 from .spaces import check_teachers, student_and_teachers, teacher_dims, warn_of_wrong_translations
 from .spans import pool_spans, span_members, teacher_spans
 from .student_card import student_card, teacher_name, write_student_card
-from .students import StudentEncoder, padded, pooled, token_states, with_decoder_start
+from .students import StudentEncoder, padded, pooled, with_decoder_start
 
 LogitTeacher = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 CENTRED_ON = 1024  # texts at most: a mean is then off by some 3 % of a centred vector's length

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = 10**6  # tokens; what is recorded where nothing is cut. Tokenizers that know no limit claim 10^30
 PLAIN_LENGTH = 512  # tokens, of a plain model whose makers say nothing: attention costs the square
+OWN_PROMPTS = {"query": "", "document": ""}  # that sentence-transformers gives folders that name none
 MODULES = "modules.json"  # the file that makes a folder a SentenceTransformer
 # What a pooling module calls its modes, today and in the flags `pooling_mode_*` of older files.
 POOLING_NAMES = {"lasttoken": "last", "weightedmean": "weighted_mean"}
@@ -96,19 +97,21 @@ def refuse_pickles(folder: Path) -> None:
 
 
 def folder_settings(folder: Path) -> dict[str, Any]:
-    """Pooling, normalisation and length for those who run a folder's transformer themselves; mean pooling without modules.
+    """Pooling, prompt and the like, for those who run a folder's transformer themselves; mean pooling without modules.
 
     Returns:
-        `pooling`, `normalize`, `max_length` (tokens, `None` where the folder does not say), `mask_first_token` (`None`: as
-        fits the model), `static_folder` (of a static embedding, else `None`).
+        `pooling`, `normalize`, `prompt`, `max_length` (tokens, `None` where the folder does not say), `mask_first_token`
+        (`None`: as fits the model), `static_folder` (of a static embedding, else `None`).
 
     Raises:
         ValueError: for a module that is more than a transformer, its pooling and a normalisation.
     """
-    found = {"pooling": "mean", "normalize": False, "max_length": None, "mask_first_token": None, "static_folder": None}
+    found: dict[str, Any] = {"pooling": "mean", "normalize": False, "prompt": "", "max_length": None}
+    found |= {"mask_first_token": None, "static_folder": None}
     if not is_sentence_transformer(folder):
         return found
     found["mask_first_token"] = False
+    found["prompt"], _ = chosen_prompt(*folder_prompts(folder))
     for module, subfolder in _modules(folder / MODULES):
         kind, path = module.rsplit(".", 1)[-1], folder / subfolder
         if kind == "Pooling":
@@ -126,6 +129,56 @@ def folder_settings(folder: Path) -> dict[str, Any]:
                 "trained here."
             )
     return found
+
+
+def folder_prompts(folder: Path) -> tuple[dict[str, str], str | None]:
+    """Prompts of a folder by name, and the name of the one that texts get where none is asked for, if any.
+
+    Raises:
+        ValueError: for a prompt that is no text, or a name that no prompt has.
+    """
+    if not is_sentence_transformer(folder):
+        return {}, None
+    said = _content(folder / "config_sentence_transformers.json")
+    prompts, default = said.get("prompts") or {}, said.get("default_prompt_name")
+    if wrong := [name for name, text in prompts.items() if not isinstance(text, str | None)]:
+        raise ValueError(f"`model` folder {str(folder)!r} has a prompt {wrong[0]!r} that is no text.")
+    known = OWN_PROMPTS | {name: text or "" for name, text in prompts.items()}
+    if default is not None and default not in known:
+        raise ValueError(
+            f"`model` folder {str(folder)!r} has the default prompt {default!r}, which is none of {list(known)}."
+        )
+    return known, default
+
+
+def chosen_prompt(
+    known: dict[str, str], default: str | None, prompt: str | None = None, prompt_name: str | None = None
+) -> tuple[str, str]:
+    """The prompt that is asked for and its name, empty where it has none.
+
+    Args:
+        known: prompts of the model's folder, by name.
+        default: name of the one that texts get where none is asked for.
+        prompt: text put before each text.
+        prompt_name: name of a prompt.
+
+    Raises:
+        ValueError: for an unknown name, or one whose prompt is not `prompt`.
+    """
+    if prompt_name:
+        if prompt_name not in known:
+            raise ValueError(
+                f"`prompt_name` must be one of {list(known)}, which the model's folder names, got {prompt_name!r}."
+            )
+        if prompt is not None and prompt != known[prompt_name]:
+            raise ValueError(
+                f"`prompt` {prompt!r} and `prompt_name` {prompt_name!r}, which is {known[prompt_name]!r} in the model's "
+                "folder, differ: give one of them."
+            )
+        return known[prompt_name], prompt_name
+    if prompt is not None or default is None:
+        return prompt or "", ""
+    return known[default], default
 
 
 def check_whole(folder: Path, model: PreTrainedModel, missing: Iterable[str], unused: Sequence[str] = ()) -> None:

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
+from transformers.utils import ModelOutput
 
 POOLINGS = ("mean", "cls", "last", "weighted_mean")
 PROJECTION = "projection"  # into the space that texts and images share: what CLIP-like models have for a pooling
@@ -58,11 +59,22 @@ def pool(states: Tensor, mask: Tensor, pooling: str, mask_first_token: bool = Fa
     return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
 
 
+def token_states(outputs: ModelOutput) -> tuple[Tensor, ...]:
+    """Hidden states of all layers, each `(n, tokens, d)`; of an encoder-decoder its encoder's."""
+    states = outputs.get("encoder_hidden_states")
+    return outputs["hidden_states"] if states is None else states
+
+
 def is_decoder(model_type: str) -> bool:
     """Whether a model reads from left to right only, so that its first token tells nothing."""
     # The former list has encoder-decoders, too, of which the encoder is used here: Marian, Pegasus.
     others = MODEL_FOR_MASKED_LM_MAPPING_NAMES.keys() | MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.keys()
     return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in others
+
+
+def has_decoder(config: PretrainedConfig) -> bool:
+    """Whether a model, or a head on it, has a decoder behind its encoder; one that was saved without it gets a new one."""
+    return bool(config.is_encoder_decoder) or config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 def is_dual(model: torch.nn.Module) -> bool:

@@ -27,6 +27,7 @@ from .folders import (
     check_length,
     check_module_whole,
     check_whole,
+    chosen_prompt,
     fit,
     is_sentence_transformer,
     model_class,
@@ -98,7 +99,11 @@ class TextEncoder:
         else:
             own = self._load_transformer(dtype, trust_remote_code)
         check_length(model, max_length, None if self.is_static else places(self.model))
-        prompt, prompt_name = self._prompt(prompt, prompt_name)
+        known, default = {}, None
+        if self.chain is not None:
+            known = {name: text or "" for name, text in self.chain.prompts.items()}
+            default = self.chain.default_prompt_name
+        prompt, prompt_name = chosen_prompt(known, default, prompt, prompt_name)
         self.settings = EncoderSettings(
             model=model,
             pooling=pooling or own["pooling"],
@@ -197,24 +202,6 @@ class TextEncoder:
     def is_decoder(self) -> bool:
         """Whether the model reads from left to right, as language models do."""
         return isinstance(self.model, PreTrainedModel) and is_decoder(self.model.config.model_type)
-
-    def _prompt(self, prompt: str | None, prompt_name: str | None) -> tuple[str, str]:
-        """The prompt and its name, empty where it has none."""
-        known = {} if self.chain is None else {name: text or "" for name, text in self.chain.prompts.items()}
-        if prompt_name:
-            if prompt_name not in known:
-                raise ValueError(
-                    f"`prompt_name` must be one of {list(known)}, which the model's folder names, got {prompt_name!r}."
-                )
-            if prompt is not None and prompt != known[prompt_name]:
-                raise ValueError(
-                    f"`prompt` {prompt!r} and `prompt_name` {prompt_name!r}, which is {known[prompt_name]!r} in the model's "
-                    "folder, differ: give one of them."
-                )
-            return known[prompt_name], prompt_name
-        if prompt is not None or self.chain is None or self.chain.default_prompt_name is None:
-            return prompt or "", ""
-        return known[self.chain.default_prompt_name], self.chain.default_prompt_name
 
     def _check_pooling(self, own: str) -> None:
         pooling, model = self.settings.pooling, self.settings.model

@@ -129,6 +129,22 @@ class Task:
         """
         raise NotImplementedError
 
+    def has_label(self, split: str) -> np.ndarray:
+        """Which rows of a split have a label, `(n,)`.
+
+        Raises:
+            ValueError: for a split that there is not.
+        """
+        raise NotImplementedError
+
+    def labelled(self, split: str) -> np.ndarray:
+        """The same of a split that must have labels.
+
+        Raises:
+            ValueError: also if no row has one.
+        """
+        return self.known(split, self.has_label(split))
+
     def known(self, split: str, labelled: np.ndarray) -> np.ndarray:
         """`labelled`, `(n,)`, checked: which rows have a label.
 

@@ -44,10 +44,10 @@ class ChoicePairsTask(ClassificationTask):
 
         return compute
 
-    def labelled(self, split: str) -> np.ndarray:
+    def has_label(self, split: str) -> np.ndarray:
         """See the parent's: a question whose choices are all wrong has no label."""
         right = np.asarray(self.rows(split)[LABEL][:]).reshape(-1, self.choices)
-        return self.known(split, right.max(1) > 0).repeat(self.choices)
+        return (right.max(1) > 0).repeat(self.choices)
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """See the parent's: of each question the likeliest choice is right."""

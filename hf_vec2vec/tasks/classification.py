@@ -128,13 +128,9 @@ class ClassificationTask(Task):
 
         return compute
 
-    def labelled(self, split: str) -> np.ndarray:
-        """Which rows of a split have a label, `(n,)`.
-
-        Raises:
-            ValueError: if none has.
-        """
-        return self.known(split, np.asarray(self.rows(split)[LABEL][:]) >= 0)
+    def has_label(self, split: str) -> np.ndarray:
+        """See [`Task`]."""
+        return np.asarray(self.rows(split)[LABEL][:]) >= 0
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """`(n,)` labels, classes or scores, that logits `(n, num_labels)` stand for."""

@@ -14,6 +14,7 @@ from ..data.corpora import LABEL
 from ..data.text_tables import text_encoding, unquoted
 from ..data.texts import load_table
 from ..data.vector_files import naming
+from .choice_files import read_questions
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -37,7 +38,6 @@ RENAMED = {  # the authors' columns by the Hub's, of each task
     "mnli": {"premise": "sentence1", "hypothesis": "sentence2", LABEL: "gold_label"},
     "boolq": {LABEL: "answer"},
 }
-ANSWERS = "abcdefgh"  # SocialIQA's columns answerA, answerB, …
 
 
 def local_splits(
@@ -104,16 +104,14 @@ def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
         suffix = file.suffix.lower()
         if suffix in (".tsv", ".txt", ".csv") and _has_tabs(file):
             return in_hub_schema(name, Dataset.from_list(list(_separated(name, file))), needed, split)
-        if "answerKey" in needed and suffix in (".jsonl", ".ndjson", ".json"):
-            return Dataset.from_list([_question(row) for row in _objects(file)])
+        if "answerKey" in needed:
+            is_json = suffix in (".jsonl", ".ndjson", ".json")
+            return read_questions(_objects(file) if is_json else Dataset(load_table(file)))
         if "context" in needed and suffix == ".json":
             content = _json(file)
             if isinstance(content, dict) and isinstance(content.get("data"), list):
                 return Dataset.from_list(list(_articles(name, content)))
-    rows = Dataset(load_table(file))
-    if "answerKey" in needed and "answerA" in rows.column_names:
-        rows = Dataset.from_list([_question(row) for row in rows])
-    return in_hub_schema(name, rows, needed, split)
+    return in_hub_schema(name, Dataset(load_table(file)), needed, split)
 
 
 def _has_tabs(file: Path) -> bool:
@@ -191,33 +189,6 @@ def _articles(name: str, content: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not in the form of SQuAD: {error!r}.") from error
-
-
-def _question(row: dict[str, Any]) -> dict[str, Any]:
-    """A question with choices, as the Hub or its authors have it (CommonsenseQA, ARC; SocialIQA), in the Hub's schema."""
-    try:
-        return _in_choices(row)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a row is no question with choices: {error!r}.") from error
-
-
-def _in_choices(row: dict[str, Any]) -> dict[str, Any]:
-    answers = {letter.upper(): row[f"answer{letter.upper()}"] for letter in ANSWERS if f"answer{letter.upper()}" in row}
-    if answers:
-        question = " ".join(str(row.get(part, "")) for part in ("context", "question")).strip()
-        choices = [{"label": label, "text": text} for label, text in answers.items()]
-        return _flat(row.get("id", ""), question, choices, row.get("correct", row.get("label", row.get("answerKey"))))
-    asked = row.get("question")
-    if isinstance(asked, dict):
-        return _flat(row.get("id", ""), asked["stem"], asked["choices"], row.get("answerKey"))
-    if isinstance(row.get("choices"), list):
-        return _flat(row.get("id", ""), asked, row["choices"], row.get("answerKey"))
-    return {"answerKey": None} | row
-
-
-def _flat(number: Any, question: Any, choices: list[dict[str, Any]], answer: Any) -> dict[str, Any]:
-    key = None if answer is None else str(answer)
-    return {"id": str(number), "question": question, "choices": _columns(choices, ("label", "text")), "answerKey": key}
 
 
 def _columns(rows: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, list]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
 
 from ..encoders.folders import model_folder
-from ..encoders.pooling import is_decoder, pool
+from ..encoders.pooling import is_decoder, pool, token_states
 from .base import INPUTS, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
 from .question_answering import QuestionAnsweringTask
 
@@ -117,7 +117,8 @@ def read_inputs(
         bf16: run the model in bfloat16.
 
     Returns:
-        The means of the last layer's states, `(n, d)`, and logits, `(n, outputs)`, if there is a head for classes or scores.
+        The means of the last layer's states, `(n, d)`, of an encoder-decoder its encoder's; and logits, `(n, outputs)`, if
+        there is a head for classes or scores.
 
     Raises:
         ValueError: for rows of more tokens than the model has places for.
@@ -128,7 +129,7 @@ def read_inputs(
         inputs = {name: values for name, values in batch.items() if name in INPUTS}
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             found = model(**inputs, output_hidden_states=True)
-        states = found.hidden_states[-1].float()
+        states = token_states(found)[-1].float()
         rows = pool(states, batch["attention_mask"], "mean", is_decoder(model.config.model_type)).cpu().numpy()
         said = found["logits"].float().cpu().numpy() if "logits" in found else [None] * len(rows)
         return zip(rows, said, strict=True)

@@ -119,7 +119,7 @@ def judge(
     """
     _check_metrics(task)
     train = train or training_split(task, split)
-    rows = {name: _drawn(task, name, count, seed) for name, count in ((split, max_rows), (train, max_train_rows))}
+    rows = {name: drawn_rows(task, name, count, seed) for name, count in ((split, max_rows), (train, max_train_rows))}
     part = part_of(task, train, split, {name: len(found) for name, found in rows.items()})
     given: dict[str, Any] = {"train_rows": len(rows[train]), "part": part}
     if isinstance(task, QuestionAnsweringTask):
@@ -243,15 +243,15 @@ def _judgement(task, metric, predictions, references, figures, folds, given) -> 
     return Judgement(task=task.name, figures=figures, metric=metric, points=points, fold_points=folds, **given, **known)
 
 
-def _drawn(task: Task, split: str, count: int | None, seed: int) -> Dataset:
-    """At most so many rows of a split that has labels."""
+def drawn_rows(task: Task, split: str, count: int | None = None, seed: int = 0) -> Dataset:
+    """The rows with a label that `judge` fits a probe to, or judges it on: at most `count` of a split.
+
+    Raises:
+        ValueError: for a missing split, or hidden labels.
+    """
     if count is not None and count < 1:
         raise ValueError(f"`max_train_rows` and `max_rows` must be at least 1, got {count}.")
-    rows = task.rows(split)
-    if isinstance(task, ClassificationTask):
-        rows = rows.select(np.flatnonzero(task.labelled(split)))
-    if isinstance(task, MultipleChoiceTask):
-        rows = rows.select(np.flatnonzero(task.known(split, np.array(right_choices(rows[:])) >= 0)))
+    rows = task.rows(split).select(np.flatnonzero(task.labelled(split)))
     if count is None or count >= len(rows):
         return rows
     return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:count]))
@@ -292,4 +292,4 @@ def _check_classes(task: ClassificationTask, train: str, labels: np.ndarray) -> 
         )
 
 
-__all__ = ["Judgement", "TaskVectors", "judge", "judge_head", "points_of"]
+__all__ = ["Judgement", "TaskVectors", "drawn_rows", "judge", "judge_head", "points_of"]

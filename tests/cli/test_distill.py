@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 
 from helpers.distillation import linear_translator
-from helpers.encoders import WORDS
+from helpers.encoders import WORDS, as_sentence_encoder
 from helpers.tasks import glue, write_rows
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.cli import main
-from hf_vec2vec.cli.teaching import labelled
-from hf_vec2vec.tasks import ClassificationTask
+from hf_vec2vec.cli.distill_check import CheckFlags
+from hf_vec2vec.cli.teaching import Teaching, labelled
+from hf_vec2vec.tasks import ClassificationTask, load_task
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -233,3 +235,93 @@ def test_the_space_of_an_unknown_student_must_be_given(project, folders, capsys)
     words = ["distill-check", "--translator", project / "translator", "--student", project / "another", "--disable_tqdm"]
     assert main([*map(str, [*words, "--task", project / "task.jsonl", "--output_dir", project / "check"])]) == 2
     assert "`student_space` must be given" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sentence_encoder(project, folders):
+    """A student whose own vectors are unlike the defaults."""
+    return as_sentence_encoder(shutil.copytree(folders["bert"], project / "encoder"))
+
+
+def opened(project, student, **given):
+    """What commands know of a student whose space is `bert`."""
+    given |= {"student_space": "bert"}
+    words = {"translator": str(project / "translator"), "student": student, "output_dir": str(project / "out")}
+    return Teaching.open(CheckFlags(**words, **given, given=frozenset(given)))
+
+
+def record(project, **settings):
+    """Change what the translator records of the space `bert`; without settings it records nothing."""
+    file = project / "translator" / "config.json"
+    content = json.loads(file.read_text())
+    content["encoders"]["bert"] = content["encoders"]["bert"] | settings
+    if not settings:
+        del content["encoders"]["bert"]
+    file.write_text(json.dumps(content))
+
+
+def test_what_the_translator_does_not_record_the_student_s_folder_says(project, folders, sentence_encoder):
+    record(project, pooling="last", max_length=9)
+    assert opened(project, sentence_encoder).contract["pooling"] == "last"
+    record(project)
+    for student in (sentence_encoder, folders["bert"], folders["llama"]):
+        settings = opened(project, student).settings(student)
+        assert settings == replace(TextEncoder(student).settings, prompt_name="")
+    found = opened(project, sentence_encoder, pooling="mean", max_length=5).contract
+    assert [found[name] for name in ("pooling", "max_length", "normalize")] == ["mean", 5, True]
+
+
+@pytest.mark.parametrize("command", ["distill-check", "distill-compare"])
+def test_a_split_that_is_missing_is_told_before_models_are_loaded(project, folders, command, capsys, monkeypatch):
+    write_rows(glue(("sentence1", "sentence2"), [("a dog", "the cat", 1)] * 9), project / "rte" / "train.jsonl")
+    monkeypatch.setattr(Teaching, "teacher", None)
+    words = ["--task", "rte", "--task_source", project / "rte", "--output_dir", project / "out"]
+    assert run(project, folders, *words, command=command) == 2
+    assert "`task` 'rte' lacks the split 'validation', on which models are judged" in capsys.readouterr().err
+
+
+def test_a_prompt_may_be_given_by_its_name(project, folders, sentence_encoder):
+    assert opened(project, sentence_encoder).contract["prompt"] == ""  # as the translator records it
+    for given in ({"prompt_name": "query"}, {"prompt_name": "query", "prompt": "a dog "}):
+        assert opened(project, sentence_encoder, **given).contract["prompt"] == "a dog "
+    with pytest.raises(ValueError, match=r"`prompt_name` must be one of \['query', 'document', 'text'\].* got 'other'"):
+        opened(project, sentence_encoder, prompt_name="other")
+    with pytest.raises(ValueError, match=r"`prompt_name` must be one of \[\], which the model's folder names, got 'query'"):
+        opened(project, folders["bert"], prompt_name="query")
+    with pytest.raises(ValueError, match="`prompt` 'the dog' and `prompt_name` 'query', .* differ: give one of them"):
+        opened(project, sentence_encoder, prompt_name="query", prompt="the dog")
+
+
+@pytest.mark.parametrize("head", [["--student_head", "classifier", "--task_weight", 1], []], ids=["classifier", "encoder"])
+def test_a_student_sees_some_texts_of_each_class(project, folders, head, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "hf_vec2vec.distillation.recipe.train_student", lambda *_, **given: seen.append(given["train_dataset"])
+    )
+    rows = [{"text": f"{text} {i}", "label": "rare" if i % 40 == 0 else "often"} for i, text in enumerate(TEXTS)]
+    write_rows(rows, project / "rare.jsonl")
+    words = ["--task", project / "rare.jsonl", *head, "--output_dir", project / "student"]
+    assert run(project, folders, *words, "--max_texts", 5) == 0
+    drawn = labelled(load_task(str(project / "rare.jsonl")), "train", 5)
+    assert sorted(seen[0]["text"]) == sorted(drawn.texts)
+    assert set(drawn.labels) == {"rare", "often"}
+    if head:
+        names = dict(zip(drawn.texts, drawn.numbers(), strict=True))
+        assert seen[0]["labels"][:] == [names[text] for text in seen[0]["text"]]
+    assert run(project, folders, *words, "--max_texts", 1) == 2
+    assert "`max_texts` is 1, too few for 'train' of 'rare'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", [["--student_head", "classifier", "--task_weight", 1], []], ids=["classifier", "encoder"])
+def test_a_student_of_a_task_needs_its_training_rows(project, folders, head, capsys, monkeypatch):
+    monkeypatch.setattr(Teaching, "teacher", None)
+    monkeypatch.setattr("hf_vec2vec.distillation.load_student", None)
+    folder = project / "sst2"
+    write_rows(glue(("sentence",), [("a dog", 1), ("the cat", 0)]), folder / "validation.jsonl")
+    words = ["--task", "sst2", "--task_source", folder, *head, "--output_dir", project / "student"]
+    assert run(project, folders, *words) == 2
+    assert "`task` 'sst2' lacks the split 'train'" in capsys.readouterr().err
+    if head:
+        write_rows(glue(("sentence",), [("a dog", -1), ("the cat", -1)]), folder / "train.jsonl")
+        assert run(project, folders, *words) == 2
+        assert "its split 'train' has no labels" in capsys.readouterr().err

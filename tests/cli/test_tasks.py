@@ -147,8 +147,25 @@ def test_bad_words(folders, mrpc, tmp_path, words, message, capsys, monkeypatch)
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-def test_a_missing_training_split_is_named(folders, mrpc, tmp_path, capsys):
-    (mrpc / "train.jsonl").unlink()
-    words = ["--task", "mrpc", "--task_source", mrpc, "--output_dir", tmp_path / "out"]
-    assert run("finetune", "--model", folders["bert"], *words) == 2
-    assert "`split` must be one of ['validation'], got 'train'" in capsys.readouterr().err
+def spoil(folder, split, how):
+    """Take a split away, or its labels."""
+    file = folder / f"{split}.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.unlink()
+    if how == "hidden":
+        write_rows([row | {"label": -1} for row in rows], file)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("how", ["missing", "hidden"])
+def test_splits_that_cannot_be_used_are_told_before_any_work(folders, mrpc, tmp_path, capsys, monkeypatch, split, how):
+    spoil(mrpc, split, how)
+    told = f"`task` 'mrpc' lacks the split '{split}'" if how == "missing" else f"split '{split}' has no labels"
+    monkeypatch.setattr("hf_vec2vec.tasks.base.Task.load_head", None)
+    task = ["--task", "mrpc", "--task_source", mrpc, "--output_dir", tmp_path / "out"]
+    for command in (["finetune", "--model"], ["distill-task", "--teacher", folders["llama"], "--student"]):
+        assert run(*command, folders["bert"], *task) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert "`task_source`" in said
+        assert "`split`" not in said

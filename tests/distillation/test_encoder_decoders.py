@@ -115,6 +115,12 @@ def test_heads_are_refused(bart, kind):
         load_student(bart, kind, 2 if kind == "classifier" else None)
 
 
+def test_a_head_on_an_encoder_alone_is_refused_for_its_decoder_would_be_new(tmp_path):
+    folder = save_model(MODELS["t5 encoder"](), tmp_path / "t5")
+    with pytest.raises(ValueError, match=r"`kind` is 'classifier'.*encoder-decoder"):
+        load_student(folder, "classifier", 2)
+
+
 def test_losses_of_a_head_are_refused(bart, tmp_path):
     model, tokenizer, known = load_student(bart)
     with pytest.raises(ValueError, match="`model` is an encoder-decoder"):

@@ -1,8 +1,10 @@
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from datasets import DatasetDict
 from peft import LoraConfig
 
 from helpers.distillation import linear_translator
@@ -32,11 +34,10 @@ def task(tmp_path):
     return load_task("commonsense_qa", tmp_path / "choices")
 
 
-def test_students_follow_texts_and_are_judged_on_choices(task, folders, tmp_path):
+def lesson_of(folders, texts):
     bert, llama = (TextEncoder(folders[name]) for name in ("bert", "llama"))
-    texts = training_texts(task, 20)
     teacher = bert.encode(texts, progress=False)
-    lesson = Lesson(
+    return Lesson(
         student=folders["llama"],
         translators={"ours": linear_translator(teacher, llama.encode(texts, progress=False))},
         teacher_space="bert",
@@ -46,6 +47,11 @@ def test_students_follow_texts_and_are_judged_on_choices(task, folders, tmp_path
         peft_config=LoraConfig(r=2, target_modules="all-linear"),
         arguments={"max_steps": 2, "per_device_train_batch_size": 8},
     )
+
+
+def test_students_follow_texts_and_are_judged_on_choices(task, folders, tmp_path):
+    bert, llama = (TextEncoder(folders[name]) for name in ("bert", "llama"))
+    lesson = lesson_of(folders, training_texts(task, 20))
     experiment = TaskExperiment(task, lesson, bert)
     rows = {row["arm"]: row for row in run_arms(experiment, 2, tmp_path / "arms", arms=["ours", "self"])}
     assert list(rows) == ["frozen student", "teacher", "ours", "self"]
@@ -78,3 +84,39 @@ def test_texts_are_those_of_the_rows(task, tmp_path):
 def test_a_task_with_too_few_rows_is_told_so_in_words_of_tasks(rows):
     with pytest.raises(ValueError, match=rf"`task` has {rows} training inputs .* 200 at least. Give more rows"):
         unpaired_translator(torch.zeros(rows, 4), torch.zeros(rows, 3), seed=0, progress=False)
+
+
+def relabelled(row):
+    return {"answerKey": "B" if row["answerKey"] == "A" else "A"}
+
+
+def other_choice(row):
+    return {"choices": row["choices"] | {"text": [*row["choices"]["text"][:2], "mat"]}}
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "differing"),
+    [
+        ("train", relabelled, "rows that probes are fitted to"),
+        ("validation", relabelled, "rows that are judged"),
+        ("validation", other_choice, "rows that are judged"),
+    ],
+)
+def test_runs_of_choices_know_the_rows_that_probes_see(task, folders, split, change, differing):
+    lesson = lesson_of(folders, ["a dog", "the cat"])
+    changed = DatasetDict({**task.splits, split: task.splits[split].map(change)})
+    one, other = (TaskExperiment(made, lesson, None).made_of() for made in (task, replace(task, splits=changed)))
+    assert one.differences(asdict(other)) == [f"the {differing}"]
+    assert one.differences(asdict(TaskExperiment(task, lesson, None).made_of())) == []
+
+
+def test_runs_of_pairs_know_how_texts_are_paired(folders, tmp_path):
+    texts = [("a dog", "the cat"), ("the mat", "a cat"), ("small dog", "on mat")] * 4
+    turned = [(texts[i - 1][0], second) for i, (_, second) in enumerate(texts)]
+    for name, pairs in (("one", texts), ("other", turned)):
+        for split in ("train", "validation"):
+            rows = [(*pair, i % 2) for i, pair in enumerate(pairs if split == "train" else texts)]
+            write_rows(glue(("sentence1", "sentence2"), rows), tmp_path / name / f"{split}.jsonl")
+    lesson = lesson_of(folders, ["a dog", "the cat"])
+    made = [TaskExperiment(load_task("rte", tmp_path / name), lesson, None).made_of() for name in ("one", "other")]
+    assert made[0].differences(asdict(made[1])) == ["the rows that probes are fitted to"]

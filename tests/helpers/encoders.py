@@ -59,4 +59,18 @@ def write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
     (folder / "modules.json").write_text(json.dumps(written))
 
 
+def as_sentence_encoder(folder: Path) -> str:
+    """The folder of a plain model, whose vectors are now the first token's, of norm 1, of 16 tokens behind a prompt."""
+    write_modules(folder, [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    prompts = {"prompts": {"query": "a dog ", "text": "the cat "}, "default_prompt_name": "text"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return str(folder)
+
+
 SHAPE = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}

@@ -201,7 +201,7 @@ def test_commonsense_qa_arc_and_social_iqa_as_published(tmp_path):
             assert rows[0]["choices"]["text"] == ["wave", "go", "sing"]
             assert loading.right_choices(rows[:]) == [2]
     write_rows([{"question": {"stem": "Where?"}, "answerKey": "A"}], tmp_path / "dev_rand_split.jsonl")
-    with pytest.raises(ValueError, match="dev_rand_split.jsonl' cannot be read: a row is no question with choices"):
+    with pytest.raises(ValueError, match="dev_rand_split.jsonl' cannot be read: row 1 is no question with choices"):
         load_task("commonsense_qa", tmp_path)
 
 

@@ -8,6 +8,7 @@ from helpers.tasks import VALIDATION, encoder_tokenizer, write_rows, write_task
 from hf_vec2vec.data.corpora import BUNDLED_CORPORA
 from hf_vec2vec.tasks import TASKS, loading
 from hf_vec2vec.tasks import load_task as load
+from hf_vec2vec.tasks.parts import check_splits
 
 REVIEWS = [{"text": f"text number {i}", "label": ("bad", "good", "fair")[i % 3]} for i in range(60)]
 
@@ -124,6 +125,49 @@ def test_bad_names_and_sources_are_refused(tmp_path):
     write_rows([{"text": "a", "label": 1}], tmp_path / "train.jsonl")
     with pytest.raises(ValueError, match=r"'sst2', 'train', has the columns \['text', 'label'\]; it lacks \['sentence'\]"):
         load("sst2", tmp_path)
+
+
+def test_a_corpus_of_a_wheel_is_read_from_a_folder_too(tmp_path):
+    rows = [{"text": f"film {i}", "label": ("positive", "negative", "0", None)[i % 4]} for i in range(8)]
+    write_rows(rows, tmp_path / "own" / "train.jsonl")
+    write_rows(rows[:3], tmp_path / "own" / "dev.jsonl")
+    task = load("imdb", tmp_path / "own")
+    assert task.labels == ("negative", "positive")
+    assert {split: found["label"][:] for split, found in task.splits.items()} == {
+        "train": [1, 0, 0] * 2,
+        "validation": [1, 0, 0],
+    }
+    assert task.unlabelled == {"train": 2}
+    assert load("imdb", tmp_path / "own", keep_unlabelled=True).splits["train"]["label"][:] == [1, 0, 0, -1] * 2
+    with pytest.raises(ValueError, match=r"`label` must be one of \['business', .*got \['negative', 'positive'\]"):
+        load("bbc", tmp_path / "own")
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        load("sarcasm", tmp_path / "nowhere")
+
+
+def test_a_file_is_its_own_source(tmp_path):
+    write_rows(REVIEWS, tmp_path / "reviews.jsonl")
+    with pytest.raises(ValueError, match=r"`source` is '.*other', but `name` '.*reviews.jsonl' .* Leave out `source`"):
+        load(str(tmp_path / "reviews.jsonl"), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), [("commonsense_qa", {"answerKey": ""}), ("squad", {"answers": None}), ("stsb", {"label": -1})]
+)
+def test_splits_are_checked_before_work(name, hidden, tmp_path):
+    folder = write_task(name, tmp_path)
+    check_splits(load(name, folder), "train", "validation")
+    write_rows([row | hidden for row in VALIDATION[name]], folder / "validation.jsonl")
+    with pytest.raises(
+        ValueError, match=f"`task` '{name}': its split 'validation' has no labels, on which models are judged"
+    ):
+        check_splits(load(name, folder), "train", "validation")
+    check_splits(load(name, folder), "validation", labels=False)
+    (folder / "train.jsonl").unlink()
+    with pytest.raises(
+        ValueError, match=rf"'{name}' lacks the split 'train', on which .* has \['validation'\].*`task_source`"
+    ):
+        check_splits(load(name, folder), "train", labels=False)
 
 
 def test_names_do_not_clash():
