@@ -93,14 +93,15 @@ def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) ->
             numbers = np.arange(before, before + len(block.rows))
             before += len(block.rows)
             # Numbers go through as one more column, so that they lose the rows that the others lose.
-            beside = pa.table({}) if block.others is None else block.others
-            numbered = pa.table([*beside.columns, pa.array(numbers)], [*beside.column_names, "number"])
+            beside = block.others
+            numbered = pa.table({"number": numbers}) if beside is None else beside.append_column("number", pa.array(numbers))
             kept = keep_valid(Block(block.rows, block.first, numbered), invalid_rows, store.place(file))
             if len(kept.rows):
                 assert kept.others is not None
-                *columns, numbers = kept.others.columns
-                vectors = to_table(kept.rows.clone())[EMBEDDING]  # the block's memory is used again
-                yield pa.table([*columns, vectors], [*beside.column_names, EMBEDDING]), numbers.to_numpy()
+                numbers = kept.others.column(kept.others.num_columns - 1).to_numpy()
+                rest = kept.others.remove_column(kept.others.num_columns - 1)
+                vectors = to_table(kept.rows.clone())  # the block's memory is used again
+                yield vectors if beside is None else rest.append_column(EMBEDDING, vectors[EMBEDDING]), numbers
 
 
 def check_output(path: str | Path, *, overwrite: bool = False, reads: Sequence[str | Path] = ()) -> Path:
