@@ -165,8 +165,8 @@ def check_file(output: Path, dtype: str, *, overwrite: bool) -> Path | None:
         return known
     if (scales := scales_of(output, dtype)) is not None and scales.exists():
         raise FileExistsError(
-            f"`output` {str(output)!r} in int8 would have its scales in {str(scales)!r}, which is there and is none of "
-            "it. It is kept. Choose another name, or rename that file."
+            f"`output` {str(output)!r} in int8 would have its scales in {str(scales)!r}, where another file is. It is "
+            "kept. Choose another name, or rename that file."
         )
     return None
 
