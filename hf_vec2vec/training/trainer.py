@@ -25,7 +25,7 @@ from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import model_card, surroundings, write_model_card, write_published_facts
 from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecForAdversarialTraining
-from .arguments import DESCRIBED, Vec2VecTrainingArguments
+from .arguments import DESCRIBED, OF_GAMES, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
 from .data_checks import check_batch, check_discriminators, check_selection, check_spaces
@@ -314,6 +314,7 @@ class Vec2VecTrainer(BaseTrainer):
         args, data, held_out = self.args, self.train_dataset, self.eval_dataset
         streamed = isinstance(data, StreamedEmbeddings)
         rows = {name: len(rows) for name, rows in data.spaces.items()} if isinstance(data, UnpairedEmbeddings) else {}
+        described = set(DESCRIBED) - (set() if args.objective == "game" else set(OF_GAMES))
         return {
             "rows": rows,
             "streamed_rows": self.state.global_step * self._rows_a_step() if streamed else None,
@@ -323,7 +324,7 @@ class Vec2VecTrainer(BaseTrainer):
             "init": "as given",
             "seed": args.seed,
             "steps": self.state.global_step,
-            "arguments": {name: value for name, value in args.to_dict().items() if name in DESCRIBED and value is not None},
+            "arguments": {name: value for name, value in args.to_dict().items() if name in described and value is not None},
             "scores": next((log for log in reversed(self.state.log_history) if "eval_alignment_score" in log), {}),
             "results": self._results(),
             **self.cost(),

@@ -109,6 +109,9 @@ def test_without_a_game_no_discriminator_is_asked_or_trained(tmp_path, objective
     changed = {name.split(".")[0] for name, value in weights(trainer).items() if not torch.equal(value, before[name])}
     assert changed == {"vec2vec"}
     assert "discriminator_loss" not in trainer.state.log_history[0]
+    described = trainer.facts()["arguments"]
+    assert described["objective"] == objective
+    assert "gan_loss" not in described
     assert math.isfinite(trainer.state.log_history[0]["generator_loss"])
     assert trainer.evaluate()["eval_loss"] > 0
 
