@@ -14,6 +14,7 @@ from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
 from ..sentence_transformers import Vec2VecModule
 from .query_encoder import check_queries, query_encoder, student_vectors, take_off_the_middle
 from .query_starts import Projection, fitted_projection, off_the_middle, random_projection, translator_projection
+from .query_students import check_prompt
 from .query_training import QueryTraining, train_query_encoder
 from .store_targets import confident_targets
 
@@ -88,6 +89,7 @@ def make_query_encoder(
     """
     rows = F.normalize(check_embeddings(index, "index").float(), dim=1)  # an index that is searched by cosine has no lengths
     _check(student, rows, start, translation, pairs, queries, training)
+    check_prompt(student, prompt)
     for argument, texts in (("pairs", pairs.texts if pairs else None), ("queries", queries)):
         if texts is not None:
             check_queries(student, texts, argument, prompt)

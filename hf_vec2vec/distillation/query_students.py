@@ -115,18 +115,20 @@ def _without_opening(model: str, transformer: Transformer) -> WordWeights:
     return WordWeights(vocabulary, {opening_token: 0.0})
 
 
-def left_out(student: SentenceTransformer) -> str | None:
-    """The token that opens texts and is left out of the pooling; `None` where all tokens count."""
-    weights = next((module for module in student if isinstance(module, WordWeights)), None)
-    return None if weights is None else min(weights.word_weights, key=weights.word_weights.__getitem__)
-
-
 def opening_prompt(student: SentenceTransformer) -> str:
     """What must stand before each text that `student` reads: the token that is left out, where its tokenizer adds none."""
-    token, tokenizer = left_out(student), student.tokenizer
-    if token is None or tokenizer("a")["input_ids"][0] == tokenizer.convert_tokens_to_ids(token):
-        return ""
-    return token
+    first: Any = student[0]
+    if not isinstance(first, Transformer) or not is_decoder(first.config.model_type):
+        return ""  # whoever weighs words there does so on purpose
+    ignored = [
+        token
+        for module in student
+        if isinstance(module, WordWeights)
+        for token, weight in module.word_weights.items()
+        if not weight
+    ]
+    own = first.tokenizer.convert_ids_to_tokens(first.tokenizer("a")["input_ids"][0])
+    return "" if not ignored or own in ignored else ignored[0]
 
 
 def check_prompt(student: SentenceTransformer, prompt: str) -> None:

@@ -5,11 +5,13 @@ import json
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import WordWeights
 
 from helpers.commands import run
 from helpers.distillation import TEXTS
 from hf_vec2vec.deployment.query_export import export_query_encoder
 from hf_vec2vec.distillation.query_encoder import query_encoder, save_query_encoder
+from hf_vec2vec.distillation.query_recipe import Pairs, make_query_encoder
 from hf_vec2vec.distillation.query_starts import random_projection
 from hf_vec2vec.distillation.query_students import open_student, opening_prompt
 from hf_vec2vec.distillation.query_training import QueryTraining, train_query_encoder
@@ -75,6 +77,22 @@ def test_export_of_a_language_model(speaker, tmp_path):
     pytest.importorskip("onnxruntime")
     encoder = query_encoder(open_student(speaker, layer=1), random_projection(8, 5), prompt=OPENS)
     assert export_query_encoder(encoder, tmp_path / "asker.onnx", TEXTS) > 0.9999
+
+
+def test_weights_of_words_in_an_encoder_are_no_business_of_its_prompt(bert):
+    """An encoder that weighs words, as some do, needs no token in front: all of them count for what they do."""
+    plain = open_student(bert)
+    vocabulary = plain.tokenizer.convert_ids_to_tokens(range(11))
+    weighing = SentenceTransformer(modules=[plain[0], WordWeights(vocabulary, {"the": 0.0, "dog": 2.0}), plain[1]])
+    assert opening_prompt(weighing) == ""
+    query_encoder(weighing, random_projection(8, 5))
+
+
+def test_a_prompt_that_opens_no_text_is_told_before_pairs_are_read(speaker, monkeypatch):
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda *_, **__: pytest.fail("texts were read"))
+    pairs = Pairs(TEXTS, torch.randn(len(TEXTS), 5))
+    with pytest.raises(ValueError, match="must begin with '.BOS.'"):
+        make_query_encoder(open_student(speaker), pairs.vectors, start="ridge", pairs=pairs)
 
 
 def test_what_is_refused(speaker, bert, static, tmp_path, capsys):
