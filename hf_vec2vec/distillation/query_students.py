@@ -79,18 +79,18 @@ def _hidden_state(model: str, transformer: Transformer, layer: int) -> WeightedL
     One layer more stays, for models put their final norm on the last state.
     """
     inner: Any = transformer.model
-    config = inner.config
+    config = inner.config.get_text_config()  # of a model that reads images, too, that of its texts
     count = config.num_hidden_layers
     if not 0 <= layer < count:
         raise ValueError(f"`layer` must be between 0 and {count - 1} for {model!r}, got {layer}; leave it out for the last.")
     stack = next((m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == count), None)
-    if stack is None or config.is_encoder_decoder:
+    if stack is None or inner.config.is_encoder_decoder:
         raise ValueError(f"`layer`: {model!r} does not keep its layers in one list. Leave it out.")
     del stack[layer + 1 :]
     config.num_hidden_layers = layer + 1
     if "layer_types" in vars(config):  # kinds of attention, one a layer
         config.layer_types = config.layer_types[: layer + 1]
-    config.output_hidden_states = True
+    inner.config.output_hidden_states = True
     chosen = nn.Parameter(torch.tensor([1.0, 0.0]))  # of the states `layer` and the one behind it
     return WeightedLayerPooling(
         transformer.get_embedding_dimension(), num_hidden_layers=layer + 1, layer_start=layer, layer_weights=chosen
