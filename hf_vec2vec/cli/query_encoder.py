@@ -7,9 +7,13 @@ from .checks import check_folder, check_input, check_model
 from .flags import Flags, flag
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
     from ..distillation.query_recipe import Pairs, Translation
     from ..distillation.query_training import QueryTraining
 
+SHORT = ["a small dog", "the old chair near the sea", "she wrote it down"]  # texts that settings are compared on
+SAME = 0.9999  # cosine of two vectors of one text by the same weights and settings, or above
 SYNOPSIS = "--student MODEL --index VECTORS (--translator DIR | --pairs FILE) --output_dir OUT [flags]"
 
 
@@ -134,6 +138,8 @@ def run(flags: QueryEncoderFlags) -> None:
     student = open_student(
         flags.student, layer=flags.layer, max_length=flags.max_length, trust_remote_code=flags.trust_remote_code
     )
+    if translation is not None:
+        _check_settings(flags, student, translation)
     encoder, facts = make_query_encoder(
         student,
         index,
@@ -191,6 +197,28 @@ def _translation(flags: QueryEncoderFlags, description: str) -> "Translation | N
             f"{prompt!r}. Give that one."
         )
     return Translation(model, student, index)
+
+
+def _check_settings(flags: QueryEncoderFlags, student: "SentenceTransformer", translation: "Translation") -> None:
+    """Raise ValueError for a student with another layer or pooling than that of the vectors that the translator knows."""
+    from torch.nn.functional import cosine_similarity
+
+    from ..distillation.query_encoder import student_vectors
+    from ..encoders.recorded import recorded_encoder
+
+    config, space = translation.model.config, translation.student
+    if (recorded := (config.encoders or {}).get(space)) is None:
+        return
+    then = recorded_encoder(
+        config, space, model=flags.student, device="cpu", trust_remote_code=flags.trust_remote_code
+    ).encode(SHORT, progress=False)
+    now = student_vectors(student, SHORT, prompt=flags.prompt)
+    if now.shape != then.shape or cosine_similarity(now, then).min() < SAME:
+        raise ValueError(
+            f"`student` {flags.student!r} makes other vectors here than those of {space!r} that the translator learned "
+            f"from, which were made so: {recorded}. Set `layer` as there; where that does not help, embed with the student's "
+            "own settings and train a translator of these vectors."
+        )
 
 
 def _pairs(flags: QueryEncoderFlags, dim: int, description: str) -> "Pairs | None":

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from .store_targets import confident_targets
 
 Start = Literal["translator", "ridge", "random"]
 STARTS = ("translator", "ridge", "random")
+UNIT = 0.01  # how far the norm of a space's vectors may be from 1 where all have norm 1, but were rounded
 FEW_PAIRS = 1000  # below, training is warned of: with 200 it made answers worse, with 3,200 better; docs/query_encoder.md
 
 
@@ -66,7 +68,8 @@ def make_query_encoder(
     `queries` finds, where these agree (`confident_targets`).
 
     Args:
-        student: made by `open_student`; training changes it.
+        student: made by `open_student`; training changes it, and so does a translator from vectors of norm 1, if it makes
+            others: it gets a `Normalize`.
         index: `(m, d_index)`, vectors of the index, or a sample of them; their directions count.
         start: see the table.
         translation: from the student's space to the index's.
@@ -90,6 +93,8 @@ def make_query_encoder(
     rows = F.normalize(check_embeddings(index, "index").float(), dim=1)  # an index that is searched by cosine has no lengths
     _check(student, rows, start, translation, pairs, queries, training)
     check_prompt(student, prompt)
+    if translation is not None:
+        scale_as_learned(student, translation)
     for argument, texts in (("pairs", pairs.texts if pairs else None), ("queries", queries)):
         if texts is not None:
             check_queries(student, texts, argument, prompt)
@@ -159,6 +164,13 @@ def _check(
                 f"`{argument}` makes vectors of dimension {there}, but the translator's space {space!r} has {known}: no "
                 "encoder of this chain makes them. Name another space, or give another translator."
             )
+
+
+def scale_as_learned(student: SentenceTransformer, translation: Translation) -> None:
+    """Let a student end in a `Normalize`, in place, if its translator learned from vectors of norm 1 and it makes others."""
+    unit = abs(translation.model.normalizer(translation.student).usual_norm() - 1) < UNIT
+    if unit and not any(isinstance(module, Normalize) for module in student):
+        student.append(Normalize())
 
 
 def _start(

@@ -49,9 +49,7 @@ def translator_projection(translator: Vec2VecModel, source: str, target: str) ->
     merged = merged_linear(translator, source, target, chosen)
     if merged is None:
         return None
-    space = translator.normalizer(target)
-    length = (space.mean.square() + space.scale.square()).sum().sqrt()  # of a row that the translator learned from
-    return Projection(*(part / length for part in merged))
+    return Projection(*(part / translator.normalizer(target).usual_norm() for part in merged))
 
 
 def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -> Projection:

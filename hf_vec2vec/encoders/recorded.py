@@ -16,13 +16,19 @@ RECORDED = {field.name: field for field in fields(EncoderSettings)}
 
 
 def recorded_encoder(
-    config: Vec2VecConfig, space: str, *, device: str | torch.device | None = None, trust_remote_code: bool = False
+    config: Vec2VecConfig,
+    space: str,
+    *,
+    model: str | None = None,
+    device: str | torch.device | None = None,
+    trust_remote_code: bool = False,
 ) -> TextEncoder:
     """The encoder that made the vectors of a translator's space, with the settings that its config records.
 
     Args:
         config: of the translator.
         space: name of the space.
+        model: where the encoder is found here; default: where it was then.
         device, trust_remote_code: see [`TextEncoder`].
 
     Raises:
@@ -44,7 +50,8 @@ def recorded_encoder(
             "texts yourself and pass the vectors."
         )
     try:
-        encoder = TextEncoder(**settings, device=device, trust_remote_code=trust_remote_code)
+        here = settings | {"model": model or settings["model"]}
+        encoder = TextEncoder(**here, device=device, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:  # a folder that is gone is no valid Hub id: the latter
         reason = " ".join(str(error).split())
         raise ValueError(

@@ -72,6 +72,10 @@ class Normalizer(nn.Module):
         """Normalised rows `(n, d)` to raw vectors."""
         return rows * self.scale + self.mean
 
+    def usual_norm(self) -> float:
+        """Root mean square of the norms of the raw vectors that the statistics are of."""
+        return (self.mean.double().square().sum() + self.scale.double().square().sum()).sqrt().item()
+
 
 class LinearMap(nn.Linear):
     """The linear part of an adapter: starts orthogonal."""

@@ -241,8 +241,7 @@ class Vec2VecModel(Vec2VecPreTrainedModel):
         if not normalizer.mean.any():
             return
         sample = rows[:1000].to(self.device).double()  # squares of large and small values leave the range of other dtypes
-        usual = (normalizer.mean.double().square().sum() + normalizer.scale.double().square().sum()).sqrt()
-        norm = (sample.square().sum(1).mean().sqrt() / usual).item()
+        norm = sample.square().sum(1).mean().sqrt().item() / normalizer.usual_norm()
         if not 0 < norm < math.inf:  # zeros, or statistics that are not finite: what comes of them is looked at
             return
         centred = normalizer(sample / norm)

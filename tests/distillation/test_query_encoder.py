@@ -95,6 +95,17 @@ def test_unpaired_start_is_the_translators_map_for_queries(student):
     }
 
 
+def test_a_student_is_scaled_as_the_vectors_that_its_translator_knows(student):
+    rows = F.normalize(student_vectors(student, TEXTS), dim=1)
+    model = random_translator(8, DIM)
+    model.normalizer("old").mean.copy_(rows.mean(0))
+    model.normalizer("old").scale.fill_(rows.var(0, correction=0).mean().sqrt())
+    translation = Translation(model, "old", "new")
+    encoder, _ = make_query_encoder(student, teacher(TEXTS), start="translator", translation=translation, centre=False)
+    expected = F.normalize(model.translate(rows, source="old", target="new", queries=True), dim=1)
+    torch.testing.assert_close(encoder.encode(TEXTS, convert_to_tensor=True), expected, atol=1e-5, rtol=0)
+
+
 def test_the_middle_may_stay(student):
     translation = Translation(random_translator(8, DIM), "old", "new")
     encoder, _ = make_query_encoder(student, teacher(TEXTS), start="translator", translation=translation, centre=False)

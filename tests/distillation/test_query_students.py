@@ -9,6 +9,9 @@ from sentence_transformers.sentence_transformer.modules import WordWeights
 
 from helpers.commands import run
 from helpers.distillation import TEXTS
+from helpers.translators import random_translator
+from hf_vec2vec.data.columns import to_dataset
+from hf_vec2vec.data.files import save_embeddings
 from hf_vec2vec.deployment.query_export import export_query_encoder
 from hf_vec2vec.distillation.query_encoder import query_encoder, save_query_encoder
 from hf_vec2vec.distillation.query_recipe import Pairs, make_query_encoder
@@ -112,3 +115,26 @@ def test_what_is_refused(speaker, bert, static, tmp_path, capsys):
     assert "must begin with '[BOS]'" in capsys.readouterr().err
     assert run(*flags, "--layer", "1", "--prompt", OPENS) == 0
     assert SentenceTransformer(str(tmp_path / "asker"), device="cpu").encode_query("a dog").shape == (6,)
+
+
+def test_settings_that_differ_from_the_translators(bert, speaker, tmp_path, capsys):
+    made = {"model": "elsewhere/bert", "pooling": "mean", "layer": -1, "max_length": 16, "normalize": True}
+    made |= {"mask_first_token": False, "prompt": "", "prompt_name": ""}
+    save_embeddings(to_dataset(torch.randn(20, 5)), tmp_path / "index.parquet")
+
+    def status(student: str, settings: dict, *words) -> int:
+        model = random_translator(8, 5)
+        model.config.encoders = {"old": made | settings}
+        model.save_pretrained(tmp_path / "model")
+        files = ["--index", tmp_path / "index.parquet", "--translator", tmp_path / "model", "--output_dir", tmp_path / "out"]
+        return run("query-encoder", "--student", student, "--student_space", "old", *files, "--overwrite", *words)
+
+    assert status(bert, {}) == 0
+    assert status(bert, {"pooling": "cls"}) == 2
+    assert "makes other vectors here than those of 'old' that the translator learned from" in capsys.readouterr().err
+    assert status(bert, {"mask_first_token": True}) == 2
+    speaks = {"mask_first_token": True, "prompt": OPENS}
+    assert status(speaker, speaks, "--prompt", OPENS) == 0
+    assert status(speaker, speaks | {"layer": 1}, "--prompt", OPENS) == 2
+    assert status(speaker, speaks | {"layer": 1}, "--prompt", OPENS, "--layer", 1) == 0
+    assert status(speaker, speaks, "--prompt", OPENS, "--layer", 1) == 2
