@@ -216,7 +216,7 @@ def _check_settings(flags: QueryEncoderFlags, student: "SentenceTransformer", tr
     if now.shape != then.shape or cosine_similarity(now, then).min() < SAME:
         raise ValueError(
             f"`student` {flags.student!r} makes other vectors here than those of {space!r} that the translator learned "
-            f"from, which were made so: {recorded}. Set `layer` as there; where that does not help, embed with the student's "
+            f"from, which were made so: {recorded}. Set `layer` as there; if that does not help, embed with the student's "
             "own settings and train a translator of these vectors."
         )
 
