@@ -81,6 +81,7 @@ class VectorStore(ABC):
         schema: of the payload, where its columns have types; `None` for documents.
         inside: whether this is a column beside another one in the same rows, which keep their payload.
         numbered: whether rows have no ids but their numbers.
+        unique: whether the engine itself lets no id stand there twice. Files and tables without keys may hold any.
     """
 
     shown: str
@@ -93,6 +94,7 @@ class VectorStore(ABC):
     schema: pa.Schema | None = None
     inside = False
     numbered = False
+    unique = False
 
     @abstractmethod
     def count(self) -> int:

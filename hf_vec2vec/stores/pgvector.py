@@ -164,6 +164,8 @@ class PostgresColumn(VectorStore):
         column: its name.
     """
 
+    unique = True
+
     def __init__(self, engine: PostgresEngine, address: Address, column: str):
         self.engine, self.shown, self.column, self.table = engine, str(changed(address, vector=column)), column, address.name
         columns = engine.columns(address.name)

@@ -111,6 +111,8 @@ class QdrantCollection(VectorStore):
         address: of the collection; its `vector` names one of several.
     """
 
+    unique = True
+
     def __init__(self, client: Any, address: Address):
         self.client, self.name, self.shown = client, address.name, str(address)
         params = client.get_collection(address.name).config.params

@@ -15,6 +15,7 @@ from helpers.stores import tree
 from hf_vec2vec.stores import Migration
 from hf_vec2vec.stores.chroma import ChromaCollection
 from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
+from hf_vec2vec.stores.lance import LanceTable
 from hf_vec2vec.stores.parquet import ParquetFiles, ParquetParts
 
 ROWS = 60
@@ -371,11 +372,18 @@ def test_payload_that_a_store_changes_is_named(collection, migrate, vectors, tmp
         migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
 
 
-def test_ids_that_stand_in_two_blocks_are_not_taken_for_changes(collection, migrate, vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+@pytest.mark.parametrize("new", ["chroma:{}/chroma#docs", "lancedb:{}#new", "parquet:{}/new", "parquet:{}/new.parquet"])
+def test_ids_that_stand_in_two_blocks_are_refused_as_in_one(new, collection, migrate, vectors, tmp_path, monkeypatch):
+    for store in (ChromaCollection, LanceTable, ParquetFiles, ParquetParts):
+        monkeypatch.setattr(store, "block_rows", 25)
     write_table(tmp_path / "docs.parquet", vectors, id=[*(f"row {k}" for k in range(ROWS - 1)), "row 0"])
-    with pytest.raises(ValueError, match="holds 59 rows, and `from` 60 .* ids stand there twice"):
-        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
+    with pytest.raises(ValueError, match=r"`from` .*docs.parquet': 1 ids stand there twice, such as 'row 0'.* `id_column`"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", new.format(tmp_path))
+
+
+def test_numbers_that_python_cannot_tell_apart_by_their_hashes_are_two_ids(migrate, vectors, tmp_path):
+    write_table(tmp_path / "docs.parquet", vectors, id=[-2, -1, 2**61 - 1, *range(ROWS - 3)])
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", f"parquet:{tmp_path}/new").rows == ROWS
 
 
 @pytest.mark.parametrize("new", ["new", "new.parquet"])
