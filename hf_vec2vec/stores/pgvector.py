@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from .base import BEFORE, FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, plain_json
+from .base import BEFORE, FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, old_vectors_gone, plain_json
 
 FORM = FORMS["pgvector"]
 VECTOR, PAYLOAD = "embedding", "payload"
@@ -145,6 +145,8 @@ class PostgresEngine(Engine):
             with self.connection.transaction():
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(column)} TO {_quoted(new.vector)}")
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(before)} TO {_quoted(column)}")
+        elif not {column, new.vector} <= found.keys():
+            raise old_vectors_gone(str(changed(old, vector=before)))
 
     def resolve(self, address: Address) -> Address:
         """With the name of the column."""

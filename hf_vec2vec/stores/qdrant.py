@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, plain_json
+from .base import FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, old_vectors_gone, plain_json
 
 FORM = FORMS["qdrant"]
 END = "end"  # the cursor behind the last point; no id is this
@@ -86,6 +86,8 @@ class QdrantEngine(Engine):
 
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
         """See [`Engine`]."""
+        if not self.client.collection_exists(resolved.name):
+            raise old_vectors_gone(str(resolved))
         self._point(old.name, resolved.name)
 
     def _point(self, alias: str, collection: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers.accidents import can_mount, fill, small_disk
-from helpers.engines import DIM, Parquet, Postgres
+from helpers.engines import DIM, ENGINES, Chroma, Parquet, Postgres, Qdrant
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration, parse_address
 from hf_vec2vec.stores.base import Address
@@ -204,6 +204,35 @@ def test_a_rollback_keeps_a_column_in_its_way(database, translator, tmp_path):
     with database.connect() as connection:
         connection.execute(f"ALTER TABLE {database.table} DROP COLUMN {database.new}")
     assert made.rollback().state == "complete"
+
+
+def hide(engine) -> None:
+    """Rename or delete what the switch has left of the old vectors."""
+    if isinstance(engine, Postgres):
+        with engine.connect() as connection:
+            connection.execute(f"ALTER TABLE {engine.table} RENAME COLUMN embedding_before TO embedding_kept")
+    elif isinstance(engine, Qdrant):
+        client = engine._client()
+        client.delete_collection("docs")
+        client.close()
+    elif isinstance(engine, Chroma):
+        with engine._client() as client:
+            client.get_collection("docs_before", embedding_function=None).modify(name="docs_kept")
+    else:
+        for path in engine.folder.glob("docs_before*"):
+            path.rename(path.with_name(path.name.replace("_before", "_kept")))
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_a_rollback_to_vectors_that_have_gone_is_no_success(engine, translator, tmp_path):
+    vectors = filled(engine, 50)
+    migration(engine, translator, tmp_path).run(switch=True)
+    hide(engine)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="`from`: the old vectors were left as .* and are not there"):
+            migration(engine, translator, tmp_path).rollback()
+    now = translator.translate(torch.from_numpy(vectors), source="old", target="new").numpy()
+    np.testing.assert_allclose(engine.read(engine.old)[1], now, atol=1e-5)
 
 
 def test_a_row_written_just_before_the_switch_is_added(database, translator, tmp_path, monkeypatch):
