@@ -170,6 +170,8 @@ class Passes:
                     if numbers:
                         put(rows.only(numbers))
                 sample.take(old.vectors, rows.vectors)
+            if found.missing:
+                target.finish()  # of files: somebody may have deleted what was whole
             if target.count() > found.rows:
                 found.deleted = self._delete_gone()
             done.caught_up += found.missing + found.changed + found.deleted
