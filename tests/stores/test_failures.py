@@ -1,8 +1,10 @@
 """What can go wrong is told in words, and nothing is lost by it."""
 
+import json
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -251,6 +253,25 @@ def test_a_row_written_just_before_the_switch_is_added(database, translator, tmp
     found = dict(zip(*database.read(database.old)[:2]))
     expected = translator.translate(torch.from_numpy(late[None]), source="old", target="new")[0].numpy()
     np.testing.assert_allclose(found[999], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [("1.25", 1.25), ("0.10000000000000001", 0.1), ("-0.0000123456789012345678901", None), ("1234567890123456789.5", None)],
+)
+def test_numbers_of_more_digits_than_a_float_has_are_not_rounded(number, kept, database, translator, tmp_path):
+    filled(database)
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE {database.table} ADD COLUMN amount numeric, ADD COLUMN big bigint")
+        connection.execute(f"UPDATE {database.table} SET amount = {number}, big = 9007199254740993 WHERE id = 7")
+    made = migration(database, translator, tmp_path, f"parquet:{tmp_path}/new.parquet")
+    if kept is None:
+        with pytest.raises(ValueError, match=f"the number {number} .* more digits than a float holds"):
+            made.run()
+        return
+    assert made.run().rows == 100
+    found = json.loads(pq.read_table(tmp_path / "new.parquet")["payload"][6].as_py())
+    assert (found["amount"], found["big"]) == (kept, 9007199254740993)
 
 
 def test_from_one_engine_to_another(files, database, translator, tmp_path):
