@@ -117,7 +117,7 @@ class SeenIds:
 
     def among(self, ids: Sequence[Id], numbers: np.ndarray) -> list[Id]:
         """Those of a block's ids that have one of the numbers."""
-        return [ids[k] for k in np.isin(self._numbers(ids), numbers).nonzero()[0]]
+        return [ids[k] for k in np.isin(self._numbers(ids), numbers).nonzero()[0].tolist()]
 
     @staticmethod
     def _numbers(ids: Sequence[Id]) -> np.ndarray:
