@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, IterableDataset, load_dataset_builder
+import pyarrow.parquet as pq
+from datasets import Dataset, IterableDataset, Value, load_dataset_builder
+from datasets.table import CastError
 
 from ..data.blocks import Block, VectorFile
 from ..data.columns import HEAD, first_dimension, vector_column, vector_dimension
 from ..data.table_files import column_rows
 from ..data.vector_files import naming
+
+MIXED = "Give the files as `input`, which finds types that hold what all files have, or rewrite some of them."
 
 
 @dataclass
@@ -63,7 +68,7 @@ class Parts:
     def next_part(self) -> Iterator[Block]:
         """Blocks of one part; none at the end of the stream."""
         for _ in range(self.batches):
-            with naming("dataset", f"{self.stream.name}, at or after row {self.row:,}"):
+            with naming("dataset", f"{self.stream.name}, at or after row {self.row:,}"), told_of_types():
                 table = next(self.tables, None)
             if table is None:
                 return
@@ -89,15 +94,40 @@ def open_dataset(
         data_files: local files or patterns.
 
     Raises:
-        ValueError: if it cannot be loaded.
+        ValueError: if it cannot be loaded, or holds texts that would become numbers.
     """
     try:
         builder = load_dataset_builder(name, config, data_files=data_files)
         data = builder.as_streaming_dataset(split=split)
     except Exception as error:  # of the Hub, of a builder, of a file
         raise ValueError(f"`dataset` {name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    _check_texts(data, name)
     facts = {"dataset": name, "config": builder.config_id, "split": split, "hash": builder.hash}
     return data, facts
+
+
+@contextmanager
+def told_of_types() -> Iterator[None]:
+    """Say what `datasets` means where it cannot read a file by the columns of the first."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:  # also Arrow's own
+        if isinstance(error, CastError) or "cast array of type" in str(error):
+            raise ValueError(f"its files have columns of other names or types than the first: {error}. {MIXED}") from error
+        raise
+
+
+def _check_texts(data: IterableDataset, name: str) -> None:
+    """Raise ValueError where `datasets` would make numbers of the texts of a local Parquet file, as of `007`."""
+    kinds = {column: kind.dtype for column, kind in (data.features or {}).items() if isinstance(kind, Value)}
+    other = {column: kind for column, kind in kinds.items() if "string" not in kind and "binary" not in kind}
+    for file in (file for file in files_read(data) if file.endswith(".parquet")):
+        for field in pq.read_schema(file):
+            if field.name in other and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+                raise ValueError(
+                    f"`dataset` {name!r} has {other[field.name]} in the column {field.name!r} of its first file, but texts "
+                    f"in that of {file!r}, which would not stay as they are. {MIXED}"
+                )
 
 
 def open_streams(data: IterableDataset, name: str, column: str | None = None) -> list[VectorStream]:
@@ -111,7 +141,7 @@ def open_streams(data: IterableDataset, name: str, column: str | None = None) ->
     Raises:
         ValueError: if the data set has no row, or no column of vectors.
     """
-    with naming("dataset", name):
+    with naming("dataset", name), told_of_types():
         head = next(iter(data.with_format("arrow").iter(HEAD)), None)
         if head is None:
             raise ValueError("it has no rows.")

@@ -103,7 +103,9 @@ def load_labelled(
     feature = table.features[label_column]
     labels = read_labels(table[label_column][:], feature.names if isinstance(feature, ClassLabel) else None)
     if unlabelled := labels.count(None):
-        logger.warning(f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label and are left out.")
+        logger.warning(
+            f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label (-1 is one beside 1 alone): left out."
+        )
     named = [(text, label) for text, label in zip(table[text_column], labels, strict=True) if label is not None]
     rows = [(str(text).strip(), label) for text, label in named if text and str(text).strip()]
     if len(rows) < len(named):

@@ -14,7 +14,7 @@ def read_labels(values: Sequence, names: Sequence[str] | None = None) -> list[st
     """The name of each row's class, without spaces at its ends.
 
     No label are: null, NaN, an empty text; in a column of numbers also words such as "NaN" or "null", and -1 and -100,
-    unless it has other negative numbers.
+    unless it has other negative numbers, or no other number but 1: -1 and 1 are two classes.
 
     Args:
         values: n labels: texts, whole numbers (also as `1.0`, as tables with gaps hold them) or truth values.
@@ -42,7 +42,8 @@ def _numbers(labels: list[str | None]) -> list[str | None]:
     if any(isinstance(number, str) for number in read):
         return labels
     whole = [None if number is None else number[1] for number in read]
-    if any(int(label) < 0 and int(label) not in IGNORED for label in whole if label is not None):
+    numbers = {int(label) for label in whole if label is not None}
+    if numbers == {-1, 1} or any(number < 0 and number not in IGNORED for number in numbers):
         return whole
     return [None if label is None or int(label) in IGNORED else label for label in whole]
 

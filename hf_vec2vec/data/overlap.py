@@ -81,6 +81,35 @@ def row_hashes(rows: Tensor) -> Tensor:
     return torch.cat([(bits * factors).sum(1) for bits in blocks])
 
 
+def without_shared(pairs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor:
+    """Numbers of the pairs of which neither side is a row of the others.
+
+    Args:
+        pairs: `{name: (n, d)}`, row i of all the same text.
+        others: `{name: (m, d)}`, of the same spaces.
+    """
+    shared = [torch.isin(row_hashes(rows), row_hashes(others[name])) for name, rows in pairs.items()]
+    return (~torch.stack(shared).any(0)).nonzero().flatten()
+
+
+def groups_of_pairs(*sides: Tensor) -> Tensor:
+    """For each pair, a number from 0 on; the same for pairs that share a vector on either side, or share one with a third.
+
+    Args:
+        sides: `(n, d)` each, row i of all the same text.
+
+    Returns:
+        `(n,)`, ascending by the first pair of each group.
+    """
+    keys = [row_hashes(rows).unique(return_inverse=True)[1] for rows in sides]
+    group, before = torch.arange(len(keys[0])), None
+    while before is None or not torch.equal(group, before):
+        before = group
+        for key in keys:
+            group = torch.full_like(group, len(group)).scatter_reduce_(0, key, group, "amin")[key]
+    return group.unique(return_inverse=True)[1]
+
+
 def shared_vectors(first: Tensor, second: Tensor) -> str | None:
     """In which way rows of one space are those of another of the same dimension, if they are.
 
@@ -224,4 +253,14 @@ def refuse_shared(spaces: Mapping[str, Tensor], texts: Mapping[str, Sequence[str
     return max(done, key=CHECKS.index)
 
 
-__all__ = ["CHECKS", "first_places", "normal_text", "refuse_shared", "row_hashes", "shared_texts", "shared_vectors"]
+__all__ = [
+    "CHECKS",
+    "first_places",
+    "groups_of_pairs",
+    "normal_text",
+    "refuse_shared",
+    "row_hashes",
+    "shared_texts",
+    "shared_vectors",
+    "without_shared",
+]

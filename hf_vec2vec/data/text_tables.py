@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ WESTERN = "cp1252"  # of Windows in Western Europe and America; a few letters in
 FOREIGN_SHARE = 0.15  # of the letters: where more are beyond ASCII, the language is another one, and its encoding unknown
 TOLD = re.compile(r"sep=(.)\s*")  # the first line of a CSV that tells Excel what separates its values
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
-NUMBER = re.compile(r"-?(0|[1-9]\d*)\.\d+")
+FRACTION = re.compile(r"-?(0|[1-9]\d*)\.(0|\d*[1-9])")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
@@ -272,7 +273,7 @@ def column_of(values: list, kind: pa.DataType | None = None, *, separated: bool 
         values: Python values, strings where `separated`.
         kind: the type; default: by the values.
         separated: they come out of CSV, where numbers are strings. Those that would not come back as they are stay strings:
-            `007`, `1e5`.
+            `007`, `1e5`, `1.10`.
     """
     if separated:
         kind = kind or _kind_of(values)
@@ -294,10 +295,15 @@ def _kind_of(strings: list[str]) -> pa.DataType:
     given = [text for text in strings if text != ""]
     if given and all(_is_whole(text) for text in given):
         return pa.int64()
-    numbers = bool(given) and all(NUMBER.fullmatch(text) or _is_whole(text) for text in given)
-    if numbers and len({float(text) for text in given}) == len(set(given)):  # 1.1 and 1.10 are no numbers, but two names
+    numbers = bool(given) and all(map(_is_number, given))
+    if numbers and len({float(text) for text in given}) == len(set(given)):  # 1 and 1.0 are no numbers, but two names
         return pa.float64()
     return pa.string()
+
+
+def _is_number(text: str) -> bool:
+    """Whether a float tells all that the text does: of 1.10, which may be a version or a section, it would make 1.1."""
+    return bool(FRACTION.fullmatch(text) or _is_whole(text)) and Decimal(repr(float(text))) == Decimal(text)
 
 
 def _is_whole(text: str) -> bool:

@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from ..alignment.procrustes import paired_rotation
 from ..alignment.regression import ridge
 from ..alignment.statistics import Statistics, fit_statistics
+from ..data.overlap import groups_of_pairs
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.layers_vec2vec import LinearPlusMLP, ZeroLinear
 
+LEAST_PAIRS = 3  # two to fit an oracle on, one to translate
 Translate = Callable[[Tensor], Tensor]  # raw `(n, d_a)` to raw `(n, d_b)`
 
 
@@ -104,14 +106,23 @@ def cross_fitted(fit: Callable[[Tensor, Tensor], Translate], source: Tensor, tar
         fit: one of the paired oracles.
         source: `(n, d_a)`.
         target: `(n, d_b)`, row by row.
-        folds: each is translated by a map fitted on the others.
+        folds: each is translated by a map fitted on the others. Pairs that share a vector are in one.
 
     Returns:
         `(n, d_b)`.
+
+    Raises:
+        ValueError: if fewer than three pairs share no vector: of two, one is too little to fit a map on.
     """
     out = torch.empty(len(source), target.shape[1])
-    fold = torch.arange(len(source)) % folds
-    for k in range(folds):
+    group = groups_of_pairs(source, target)
+    if (different := int(group.max()) + 1) < LEAST_PAIRS:
+        raise ValueError(
+            f"`pairs` must hold at least {LEAST_PAIRS} pairs that share no vector, got {different}: an oracle is judged on "
+            "other texts than it is fitted on."
+        )
+    fold = group % folds
+    for k in fold.unique().tolist():
         out[fold == k] = fit(source[fold != k], target[fold != k])(source[fold == k])
     return out
 

@@ -29,7 +29,7 @@ from ..encoders.text import TextEncoder
 from ..model.configuration_vec2vec import Vec2VecConfig
 from ..version import __version__
 from .sections import FILES, Contents, Encode, Makers, Section, Subject, summary
-from .translation import Methods, fit_methods
+from .translation import Methods, apart_from, fit_methods
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 EXPECTED = OSError, ValueError, TypeError, ImportError  # whose messages are written for users
@@ -74,7 +74,8 @@ def write_report(
     def methods() -> Methods:
         translators = {"this translator": subject.model}
         ends = subject.source, subject.target
-        return fit_methods(translators, subject.others, source=ends[0], target=ends[1], full=True, seed=subject.seed)
+        others = apart_from(subject.pairs, subject.others)
+        return fit_methods(translators, others, source=ends[0], target=ends[1], full=True, seed=subject.seed)
 
     corpora = {name: cache(partial(_named, name, load)) for name, load in corpora.items()}
     with locked(output, argument="output_dir"), staged_entries(output) as beside:

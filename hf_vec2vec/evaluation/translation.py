@@ -1,5 +1,6 @@
 """Held-out pairs: how near translations come to the true vectors, beside baselines and oracles."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -7,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..data.devices import in_full_precision
+from ..data.overlap import without_shared
 from ..data.progress import progress_bar
 from ..data.spaces import PairedEmbeddings
 from ..metrics.translation import bootstrap_intervals, csls_metrics, structure_metrics, translation_metrics
 from ..model.modeling_vec2vec import Vec2VecModel
-from .baselines import BASELINES, ORACLES, SLOW_ORACLES, Translate, cross_fitted
+from .baselines import BASELINES, LEAST_PAIRS, ORACLES, SLOW_ORACLES, Translate, cross_fitted
 from .transport import unpaired_transport
 
 TRANSPORT = {
@@ -20,7 +22,7 @@ TRANSPORT = {
     "Sinkhorn": "sinkhorn",
     "Gromov-Wasserstein, entropic": "entropic_gromov_wasserstein",
 }
-LEAST_PAIRS = 3  # two to fit an oracle on, one to translate
+logger = logging.getLogger(__name__)
 Methods = dict[tuple[str, str], dict[tuple[str, str], Translate]]  # by direction, then by name and kind of the row
 
 
@@ -43,8 +45,9 @@ def evaluate_translation(
         pairs: held-out rows of both spaces; row i is the same text.
         source: name of the one space.
         target: name of the other.
-        oracle_pairs: other pairs, on which the oracles are fitted: as many as the translator had rows is the fairest.
-            Without them the oracles are fitted on four fifths of `pairs` and translate the fifth, five times.
+        oracle_pairs: other pairs, on which the oracles are fitted: as many as the translator had rows is the fairest. Those
+            that are among `pairs` are left out, with a warning. Without them the oracles are fitted on four fifths of
+            `pairs` and translate the fifth, five times.
         full: also the slow rows (optimal transport between unpaired halves of the oracle's pairs, or of `pairs`; a paired
             MLP) and columns: those of `structure_metrics` and, under `intervals`, those of `bootstrap_intervals`.
         correct_hubs: also top-1 and reverse top-1 of a search that corrects hubs, which the pool itself tells: each
@@ -56,12 +59,14 @@ def evaluate_translation(
         figures of `translation_metrics`. A translator's row is of its full map; a linear one beside it has a row of its own.
 
     Raises:
-        ValueError: if vectors do not have the model's dimensions, or there are fewer than three pairs.
+        ValueError: if vectors do not have the model's dimensions, or there are fewer than three pairs (of different texts).
     """
     model, oracles = next(iter(models.values())), oracle_pairs is not None
     for argument, data in (("pairs", pairs), ("oracle_pairs", oracle_pairs)):
         if data is not None:
             _check_pairs(argument, data, model, source, target)
+    if oracle_pairs is not None:
+        oracle_pairs = apart_from(pairs, oracle_pairs)
     methods = fit_methods(models, oracle_pairs or pairs, source=source, target=target, oracles=oracles, full=full, seed=seed)
     rows: list[dict] = []
     for (a, b), fitted in methods.items():
@@ -151,6 +156,27 @@ def score_methods(
         answers = {method: translate(pairs.spaces[a]) for method, translate in fitted.items()}
         rows += _score(answers, pairs, a, b, model, full, seed)
     return rows
+
+
+def apart_from(pairs: PairedEmbeddings, others: PairedEmbeddings) -> PairedEmbeddings:
+    """The other pairs, on which oracles are fitted, without those of which a vector, on either side, is among `pairs`.
+
+    Raises:
+        ValueError: if fewer than three are left.
+    """
+    kept = without_shared({name: rows for name, rows in others.spaces.items() if name in pairs.spaces}, pairs.spaces)
+    if len(kept) == len(others):
+        return others
+    if len(kept) < LEAST_PAIRS:
+        raise ValueError(
+            f"`oracle_pairs` are held-out ones, too: of {len(others):,} only {len(kept)} are not. Give at least "
+            f"{LEAST_PAIRS} pairs of other texts, or none."
+        )
+    logger.warning(
+        "%s of the %s pairs that oracles are to be fitted on are held-out ones, too. They are left out.",
+        f"{len(others) - len(kept):,}", f"{len(others):,}",
+    )  # fmt: skip
+    return PairedEmbeddings({name: rows[kept] for name, rows in others.spaces.items()})
 
 
 def _oracles(full: bool) -> dict[str, Callable[[Tensor, Tensor], Translate]]:

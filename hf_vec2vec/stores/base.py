@@ -81,6 +81,7 @@ class VectorStore(ABC):
         schema: of the payload, where its columns have types; `None` for documents.
         inside: whether this is a column beside another one in the same rows, which keep their payload.
         numbered: whether rows have no ids but their numbers.
+        unique: whether the engine itself lets no id stand there twice. Files and tables without keys may hold any.
     """
 
     shown: str
@@ -93,6 +94,7 @@ class VectorStore(ABC):
     schema: pa.Schema | None = None
     inside = False
     numbered = False
+    unique = False
 
     @abstractmethod
     def count(self) -> int:
@@ -216,7 +218,12 @@ class Engine(ABC):
 
     @abstractmethod
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
-        """Undo `switch`, with the same addresses. Once more does nothing more."""
+        """Undo `switch`, with the same addresses. Once more does nothing more.
+
+        Raises:
+            FileExistsError: if a name that this takes is taken.
+            FileNotFoundError: if the old vectors have another name than the switch gave them.
+        """
 
     def resolve(self, address: Address) -> Address:
         """The address that a name which may lead elsewhere leads to now."""
@@ -241,6 +248,8 @@ class RenamingEngine(Engine):
         """See [`Engine`]. What a kill has left half done is no obstacle."""
         if self.exists(new):
             self._check_free(self.before(old) if self.exists(old) else old, "from")
+        elif not self.exists(self.before(old)):
+            raise FileNotFoundError(f"`to`: {str(new)!r} is not there any more. Nothing was renamed.")
 
     def switch(self, old: Address, new: Address, resolved: Address) -> tuple[Address, Address]:
         """See [`Engine`]."""
@@ -252,7 +261,7 @@ class RenamingEngine(Engine):
         return before, old
 
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
-        """See [`Engine`]."""
+        """See [`Engine`]. Where nothing has the old vectors' name, it was done before if both stores are there."""
         before = self.before(old)
         if self.exists(before):
             if self.exists(old):
@@ -261,12 +270,22 @@ class RenamingEngine(Engine):
             else:
                 self._check_free(old, "from")
             self.rename(before, old)
+        elif not (self.exists(old) and self.exists(new)):
+            raise old_vectors_gone(str(before))
 
     def _check_free(self, place: Address, argument: str) -> None:
         if found := self.taken(place):
             raise FileExistsError(
                 f"`{argument}`: vectors would become {str(place)!r}, but {found!r} is there. It is kept. Rename that first."
             )
+
+
+def old_vectors_gone(place: str) -> FileNotFoundError:
+    """The error of a rollback to vectors that are not where the switch left them."""
+    return FileNotFoundError(
+        f"`from`: the old vectors were left as {place!r}, and are not there. Nothing was renamed. If they have another name "
+        "now, give them that one again."
+    )
 
 
 def plain_json(value: dict[str, Any], shown: str, id: Id) -> str:
@@ -307,5 +326,6 @@ __all__ = [
     "Rows",
     "VectorStore",
     "needs",
+    "old_vectors_gone",
     "plain_json",
 ]

@@ -82,6 +82,8 @@ class ChromaCollection(VectorStore):
         address: of the collection.
     """
 
+    unique = True
+
     def __init__(self, client: Any, address: Address):
         self.shown = str(address)
         self.collection = client.get_collection(address.name, embedding_function=None)

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,31 @@ def _difference(id: Id, wanted: dict, stored: dict) -> str:
     return f"of row {id!r}, {name!r} is {there} in `from`, {here} in `to`"
 
 
+class SeenIds:
+    """Ids that a pass has seen, as numbers of eight bytes, to tell which of them it saw twice."""
+
+    def __init__(self) -> None:
+        self.blocks: list[np.ndarray] = []
+
+    def add(self, ids: Sequence[Id]) -> None:
+        """Those of a block."""
+        self.blocks.append(self._numbers(ids))
+
+    def twice(self) -> np.ndarray:
+        """The numbers that were seen more than once."""
+        numbers = np.sort(np.concatenate([np.zeros(0, "u8"), *self.blocks]))
+        return np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
+
+    def among(self, ids: Sequence[Id], numbers: np.ndarray) -> list[Id]:
+        """Those of a block's ids that have one of the numbers."""
+        return [ids[k] for k in np.isin(self._numbers(ids), numbers).nonzero()[0].tolist()]
+
+    @staticmethod
+    def _numbers(ids: Sequence[Id]) -> np.ndarray:
+        # Whole numbers stand for themselves: Python's hash of -1 is that of -2.
+        return np.array([(id if isinstance(id, int) else hash(id)) % 2**64 for id in ids], "u8")
+
+
 class NeighbourSample:
     """A random sample of rows before and after, for the share of neighbours that stay neighbours."""
 
@@ -135,4 +161,4 @@ class NeighbourSample:
         return np.argpartition(-likeness, NEIGHBOURS, axis=1)[:, :NEIGHBOURS].tolist()
 
 
-__all__ = ["Comparison", "NeighbourSample", "same_vectors", "unit"]
+__all__ = ["Comparison", "NeighbourSample", "SeenIds", "same_vectors", "unit"]

@@ -127,6 +127,7 @@ class Migration:
         """Give the names back: the old vectors are again where they were. Both stores stay.
 
         Raises:
+            FileExistsError, FileNotFoundError: if a name is taken, or the old vectors have another one than the switch gave.
             ValueError: if there was no switch.
         """
         with locked(self.path, argument="record"):

@@ -1,7 +1,8 @@
 """Passes over a store: copy its rows translated, compare both stores and catch up, add what came late."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,8 +15,8 @@ from ..bulk.threads import read_ahead
 from ..data.blocks import Block
 from ..data.progress import progress_bar
 from ..data.validity import invalid_mask
-from .base import Found, Rows, VectorStore
-from .comparison import Comparison, NeighbourSample, unit
+from .base import Found, Id, Rows, VectorStore
+from .comparison import Comparison, NeighbourSample, SeenIds, unit
 from .record import COMPLETE, COPIED, COPYING, Record
 
 PASSES = 5  # over a store that is written to meanwhile, before it is said that they do not end
@@ -68,9 +69,8 @@ class RowTranslator:
 
     def translate(self, rows: Rows) -> tuple[Rows, Rows]:
         """The rows that have a vector to translate, and the same with their translations."""
-        twice = len(rows.ids) - len(set(rows.ids))
-        if twice:
-            raise ValueError(f"`from`: {twice:,} ids stand there twice, between {rows.ids[0]!r} and {rows.ids[-1]!r}.")
+        if len(set(rows.ids)) < len(rows.ids):
+            raise stand_twice("`from`", {id for id, count in Counter(rows.ids).items() if count > 1})
         vectors = torch.from_numpy(np.ascontiguousarray(rows.vectors))
         mask = invalid_mask(vectors) if self.invalid_rows == "skip" else None
         if mask is not None:
@@ -157,8 +157,10 @@ class Passes:
         """Compare row by row, and put right what has changed, until both agree."""
         source, target, record = self.source, self.target, self.record
         for passed in range(PASSES):
-            found, sample = Comparison(), NeighbourSample()
+            found, sample, seen = Comparison(), NeighbourSample(), SeenIds()
             for block, old, rows in self._blocks(None, "compare"):
+                if not (source.unique or source.numbered):
+                    seen.add(block.ids)
                 rows.first = found.rows
                 found.skipped += len(block) - len(rows)
                 if not len(rows):
@@ -168,13 +170,15 @@ class Passes:
                     if numbers:
                         put(rows.only(numbers))
                 sample.take(old.vectors, rows.vectors)
+            if found.missing:
+                target.finish()  # of files: somebody may have deleted what was whole
             if target.count() > found.rows:
                 found.deleted = self._delete_gone()
             done.caught_up += found.missing + found.changed + found.deleted
             if found.clean:
                 break
             if passed and found.changed and not source.live:  # they were put right by the pass before
-                self._check_count(found)
+                self._check_rows(found, seen)
                 raise ValueError(
                     f"`to` {target.shown!r} does not keep {found.changed:,} rows as `from` has them: {found.example}. "
                     "Change such values, or choose another kind of store; or let nobody else write to this one."
@@ -186,14 +190,17 @@ class Passes:
                 f"still found {found.missing:,} new, {found.changed:,} changed and {found.deleted:,} deleted rows{example}. "
                 "Start again when less is written; the rows that are in place stay."
             )
-        self._check_count(found)
+        self._check_rows(found, seen)
         done.state, done.rows, done.skipped = COMPLETE, found.rows, found.skipped
         done.checksum, done.neighbours = found.checksum.hexdigest(), sample.kept()
         record.state, record.rows, record.skipped = COMPLETE, found.rows, found.skipped
         record.verified = {"rows": found.rows, "checksum": done.checksum, "neighbours": done.neighbours}
         self.save()
 
-    def _check_count(self, found: Comparison) -> None:
+    def _check_rows(self, found: Comparison, seen: SeenIds) -> None:
+        if len(numbers := seen.twice()):  # a new store that takes any id, as the old one does, would hold both rows
+            read = self.source.read(None, self.source.block_rows, payload=False)
+            raise stand_twice(f"`from` {self.source.shown!r}", {id for rows in read for id in seen.among(rows.ids, numbers)})
         if not self.target.inside and (stored := self.target.count()) != found.rows:
             raise ValueError(
                 f"`to` {self.target.shown!r} holds {stored:,} rows, and `from` {found.rows:,} that can be translated: ids "
@@ -220,6 +227,14 @@ class Passes:
                 self.target.add(rows.only(late))
             added += len(late)
         return added
+
+
+def stand_twice(place: str, ids: Collection[Id]) -> ValueError:
+    """The error of ids by which rows cannot be told apart."""
+    return ValueError(
+        f"{place}: {len(ids):,} ids stand there twice, such as {min(ids)!r}. Mend them, or name a column whose values all "
+        "differ as `id_column`."
+    )
 
 
 def _is_invalid(found: Found) -> bool:

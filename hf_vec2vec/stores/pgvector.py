@@ -1,15 +1,18 @@
 """PostgreSQL with the extension pgvector: a new column beside the old one, or a new table for rows from elsewhere."""
 
+import json
 import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace as changed
+from decimal import Decimal
+from functools import partial
 from typing import Any, LiteralString, cast
 from uuid import UUID
 
 import numpy as np
 
-from .base import BEFORE, FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, plain_json
+from .base import BEFORE, FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, old_vectors_gone, plain_json
 
 FORM = FORMS["pgvector"]
 VECTOR, PAYLOAD = "embedding", "payload"
@@ -17,6 +20,7 @@ KINDS = {"vector": 1e-5, "halfvec": 2e-3}  # types of vectors, and how exact the
 NUMBERS = {"vector": ">f4", "halfvec": ">f2"}  # how they are sent: dimension and zero, two bytes each, and then these
 WIDTHS = {"smallint": 2, "integer": 4, "bigint": 8}
 KEYS = (*WIDTHS, "text", "character varying", "uuid")
+DIGITS = 18  # with the point: as many as some programs write of a float, though fewer tell all of it
 COPY_BEGIN, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"  # around the rows of a binary COPY
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, a.attnotnull FROM pg_attribute a
@@ -41,6 +45,7 @@ class PostgresEngine(Engine):
         with needs("pgvector"):
             import pgvector.psycopg
             import psycopg
+            from psycopg.types.json import set_json_loads
         self.place = address.place
         self.connection = self._connect(address)
         row = self.connection.execute("SELECT count(*) FROM pg_extension WHERE extname = 'vector'").fetchone()
@@ -49,6 +54,7 @@ class PostgresEngine(Engine):
                 f"{str(address)!r}: this database lacks the extension pgvector. Who owns it says: CREATE EXTENSION vector"
             )
         pgvector.psycopg.register_vector(self.connection)
+        set_json_loads(partial(json.loads, parse_float=_as_float), self.connection)
         self.psycopg = psycopg
 
     def _connect(self, address: Address) -> Any:
@@ -145,6 +151,8 @@ class PostgresEngine(Engine):
             with self.connection.transaction():
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(column)} TO {_quoted(new.vector)}")
                 self.run(f"ALTER TABLE {table} RENAME COLUMN {_quoted(before)} TO {_quoted(column)}")
+        elif not {column, new.vector} <= found.keys():
+            raise old_vectors_gone(str(changed(old, vector=before)))
 
     def resolve(self, address: Address) -> Address:
         """With the name of the column."""
@@ -163,6 +171,8 @@ class PostgresColumn(VectorStore):
         address: of the column.
         column: its name.
     """
+
+    unique = True
 
     def __init__(self, engine: PostgresEngine, address: Address, column: str):
         self.engine, self.shown, self.column, self.table = engine, str(changed(address, vector=column)), column, address.name
@@ -315,6 +325,17 @@ def _quoted(name: str) -> str:
     if not re.fullmatch(r"[^\x00]+", name):
         raise ValueError(f"{name!r} is no name of a table or column.")
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def _as_float(text: str) -> float:
+    """A fraction of JSON. Of a `numeric` it may have any number of digits, of which a float would lose some."""
+    number = float(text)
+    if len(text.strip("-0.")) > DIGITS and Decimal(repr(number)) != Decimal(text):
+        raise ValueError(
+            f"`from` or `to`: the number {text} of a column beside the vectors has more digits than a float holds. Round "
+            "it, or make the column a text."
+        )
+    return number
 
 
 def _literal(text: str) -> str:

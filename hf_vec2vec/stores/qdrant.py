@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, plain_json
+from .base import FORMS, Address, Engine, Found, Id, Rows, VectorStore, needs, old_vectors_gone, plain_json
 
 FORM = FORMS["qdrant"]
 END = "end"  # the cursor behind the last point; no id is this
@@ -86,6 +86,8 @@ class QdrantEngine(Engine):
 
     def rollback(self, old: Address, new: Address, resolved: Address) -> None:
         """See [`Engine`]."""
+        if not self.client.collection_exists(resolved.name):
+            raise old_vectors_gone(str(resolved))
         self._point(old.name, resolved.name)
 
     def _point(self, alias: str, collection: str) -> None:
@@ -110,6 +112,8 @@ class QdrantCollection(VectorStore):
         client: of the engine.
         address: of the collection; its `vector` names one of several.
     """
+
+    unique = True
 
     def __init__(self, client: Any, address: Address):
         self.client, self.name, self.shown = client, address.name, str(address)

@@ -36,7 +36,7 @@ def with_classes(rows: Dataset, labels: tuple[str, ...]) -> Dataset:
     found = read_labels(rows[LABEL][:], feature.names if isinstance(feature, ClassLabel) else None)
     places = {folded(name): i for i, name in enumerate(labels)}
     # In own files "0" may be the name of a class; where it is not, numbers are places.
-    places = {str(i): i for i in range(len(labels))} | places | {NO_AGREEMENT: MISSING}
+    places = {str(i): i for i in range(len(labels))} | places | {NO_AGREEMENT: MISSING, str(MISSING): MISSING}
     places |= {name: i for i, name in enumerate(labels)}
     if unknown := sorted({label for label in found if label and label not in places and folded(label) not in places}):
         raise ValueError(f"`label` must be one of {list(labels)}, their numbers, or -1; got {unknown[:5]}.")

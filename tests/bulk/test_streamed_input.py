@@ -70,3 +70,24 @@ def test_an_output_that_is_what_a_stream_reads_is_refused(model, store, case):
 def test_a_place_beside_what_a_stream_reads_is_fine(model, store):
     translate_store(model, streamed("parquet", ["one/x.parquet"], store), store / "one" / "y.npy", **SMALL)
     assert np.load(store / "one" / "y.npy").shape == (40, 6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"id": ["007", "8"]}, r"int64 in the column 'id' of its first file, but texts in that of '.*b.parquet'"),
+        ({"id": [1, 2], "title": ["x", "y"]}, "columns of other names or types than the first: Couldn't cast"),
+        ({"id": [[1], [2]]}, "columns of other names or types than the first: Couldn't cast"),
+    ],
+)
+def test_files_whose_columns_do_not_fit_the_first_are_refused_in_words(columns, message, model, tmp_path):
+    rows = {"embedding": vectors_of(2).tolist()}
+    pq.write_table(pa.table({"id": [1, 2], **rows}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({**columns, **rows}), tmp_path / "b.parquet")
+
+    def translate() -> None:
+        data, facts = open_dataset("parquet", None, "train", str(tmp_path / "*.parquet"))
+        translate_store(model, data, tmp_path / "out", facts=facts, **SMALL)
+
+    with pytest.raises(ValueError, match=f"`dataset` 'parquet.* {message}.* as `input`"):
+        translate()

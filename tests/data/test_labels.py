@@ -14,6 +14,9 @@ from hf_vec2vec.data.labels import natural_order, read_labels
         ([4.0, None, float("nan"), -1.0], ["4", None, None, None]),
         (["3", "-1", "1"], ["3", None, "1"]),
         ([-2, -1, 0, 1], ["-2", "-1", "0", "1"]),  # a scale around 0, whose -1 is a class
+        ([1, -1, None, 1], ["1", "-1", None, "1"]),  # two classes, as support vector machines have them
+        (["-1.0", "1.0"], ["-1", "1"]),
+        ([-1, -1], [None, None]),
         (["a", "-1"], ["a", "-1"]),
         (["1", "0", "NaN", "nan", "null", "None", "<NA>", "n/a"], ["1", "0", *[None] * 6]),
         (["1.0", "0.0", "", "-1.0", "12.00"], ["1", "0", None, None, "12"]),
@@ -64,6 +67,7 @@ def test_classes_stand_as_people_count():
         (["0", "1", "NaN", "0"], ["0", "1", "0"]),
         ([0.0, 2.0, None, 0.0], ["0", "2", "0"]),
         ([5, 6, -100, 5], ["5", "6", "5"]),
+        ([1, -1, None, 1], ["1", "-1", "1"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
@@ -74,7 +78,7 @@ def test_rows_without_a_label_are_left_out_of_a_corpus(labels, left, suffix, tmp
     found = load_labelled(path)
     assert found.texts == ["text 0", "text 1", "text 3"]
     assert found.labels == left
-    assert list(found.descriptions) == list(dict.fromkeys(left))
+    assert list(found.descriptions) == natural_order(set(left))
 
 
 def test_known_classes_keep_their_order(tmp_path):

@@ -302,8 +302,17 @@ def test_many_pages_are_texts(tmp_path):
     assert load_texts(tmp_path / "pages.txt") == pages
 
 
-def test_numbers_of_a_csv_stay_apart(tmp_path):
-    (tmp_path / "a.csv").write_text("id,text,score\n1.1,a,0.50\n1.10,b,2\n1.2,c,1.25\n")
-    table = load_table(tmp_path / "a.csv")
-    assert table["id"].to_pylist() == ["1.1", "1.10", "1.2"]
-    assert table["score"].to_pylist() == [0.5, 2.0, 1.25]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1.1", "1.10", "1.2"], None),
+        (["1.10", "2.20"], None),  # beside 1.1 in another file, or another part of this one
+        (["1", "1.0"], None),
+        (["0.12345678901234567891", "0.5"], None),
+        (["9007199254740993", "0.5"], None),
+        (["0.5", "2", "1.25", "-0.00001", "3.0"], [0.5, 2.0, 1.25, -0.00001, 3.0]),
+    ],
+)
+def test_numbers_of_a_csv_are_those_that_say_all_that_stands_there(values, expected, tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n" + "".join(f"{value},a\n" for value in values))
+    assert load_table(tmp_path / "a.csv")["id"].to_pylist() == (expected or values)

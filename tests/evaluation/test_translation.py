@@ -71,6 +71,27 @@ def test_too_few_pairs_are_refused_and_three_do(model, pairs, count):
     assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
 
 
+def oracle_cosines(model, pairs, oracle_pairs=None) -> list[float]:
+    rows = evaluate_translation({"ours": model}, pairs, source="a", target="b", oracle_pairs=oracle_pairs)
+    return [row["centred_cosine"] for row in rows if row["kind"] == "oracle"]
+
+
+def test_an_oracle_is_not_judged_on_pairs_that_it_was_fitted_on(caplog):
+    """Sides that have nothing to do with each other: who finds a pair has seen it."""
+    rows = {name: torch.randn(60, 40, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("ab")}
+    model = Vec2VecModel(Vec2VecConfig(embedding_dims={"a": 40, "b": 40}, hidden_dim=8))
+    other = {name: torch.randn(9, 40, generator=torch.Generator().manual_seed(5 + i)) for i, name in enumerate("ab")}
+    twice = PairedEmbeddings({name: part.repeat_interleave(2, dim=0) for name, part in rows.items()})
+    assert max(oracle_cosines(model, twice)) < 0.2
+    both = PairedEmbeddings({name: torch.cat([other[name], part]) for name, part in rows.items()})
+    assert max(oracle_cosines(model, PairedEmbeddings(rows), both)) < 0.2
+    assert "60 of the 69 pairs that oracles are to be fitted on are held-out ones, too" in caplog.text
+    with pytest.raises(ValueError, match="`oracle_pairs` are held-out ones, too: of 60 only 0 are not"):
+        oracle_cosines(model, PairedEmbeddings(rows), PairedEmbeddings(rows))
+    with pytest.raises(ValueError, match="at least 3 pairs that share no vector, got 1"):
+        oracle_cosines(model, PairedEmbeddings(rows | {"b": rows["b"][:1].expand(60, 40)}))
+
+
 def test_the_full_table_has_every_baseline_and_oracle_with_intervals(model, pairs):
     few = PairedEmbeddings({name: rows[:80] for name, rows in pairs.spaces.items()})
     rows = evaluate_translation({"ours": model}, few, source="a", target="b", full=True)

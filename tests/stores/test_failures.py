@@ -1,13 +1,15 @@
 """What can go wrong is told in words, and nothing is lost by it."""
 
+import json
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from helpers.accidents import can_mount, fill, small_disk
-from helpers.engines import DIM, Parquet, Postgres
+from helpers.engines import DIM, ENGINES, Chroma, Parquet, Postgres, Qdrant
 from helpers.stores import tree
 from hf_vec2vec.stores import Migration, parse_address
 from hf_vec2vec.stores.base import Address
@@ -206,6 +208,35 @@ def test_a_rollback_keeps_a_column_in_its_way(database, translator, tmp_path):
     assert made.rollback().state == "complete"
 
 
+def hide(engine) -> None:
+    """Rename or delete what the switch has left of the old vectors."""
+    if isinstance(engine, Postgres):
+        with engine.connect() as connection:
+            connection.execute(f"ALTER TABLE {engine.table} RENAME COLUMN embedding_before TO embedding_kept")
+    elif isinstance(engine, Qdrant):
+        client = engine._client()
+        client.delete_collection("docs")
+        client.close()
+    elif isinstance(engine, Chroma):
+        with engine._client() as client:
+            client.get_collection("docs_before", embedding_function=None).modify(name="docs_kept")
+    else:
+        for path in engine.folder.glob("docs_before*"):
+            path.rename(path.with_name(path.name.replace("_before", "_kept")))
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_a_rollback_to_vectors_that_have_gone_is_no_success(engine, translator, tmp_path):
+    vectors = filled(engine, 50)
+    migration(engine, translator, tmp_path).run(switch=True)
+    hide(engine)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="`from`: the old vectors were left as .* and are not there"):
+            migration(engine, translator, tmp_path).rollback()
+    now = translator.translate(torch.from_numpy(vectors), source="old", target="new").numpy()
+    np.testing.assert_allclose(engine.read(engine.old)[1], now, atol=1e-5)
+
+
 def test_a_row_written_just_before_the_switch_is_added(database, translator, tmp_path, monkeypatch):
     filled(database)
     late = database.vectors(1, seed=8)[0]
@@ -222,6 +253,25 @@ def test_a_row_written_just_before_the_switch_is_added(database, translator, tmp
     found = dict(zip(*database.read(database.old)[:2]))
     expected = translator.translate(torch.from_numpy(late[None]), source="old", target="new")[0].numpy()
     np.testing.assert_allclose(found[999], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [("1.25", 1.25), ("0.10000000000000001", 0.1), ("-0.0000123456789012345678901", None), ("1234567890123456789.5", None)],
+)
+def test_numbers_of_more_digits_than_a_float_has_are_not_rounded(number, kept, database, translator, tmp_path):
+    filled(database)
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE {database.table} ADD COLUMN amount numeric, ADD COLUMN big bigint")
+        connection.execute(f"UPDATE {database.table} SET amount = {number}, big = 9007199254740993 WHERE id = 7")
+    made = migration(database, translator, tmp_path, f"parquet:{tmp_path}/new.parquet")
+    if kept is None:
+        with pytest.raises(ValueError, match=f"the number {number} .* more digits than a float holds"):
+            made.run()
+        return
+    assert made.run().rows == 100
+    found = json.loads(pq.read_table(tmp_path / "new.parquet")["payload"][6].as_py())
+    assert (found["amount"], found["big"]) == (kept, 9007199254740993)
 
 
 def test_from_one_engine_to_another(files, database, translator, tmp_path):

@@ -1,6 +1,7 @@
 """What lies beside a new store of files, or is whole, is kept; and kinds of index, of ids and of rows that are rare."""
 
 import os
+import shutil
 
 import faiss
 import numpy as np
@@ -12,9 +13,11 @@ from datasets import Dataset
 
 from helpers.engines import DIM, Lance
 from helpers.stores import tree
-from hf_vec2vec.stores import Migration
+from hf_vec2vec.stores import Migration, parse_address
+from hf_vec2vec.stores.addresses import engine_of
 from hf_vec2vec.stores.chroma import ChromaCollection
 from hf_vec2vec.stores.faiss_files import FaissIndex, FaissParts
+from hf_vec2vec.stores.lance import LanceTable
 from hf_vec2vec.stores.parquet import ParquetFiles, ParquetParts
 
 ROWS = 60
@@ -158,6 +161,27 @@ def test_a_folder_that_is_whole_is_not_written_into_again(migrate, tmp_path):
     with pytest.raises(ValueError, match="is complete, and lacks row 'late'"):
         migrate(old, new)
     assert tree(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize("name", ["new", "new.parquet", "new.index"])
+def test_a_new_store_that_was_deleted_is_made_again_before_the_switch(name, migrate, vectors, translated, tmp_path):
+    kind = "faiss" if name == "new.index" else "parquet"
+    write_table(tmp_path / "docs.parquet", vectors, id=range(ROWS))
+    ends = f"parquet:{tmp_path}/docs.parquet", f"{kind}:{tmp_path}/{name}"
+    assert migrate(*ends).state == "complete"
+    whole = tree(tmp_path)
+    for path in tmp_path.glob("new*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert migrate(*ends).caught_up == ROWS
+    assert tree(tmp_path).keys() == whole.keys()
+
+
+@pytest.mark.parametrize("engine", ["parquet", "lancedb"], indirect=True)
+def test_a_switch_to_a_store_that_has_gone_renames_nothing(engine, translator, tmp_path):
+    engine.fill(engine.ids(ROWS), engine.vectors(ROWS), [{"text": "x"}] * ROWS)
+    old, new = parse_address(engine.url(engine.old), "from"), parse_address(engine.url(engine.new), "to")
+    with pytest.raises(FileNotFoundError, match="`to`: .* is not there any more"):
+        engine_of(old, None).check_switch(old, new, old)
 
 
 @pytest.mark.parametrize("kind", ["IVF", "IDMap over IVF", "IDMap"])
@@ -371,11 +395,18 @@ def test_payload_that_a_store_changes_is_named(collection, migrate, vectors, tmp
         migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
 
 
-def test_ids_that_stand_in_two_blocks_are_not_taken_for_changes(collection, migrate, vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr(ChromaCollection, "block_rows", 25)
+@pytest.mark.parametrize("new", ["chroma:{}/chroma#docs", "lancedb:{}#new", "parquet:{}/new", "parquet:{}/new.parquet"])
+def test_ids_that_stand_in_two_blocks_are_refused_as_in_one(new, collection, migrate, vectors, tmp_path, monkeypatch):
+    for store in (ChromaCollection, LanceTable, ParquetFiles, ParquetParts):
+        monkeypatch.setattr(store, "block_rows", 25)
     write_table(tmp_path / "docs.parquet", vectors, id=[*(f"row {k}" for k in range(ROWS - 1)), "row 0"])
-    with pytest.raises(ValueError, match="holds 59 rows, and `from` 60 .* ids stand there twice"):
-        migrate(f"parquet:{tmp_path}/docs.parquet", collection[0])
+    with pytest.raises(ValueError, match=r"`from` .*docs.parquet': 1 ids stand there twice, such as 'row 0'.* `id_column`"):
+        migrate(f"parquet:{tmp_path}/docs.parquet", new.format(tmp_path))
+
+
+def test_numbers_that_python_cannot_tell_apart_by_their_hashes_are_two_ids(migrate, vectors, tmp_path):
+    write_table(tmp_path / "docs.parquet", vectors, id=[-2, -1, 2**61 - 1, *range(ROWS - 3)])
+    assert migrate(f"parquet:{tmp_path}/docs.parquet", f"parquet:{tmp_path}/new").rows == ROWS
 
 
 @pytest.mark.parametrize("new", ["new", "new.parquet"])

@@ -117,6 +117,12 @@ def test_a_map_of_names_tells_which_is_which(tmp_path):
         load_task("squad", write_task("squad", tmp_path / "squad"), label_map={"a": "b"})
 
 
+def test_minus_one_is_a_class_only_where_the_task_has_it():
+    rows = Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, -1, 1]})
+    assert with_classes(rows, ("negative", "positive"))["label"][:] == [1, -1, 1]  # as of a test set
+    assert with_classes(rows, ("-1", "1"))["label"][:] == [1, 0, 1]
+
+
 def test_names_may_stand_in_label2id_alone():
     config = BertConfig(num_labels=3)
     config.label2id = {"no": 2, "maybe": 0, "yes": 1}

@@ -55,8 +55,8 @@ def translation(subject: Subject, methods: Methods, output: Path) -> Section:
         f"{1 / len(subject.pairs):.4f}. Reverse top-1 asks the translations with true vectors, as one asks a translated "
         "store. FOSCTTM is the fraction of samples closer than the true match, in the mean over both ways of asking: 0 is "
         "best, .5 is chance. Brackets hold 95 % bootstrap intervals over texts. Baselines know nothing of pairs; oracles "
-        f"were fitted on {len(subject.others):,} pairs. Raw cosine misleads: the mean vector shows what no information is "
-        "worth."
+        "were fitted on other pairs, as many as their names say. Raw cosine misleads: the mean vector shows what no "
+        "information is worth."
     )
     return Section("Translation", text, tables, [("Share of texts whose true vector is found by rank", picture)], rows)
 
