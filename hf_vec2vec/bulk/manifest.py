@@ -14,7 +14,8 @@ from ..data.json_files import read_object
 from ..data.staging import PARTIAL, staged_file
 from ..version import __version__
 
-MANIFEST, RECORDS, CHECKSUMS = "manifest.json", ".records", "checksums.xxh128"
+# Readers of Parquet folders pass over names that begin with _ or a dot.
+MANIFEST, RECORDS, CHECKSUMS = "_manifest.json", ".records", "_checksums.xxh128"
 FORMAT = 1
 PIECES, PIECE = 64, 1 << 12  # places between the ends, bytes at each
 ENDS = 1 << 16  # bytes at both ends of an input file that tell it from another of its name and size
@@ -23,8 +24,8 @@ ENDS = 1 << 16  # bytes at both ends of an input file that tell it from another 
 class Manifest:
     """The state of a folder of translations on disk.
 
-    `manifest.json` says what is translated by what; for each shard that is complete there is a record in `.records`, written
-    after the shard is in place. At the end the records move into the manifest.
+    `_manifest.json` says what is translated by what; for each shard that is complete there is a record in `.records`,
+    written after the shard is in place. At the end the records move into the manifest.
 
     Args:
         folder: of the output.

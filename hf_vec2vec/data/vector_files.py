@@ -213,7 +213,7 @@ def _found(path: str, argument: str) -> list[Path]:
         raise ValueError(
             f"`{argument}` {path!r} holds the splits {splits}; give the folder of one, such as {str(folder / splits[0])!r}."
         )
-    if (folder / "manifest.json").exists() and _json(folder / "manifest.json", argument).get("complete") is False:
+    if (folder / "_manifest.json").exists() and _json(folder / "_manifest.json", argument).get("complete") is False:
         raise ValueError(f"`{argument}` {path!r} is a translation that is not complete. Let it finish first.")
     if (folder / "state.json").exists():
         state = _json(folder / "state.json", argument)

@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_no_lock_and_its_shards(folder):
     assert "another process is writing there" in run(words).stderr
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert json.loads((folder / "killed" / "manifest.json").read_text())["complete"] is False
+    assert json.loads((folder / "killed" / "_manifest.json").read_text())["complete"] is False
     assert run(words).returncode == 0
     assert run([word.replace("killed", "whole") for word in words]).returncode == 0
     assert contents(folder / "killed") == contents(folder / "whole")

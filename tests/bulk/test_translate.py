@@ -71,9 +71,16 @@ def test_every_format_and_dtype_is_written(model, tmp_path, output_format, dtype
         found = read_output(tmp_path / "out")
     error = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2, "int8": np.abs(truth).max() / 254 + 1e-5}[dtype]
     assert np.abs(found - truth).max() <= error
-    lines = (tmp_path / "out" / "checksums.xxh128").read_text().split("\n")[:-1]
+    lines = (tmp_path / "out" / "_checksums.xxh128").read_text().split("\n")[:-1]
     assert all(checksum(tmp_path / "out" / line[34:]) == line[:32] for line in lines)
     assert len(lines) == (8 if dtype == "int8" and output_format in ("npy", "fbin") else 4)
+
+
+def test_other_readers_of_parquet_take_the_folder_whole(model, tmp_path):
+    """They pass over files whose names begin with _ or a dot."""
+    np.save(tmp_path / "x.npy", vectors_of(100))
+    translate_store(model, tmp_path / "x.npy", tmp_path / "out", output_format="parquet", **SMALL)
+    assert len(pq.read_table(tmp_path / "out")) == 100
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".fbin", ".safetensors", ".parquet", ".NPY", ".Parquet"])
@@ -147,7 +154,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(model, tmp_path, kill, 
         except Killed:
             monkeypatch.undo()
         output = tmp_path / f"cut{writes}"
-        assert json.loads((output / "manifest.json").read_text())["complete"] is False
+        assert json.loads((output / "_manifest.json").read_text())["complete"] is False
         done = translate_store(model, tmp_path / "store", output, **arguments)
         assert done.shards + done.earlier_shards == len(list(output.glob("data-*"))) / (1 + (output_format == "npy"))
         assert contents(output) == contents(tmp_path / "whole")
@@ -216,7 +223,7 @@ def test_of_several_bad_rows_the_first_is_named_whichever_thread_finds_its_own_f
 def test_a_run_that_was_killed_before_its_manifest_is_begun_anew(model, tmp_path):
     np.save(tmp_path / "x.npy", vectors_of(50))
     (tmp_path / "out" / ".records").mkdir(parents=True)
-    (tmp_path / "out" / ".partial-manifest.json").write_text("{")
+    (tmp_path / "out" / ".partial-_manifest.json").write_text("{")
     assert translate_store(model, tmp_path / "x.npy", tmp_path / "out", **SMALL).rows == 50
 
 
@@ -298,7 +305,7 @@ def test_invalid_rows_stop_the_run_and_dropping_them_goes_on_from_there(model, t
     data = load_from_disk(tmp_path / "out")
     assert data["id"][:] == kept
     np.testing.assert_allclose(data.with_format("numpy")["embedding"][:], expected(model, holes[kept]), atol=1e-5)
-    shards = json.loads((tmp_path / "out" / "manifest.json").read_text())["shards"]
+    shards = json.loads((tmp_path / "out" / "_manifest.json").read_text())["shards"]
     assert [range_ for shard in shards for range_ in shard["invalid"]] == [[40, 42], [55, 56], [70, 71], [80, 81]]
 
 

@@ -335,7 +335,7 @@ def test_a_translation_is_read_again(tmp_path):
     write(tmp_path / "x.parquet")
     translated(tmp_path / "x.parquet")
     assert len(load_embeddings(tmp_path / "out-x-parquet")) == 70
-    manifest = tmp_path / "out-x-parquet" / "manifest.json"
+    manifest = tmp_path / "out-x-parquet" / "_manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
     with pytest.raises(ValueError, match="is a translation that is not complete"):
         load_embeddings(tmp_path / "out-x-parquet")
