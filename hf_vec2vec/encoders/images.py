@@ -18,7 +18,7 @@ from ..data.columns import to_dataset
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
-from .cache import CACHE_VERSION, computed_once, files_digest
+from .cache import computed_once, model_digest
 from .folders import check_whole, model_folder
 from .pooling import PROJECTION, is_dual
 
@@ -119,9 +119,11 @@ class ImageEncoder:
         return check_embeddings(torch.cat(done), "images")
 
     def fingerprint(self) -> str:
-        """Hash of the files of the model's folder and of all settings: what the vectors depend on."""
-        settings = asdict(self.settings) | {"model": None}
-        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(self.model.dtype)]))
+        """Hash of the weights, of the folder's other files and of all settings: what the vectors depend on."""
+        dtype, device = self.model.dtype, self.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        return model_digest(self.folder, self.model, [asdict(self.settings) | {"model": None}, str(dtype)])
 
 
 def embed_images(
