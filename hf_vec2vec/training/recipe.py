@@ -40,12 +40,14 @@ class Selection:
         before: score of the start.
         error: standard error of that.
         kept: "alignment" or "trained".
+        rows: of each space, held out from alignment and training, that tell it.
         after: score of the best checkpoint; `None` if nothing was trained.
     """
 
     before: float
     error: float
     kept: str
+    rows: int
     after: float | None = None
 
     def to_dict(self) -> dict[str, float | str]:
@@ -53,7 +55,8 @@ class Selection:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        before = f"Alignment score on held-out unpaired rows: {self.before:.4f} ± {self.error:.4f} before training"
+        held_out = f"{self.rows:,} unpaired rows a side, held out from alignment and training"
+        before = f"Alignment score on {held_out}: {self.before:.4f} ± {self.error:.4f} before training"
         if self.after is None:
             return f"{before}; no training was asked for."
         reason = "" if self.kept == TRAINED else ", for training did not raise the score by two standard errors"
@@ -228,11 +231,12 @@ def _train_and_select(trainer: Vec2VecTrainer, args: TranslatorArguments, resume
     start = trainer.evaluate()
     before, error = start["eval_alignment_score"], start["eval_alignment_score_error"]
     first = START if args.init == "alignment" else TRAINED
+    rows = int(trainer.record["validation_rows"])
     if not trains:
-        return Selection(before, error, first)
+        return Selection(before, error, first, rows)
     trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
     after = trainer.evaluate()["eval_alignment_score"]
-    return Selection(before, error, TRAINED if after > before + DEVIATIONS * error else first, after)
+    return Selection(before, error, TRAINED if after > before + DEVIATIONS * error else first, rows, after)
 
 
 def _save(trainer: Vec2VecTrainer, selection: Selection, folder: RunFolder) -> None:

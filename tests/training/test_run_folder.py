@@ -77,6 +77,7 @@ def test_what_is_returned_is_what_is_saved(trained_once):
     assert facts["selection"] == trained.selection.to_dict()
     assert facts["report"]["verdict"] == trained.report.verdict
     assert "Kept: the" in str(trained.selection)
+    assert f"{facts['validation_rows']} unpaired rows a side, held out from alignment and training" in str(trained.selection)
     assert "model_name: model\n" in (folder / "README.md").read_text()
     assert not (folder / WORK).exists()
 
