@@ -1,11 +1,12 @@
 """From unpaired vectors to a translator on disk: align, train, select without pairs, save."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from ..alignment.verdict import AlignmentReport
 from ..data.spaces import UnpairedEmbeddings
@@ -226,6 +227,18 @@ def _known(
     }
 
 
+class _LastLook(TrainerCallback):
+    """Measures what training made when it ends: some places to log to take what comes later for another run."""
+
+    def __init__(self, evaluate: Callable[[], dict[str, float]]):
+        self.evaluate = evaluate
+        self.figures: dict[str, float] = {}
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Of the callback's contract; the best checkpoint is loaded by now."""
+        self.figures = self.evaluate()
+
+
 def _train_and_select(trainer: Vec2VecTrainer, args: TranslatorArguments, resume: Path | None, *, trains: bool) -> Selection:
     """Train, and compare the best checkpoint with the start."""
     start = trainer.evaluate()
@@ -234,8 +247,10 @@ def _train_and_select(trainer: Vec2VecTrainer, args: TranslatorArguments, resume
     rows = int(trainer.record["validation_rows"])
     if not trains:
         return Selection(before, error, first, rows)
+    look = _LastLook(trainer.evaluate)
+    trainer.callback_handler.callbacks.insert(0, look)  # before places to log to end their runs
     trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
-    after = trainer.evaluate()["eval_alignment_score"]
+    after = look.figures["eval_alignment_score"]
     return Selection(before, error, TRAINED if after > before + DEVIATIONS * error else first, rows, after)
 
 
