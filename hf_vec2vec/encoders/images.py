@@ -18,6 +18,7 @@ from ..data.columns import to_dataset
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
+from ..model.modes_vec2vec import evaluating
 from .cache import computed_once, model_digest
 from .folders import check_whole, model_folder
 from .pooling import PROJECTION, is_dual
@@ -109,7 +110,8 @@ class ImageEncoder:
         if not len(images):
             raise ValueError("`images` is empty.")
         done = []
-        with torch.inference_mode(), progress_bar(total=len(images), desc="embed", unit="image", shown=progress) as bar:
+        bar = progress_bar(total=len(images), desc="embed", unit="image", shown=progress)
+        with torch.inference_mode(), evaluating(self.model), bar:
             for start in range(0, len(images), batch_size):
                 pictures = [_picture(image, start + i) for i, image in enumerate(_part(images, start, batch_size))]
                 pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]

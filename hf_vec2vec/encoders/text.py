@@ -20,6 +20,7 @@ from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..data.texts import checked_texts, load_texts
 from ..model.modeling_vec2vec import check_embeddings
+from ..model.modes_vec2vec import evaluating
 from .cache import computed_once, model_digest
 from .folders import (
     POOLING_NAMES,
@@ -282,7 +283,8 @@ class TextEncoder:
             rows = self._rows([texts[i] for i in indices]).float()
             return (F.normalize(rows, dim=1) if self.settings.normalize else rows).cpu()
 
-        with torch.inference_mode(), progress_bar(total=len(texts), desc="embed", unit="text", shown=progress) as bar:
+        bar = progress_bar(total=len(texts), desc="embed", unit="text", shown=progress)
+        with torch.inference_mode(), evaluating(self.model), bar:  # a model that was trained since would drop units
             for batch, rows in in_batches(run, order, batch_size):
                 done.append(rows)
                 bar.update(len(batch))
