@@ -236,7 +236,7 @@ def _known_pairs(anchors: tuple[Tensor, Tensor], a: _Space, b: _Space) -> Anchor
 
 def _checked_guess(guess: Tensor, a: _Space, b: _Space) -> Tensor:
     """A guess of the user's, in the coordinates of the subspaces."""
-    wanted = len(a.statistics[0]), len(b.statistics[0])
+    wanted, guess = (len(a.statistics[0]), len(b.statistics[0])), torch.as_tensor(guess).contiguous()
     if guess.shape != wanted:
         raise ValueError(f"`guess` has the shape {tuple(guess.shape)}; between these spaces it must be {wanted}.")
     if not guess.isfinite().all() or not guess.any():

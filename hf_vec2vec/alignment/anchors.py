@@ -39,7 +39,7 @@ class Anchors:
             raise ValueError("`anchors` must be two sets of rows, one of each space: row i of both is the same text.")
         sides = []
         for i, (rows, statistics) in enumerate(zip(pairs, (source, target), strict=True)):
-            rows = check_embeddings(rows, f"anchors[{i}]", len(statistics[0])).float().to(statistics[0].device)
+            rows = check_embeddings(rows, f"anchors[{i}]", len(statistics[0])).float().contiguous().to(statistics[0].device)
             sides.append(normalise(rows, statistics))
             if (lengths := sides[i].square().mean(1).sqrt()).max() > FARTHEST:
                 raise ValueError(

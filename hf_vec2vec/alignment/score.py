@@ -5,6 +5,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..model.modeling_vec2vec import check_embeddings
+
 MOST_ROWS = 1000  # that are matched: half a second, and their number cubed beyond
 
 
@@ -19,8 +21,13 @@ def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = MOST_
     Returns:
         `(min(n, m, max_rows),)`.
 
+    Raises:
+        TypeError, ValueError: for rows that `check_embeddings` refuses, but for zeros.
+
     Source: the matching is Kuhn's, 1955, as scipy solves it.
     """
+    translated = check_embeddings(translated, "translated", only_finite=True)
+    target = check_embeddings(target, "target", translated.shape[1], only_finite=True)
     rows = min(len(translated), len(target), max_rows)
     cosines = F.normalize(translated[:rows].float(), dim=1) @ F.normalize(target[:rows].float(), dim=1).T
     cosines = cosines.cpu()

@@ -47,7 +47,8 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
         TypeError, ValueError: for rows that `check_embeddings` refuses, except single ones of zeros or of huge values; for
             a space whose usual length float32 cannot compute with.
     """
-    given = check_embeddings(embeddings, name, only_finite=True).detach()
+    # In one order in memory, which sums, and so a search, would tell.
+    given = check_embeddings(embeddings, name, only_finite=True).detach().contiguous()
     lengths = _lengths(given)
     usual_length = lengths.median().item()
     if not LEAST_LENGTH < usual_length < MOST_LENGTH:

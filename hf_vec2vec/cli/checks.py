@@ -83,11 +83,20 @@ def check_verdict(folder: str, *, allowed: bool) -> str | None:
     """The verdict on a translator's alignment, where it is recorded.
 
     Raises:
+        OSError: if the Hub does not tell, and such a translator is not allowed.
         ValueError: if it is "not aligned", and such a translator is not allowed.
     """
     from ..sharing.translator_card import verdict_of
 
-    verdict = verdict_of(folder)
+    try:
+        verdict = verdict_of(folder)
+    except OSError as error:
+        if allowed:
+            return None
+        raise OSError(
+            f"`DIR` {error} So it is not known whether the verdict on its alignment is 'not aligned'. Run this once with a "
+            "network, or set `allow_not_aligned`."
+        ) from error
     if verdict == "not aligned" and not allowed:
         raise ValueError(
             f"`DIR` {folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "

@@ -122,7 +122,7 @@ def _report(done: "Migrated", migration: "Migration", verdict: str | None) -> st
             f"Of the ten nearest rows among {done.neighbours['among']:,}, {done.neighbours['kept']:.0%} stay the nearest "
             f"(by chance {done.neighbours['by_chance']:.1%})."
         )
-    lines.append(f"Verdict on the translator's alignment: {verdict or 'none is recorded'}.")
+    lines.append(f"Verdict on the translator's alignment: {verdict or 'none is known'}.")
     lines += done.notes
     if done.state == "switched":
         lines.append(f"Switched: {migration.old} has the new vectors. --rollback gives the name back.")

@@ -105,7 +105,12 @@ class ShapeFlags(AdversarialFlags):
     adapter_layers: int | None = flag("Hidden layers of each adapter.", None, minimum=0)
     backbone_layers: int | None = flag("Hidden layers of the backbone.", None, minimum=0)
     dropout: float | None = flag("Dropout after hidden layers.", None, minimum=0, maximum=1)
-    validation_rows: int = flag("Unpaired rows of each space kept out of training, to choose a checkpoint.", 1000, minimum=0)
+    validation_rows: int = flag(
+        "Unpaired rows of each space, at most a fifth, that neither alignment nor training sees: they choose a checkpoint "
+        "and score the result. Of few rows 2 leave nearly all to the alignment.",
+        1000,
+        minimum=0,
+    )
     align_rows: int = flag("Rows of each stream that the alignment sees, drawn from all over it.", 50_000, minimum=1)
     texts: str | None = flag("What the texts were, in a few words: for the card.", None)
     overwrite: bool = flag("Replace the model in `output_dir` if there is one.", False)

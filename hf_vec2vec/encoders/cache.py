@@ -7,24 +7,29 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, load_from_disk
 from huggingface_hub import constants
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.staging import locked
+from ..model.checkpoint_vec2vec import weights_sha256
 
 CACHE_VERSION = 2  # raise it when the same settings begin to give other vectors
 
 logger = logging.getLogger(__name__)
 
 
-def files_digest(folder: Path, settings: str) -> str:
-    """SHA-256 over settings and over the files of a model's folder, in the order of their names."""
-    digest = hashlib.sha256(settings.encode())
-    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".txt", ".model", ".py")):
+def model_digest(folder: Path, model: nn.Module, settings: list[Any]) -> str:
+    """SHA-256 over settings, a model's weights, and the other files of its folder, in the order of their names.
+
+    Weights are those in memory, which may have been trained, or merged with an adapter, since they were loaded.
+    """
+    digest = hashlib.sha256(json.dumps([CACHE_VERSION, *settings, weights_sha256(model.state_dict())]).encode())
+    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".txt", ".model", ".py")):
         digest.update(str(file.relative_to(folder)).encode())
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

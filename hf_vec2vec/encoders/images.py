@@ -18,7 +18,8 @@ from ..data.columns import to_dataset
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
-from .cache import CACHE_VERSION, computed_once, files_digest
+from ..model.modes_vec2vec import evaluating
+from .cache import computed_once, model_digest
 from .folders import check_whole, model_folder
 from .pooling import PROJECTION, is_dual
 
@@ -109,7 +110,8 @@ class ImageEncoder:
         if not len(images):
             raise ValueError("`images` is empty.")
         done = []
-        with torch.inference_mode(), progress_bar(total=len(images), desc="embed", unit="image", shown=progress) as bar:
+        bar = progress_bar(total=len(images), desc="embed", unit="image", shown=progress)
+        with torch.inference_mode(), evaluating(self.model), bar:
             for start in range(0, len(images), batch_size):
                 pictures = [_picture(image, start + i) for i, image in enumerate(_part(images, start, batch_size))]
                 pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
@@ -119,9 +121,11 @@ class ImageEncoder:
         return check_embeddings(torch.cat(done), "images")
 
     def fingerprint(self) -> str:
-        """Hash of the files of the model's folder and of all settings: what the vectors depend on."""
-        settings = asdict(self.settings) | {"model": None}
-        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(self.model.dtype)]))
+        """Hash of the weights, of the folder's other files and of all settings: what the vectors depend on."""
+        dtype, device = self.model.dtype, self.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        return model_digest(self.folder, self.model, [asdict(self.settings) | {"model": None}, str(dtype)])
 
 
 def embed_images(

@@ -20,7 +20,8 @@ from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..data.texts import checked_texts, load_texts
 from ..model.modeling_vec2vec import check_embeddings
-from .cache import CACHE_VERSION, computed_once, files_digest
+from ..model.modes_vec2vec import evaluating
+from .cache import computed_once, model_digest
 from .folders import (
     POOLING_NAMES,
     UNLIMITED,
@@ -282,7 +283,8 @@ class TextEncoder:
             rows = self._rows([texts[i] for i in indices]).float()
             return (F.normalize(rows, dim=1) if self.settings.normalize else rows).cpu()
 
-        with torch.inference_mode(), progress_bar(total=len(texts), desc="embed", unit="text", shown=progress) as bar:
+        bar = progress_bar(total=len(texts), desc="embed", unit="text", shown=progress)
+        with torch.inference_mode(), evaluating(self.model), bar:  # a model that was trained since would drop units
             for batch, rows in in_batches(run, order, batch_size):
                 done.append(rows)
                 bar.update(len(batch))
@@ -334,12 +336,12 @@ class TextEncoder:
             logger.warning_once(f"{self.settings.model!r}: texts of more than {length:,} tokens are cut: see `max_length`.")
 
     def fingerprint(self) -> str:
-        """Hash of the model's files and of all settings: what the vectors depend on."""
+        """Hash of the weights, of the folder's other files and of all settings: what the vectors depend on."""
         settings = asdict(self.settings) | {"model": None}
         dtype, device = next(self.model.parameters()).dtype, self.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        return files_digest(self.folder, json.dumps([CACHE_VERSION, settings, str(dtype)]))
+        return model_digest(self.folder, self.model if self.chain is None else self.chain, [settings, str(dtype)])
 
 
 def _first_wrong(vectors: Tensor) -> int:

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    EvalResult,
+    ModelCard,
+    ModelCardData,
+    hf_hub_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from jinja2 import TemplateError
 
 from ..data.json_files import read_object
@@ -118,22 +125,26 @@ def read_facts(folder: str | Path) -> dict:
 
     Args:
         folder: of the translator, or its Hub id.
+
+    Raises:
+        OSError: if the Hub does not give the file, and has not said either that there is none.
     """
     file = Path(folder) / FACTS
     if not Path(folder).is_dir():
         try:
             file = Path(hf_hub_download(str(folder), FACTS))
-        except (EntryNotFoundError, OSError):
+        except LocalEntryNotFoundError as error:  # without a network, and with one that fails
+            if try_to_load_from_cache(str(folder), FACTS) is _CACHED_NO_EXIST:
+                return {}
+            reason = " ".join(str(error).split())
+            raise OSError(f"{str(folder)!r}: its {FACTS} cannot be fetched from the Hub. {reason}") from error
+        except EntryNotFoundError:
             return {}
     return read_object(file) if file.exists() else {}
 
 
 def verdict_of(folder: str) -> str | None:
-    """The verdict on the alignment that a translator began with, where it is recorded.
-
-    Args:
-        folder: of the translator, or its Hub id.
-    """
+    """The verdict on the alignment that a translator began with, where it is recorded; arguments and errors as there."""
     report = read_facts(folder).get("report")
     return report.get("verdict") if isinstance(report, dict) else None
 

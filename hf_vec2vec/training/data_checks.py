@@ -29,13 +29,22 @@ def check_discriminators(args: Vec2VecTrainingArguments, config: Vec2VecConfig) 
 
 
 def check_batch(args: Vec2VecTrainingArguments, data: UnpairedEmbeddings) -> None:
-    """Raise ValueError if a batch that was asked for is larger than the data; the default one is as large as that."""
-    asked = args.per_device_train_batch_size != type(args).per_device_train_batch_size
+    """Raise ValueError if a batch that was asked for, or must be full, is larger than the data; else the default is less."""
+    asked = args.per_device_train_batch_size != type(args).per_device_train_batch_size or args.dataloader_drop_last
     if asked and args.train_batch_size > len(data):
         raise ValueError(
             f"`per_device_train_batch_size` is {args.train_batch_size:,}, but the larger space has {len(data):,} rows. Take "
             "a smaller batch, or give more rows."
         )
+
+
+def leaves_out_last_batch(
+    args: Vec2VecTrainingArguments, config: Vec2VecConfig, data: UnpairedEmbeddings | StreamedEmbeddings | None
+) -> bool:
+    """Whether an epoch must end before a batch of one row: that has no deviation, and no distances among its rows."""
+    rows = len(data) if isinstance(data, UnpairedEmbeddings) else 0  # batches of streams are full
+    single = rows % args.train_batch_size == 1
+    return rows > args.train_batch_size and (config.norm == "batch" or (args.objective != "game" and single))
 
 
 def check_spaces(
@@ -48,4 +57,4 @@ def check_spaces(
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")
 
 
-__all__ = ["check_batch", "check_discriminators", "check_selection", "check_spaces"]
+__all__ = ["check_batch", "check_discriminators", "check_selection", "check_spaces", "leaves_out_last_batch"]

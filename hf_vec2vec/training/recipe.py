@@ -1,11 +1,12 @@
 """From unpaired vectors to a translator on disk: align, train, select without pairs, save."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from ..alignment.verdict import AlignmentReport
 from ..data.spaces import UnpairedEmbeddings
@@ -40,12 +41,14 @@ class Selection:
         before: score of the start.
         error: standard error of that.
         kept: "alignment" or "trained".
+        rows: of each space, held out from alignment and training, that tell it.
         after: score of the best checkpoint; `None` if nothing was trained.
     """
 
     before: float
     error: float
     kept: str
+    rows: int
     after: float | None = None
 
     def to_dict(self) -> dict[str, float | str]:
@@ -53,7 +56,8 @@ class Selection:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        before = f"Alignment score on held-out unpaired rows: {self.before:.4f} ± {self.error:.4f} before training"
+        held_out = f"{self.rows:,} unpaired rows a side, held out from alignment and training"
+        before = f"Alignment score on {held_out}: {self.before:.4f} ± {self.error:.4f} before training"
         if self.after is None:
             return f"{before}; no training was asked for."
         reason = "" if self.kept == TRAINED else ", for training did not raise the score by two standard errors"
@@ -223,16 +227,31 @@ def _known(
     }
 
 
+class _LastLook(TrainerCallback):
+    """Measures what training made when it ends: some places to log to take what comes later for another run."""
+
+    def __init__(self, evaluate: Callable[[], dict[str, float]]):
+        self.evaluate = evaluate
+        self.figures: dict[str, float] = {}
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Of the callback's contract; the best checkpoint is loaded by now."""
+        self.figures = self.evaluate()
+
+
 def _train_and_select(trainer: Vec2VecTrainer, args: TranslatorArguments, resume: Path | None, *, trains: bool) -> Selection:
     """Train, and compare the best checkpoint with the start."""
     start = trainer.evaluate()
     before, error = start["eval_alignment_score"], start["eval_alignment_score_error"]
     first = START if args.init == "alignment" else TRAINED
+    rows = int(trainer.record["validation_rows"])
     if not trains:
-        return Selection(before, error, first)
+        return Selection(before, error, first, rows)
+    look = _LastLook(trainer.evaluate)
+    trainer.callback_handler.callbacks.insert(0, look)  # before places to log to end their runs
     trainer.train(resume_from_checkpoint=str(resume) if resume and (resume / STATE).exists() else None)
-    after = trainer.evaluate()["eval_alignment_score"]
-    return Selection(before, error, TRAINED if after > before + DEVIATIONS * error else first, after)
+    after = look.figures["eval_alignment_score"]
+    return Selection(before, error, TRAINED if after > before + DEVIATIONS * error else first, rows, after)
 
 
 def _save(trainer: Vec2VecTrainer, selection: Selection, folder: RunFolder) -> None:

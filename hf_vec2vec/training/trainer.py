@@ -28,7 +28,7 @@ from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecF
 from .arguments import DESCRIBED, OF_GAMES, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
-from .data_checks import check_batch, check_discriminators, check_selection, check_spaces
+from .data_checks import check_batch, check_discriminators, check_selection, check_spaces, leaves_out_last_batch
 from .fingerprint import rows_digest, tensors_digest
 from .losses import (
     OF_DISCRIMINATORS,
@@ -100,7 +100,7 @@ class Vec2VecTrainer(BaseTrainer):
         check_selection(args)
         if model.config.discriminator_dim is not None:
             _show_directions(model, train_dataset)
-        if model.config.norm == "batch":  # which cannot normalise a last batch of one row
+        if leaves_out_last_batch(args, model.config, train_dataset):
             args.dataloader_drop_last = True
         super().__init__(
             model=model,

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tqdm.auto import tqdm
@@ -79,6 +80,19 @@ def test_rows_that_come_with_gradients_are_aligned_like_others():
     found = align(a.clone().requires_grad_(), b.clone().requires_grad_(), seed=0, **quick)
     assert torch.equal(found.source_to_target, expected.source_to_target)
     assert not found.source_to_target.requires_grad
+
+
+@pytest.mark.short_search
+def test_rows_that_lie_otherwise_in_memory_are_aligned_like_others():
+    a, b, rotation = make_cloud(200, seed=1), make_cloud(200, seed=2), random_rotation(24, 24)
+    known = make_cloud(20, seed=3), make_cloud(20, seed=3) @ rotation
+    quick = QUICK | {"num_starts": 1, "steps": 1, "back_translation_rounds": 0}
+    for more in ({"anchors": known}, {"guess": rotation}):
+        expected = align(a, b, seed=0, **quick, **more).source_to_target
+        turned = {"anchors": tuple(rows.T.contiguous().T for rows in known), "guess": np.asfortranarray(rotation)}
+        others = {name: turned[name] for name in more}
+        found = align(np.asfortranarray(a), b.T.contiguous().T, seed=0, **quick, **others)
+        assert torch.equal(found.source_to_target, expected)
 
 
 @pytest.mark.slow  # the verdict on Gaussians, below, asks for more

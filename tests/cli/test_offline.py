@@ -1,7 +1,9 @@
 """With HF_HUB_OFFLINE=1, which all tests have, no command asks the network for anything, and each says what is missing."""
 
+import shutil
 import socket
 
+import numpy as np
 import pytest
 
 from helpers.commands import WAY, run
@@ -59,4 +61,27 @@ def test_what_lies_here_is_found(trained, tmp_path, no_network):
     assert run("translate", trained / "model", *WAY, "--input", trained / "held_a.npy", "--output", output) == 0
     pairs = ["--source", f"a={trained}/held_a.npy", "--target", f"b={trained}/held_b.npy"]
     assert run("evaluate", trained / "model", *pairs) == 0
+    assert no_network == []
+
+
+def test_a_verdict_that_cannot_be_fetched_is_not_taken_for_a_good_one(trained, tmp_path, monkeypatch, no_network, capsys):
+    cache = tmp_path / "models--org--name"
+    kept = shutil.copytree(trained / "model", cache / "snapshots" / "abc", ignore=shutil.ignore_patterns("*ing.json"))
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    np.save(tmp_path / "in.npy", np.eye(8))
+    words = ["translate", "org/name", "--source", "a", "--target", "b", "--input", tmp_path / "in.npy"]
+    assert run(*words, "--output", tmp_path / "refused.npy") == 1
+    said = capsys.readouterr().err
+    assert "training.json cannot be fetched from the Hub" in said
+    assert "set `allow_not_aligned`" in said
+    assert not (tmp_path / "refused.npy").exists()
+    assert run(*words, "--output", tmp_path / "allowed.npy", "--allow_not_aligned") == 0
+    # The Hub has said once that there is none.
+    (cache / ".no_exist" / "abc").mkdir(parents=True)
+    (cache / ".no_exist" / "abc" / "training.json").touch()
+    assert run(*words, "--output", tmp_path / "none.npy") == 0
+    shutil.copy(trained / "model" / "training.json", kept)
+    assert run(*words, "--output", tmp_path / "kept.npy", "--allow_not_aligned") == 0
     assert no_network == []

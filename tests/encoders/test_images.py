@@ -117,6 +117,12 @@ def test_images_are_embedded_once_and_work_goes_on(clip, tmp_path, monkeypatch):
     pillow.new("RGB", (40, 40)).save(files[0])  # another image under the same name
     embed_images(tmp_path / "images", encoder, **options)
     assert len(calls) == 7
+    with torch.autocast("cpu", torch.bfloat16):  # other vectors
+        embed_images(tmp_path / "images", encoder, **options)
+    assert len(calls) == 10
+    next(encoder.model.vision_model.parameters()).data += 1
+    embed_images(tmp_path / "images", encoder, **options)
+    assert len(calls) == 13
 
 
 @pytest.mark.parametrize("name", ["folder", "x.parquet"])

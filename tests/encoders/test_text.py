@@ -192,6 +192,26 @@ def test_what_an_autocast_made_is_cached_apart(bert, tmp_path):
     torch.testing.assert_close(found, encoder.encode(TEXTS), rtol=0, atol=1e-6)
 
 
+def test_a_model_in_training_mode_drops_no_units(bert):
+    encoder = TextEncoder(bert)
+    before = encoder.encode(TEXTS)
+    encoder.model.train()
+    assert torch.equal(encoder.encode(TEXTS), before)
+    assert encoder.model.training
+
+
+@pytest.mark.parametrize("kind", ["bert", "static"])
+def test_weights_that_were_changed_in_memory_are_cached_apart(kind, request, tmp_path):
+    encoder = TextEncoder(request.getfixturevalue(kind))
+    before = embed(TEXTS, encoder, cache_dir=tmp_path)["embedding"][:]
+    weight = next(encoder.model.parameters())
+    weight.data += torch.rand_like(weight)  # as adapters are merged: torch counts no change of the parameter
+    found = embed(TEXTS, encoder, cache_dir=tmp_path).with_format("torch")["embedding"][:]
+    torch.testing.assert_close(found, encoder.encode(TEXTS))
+    assert embed(TEXTS, TextEncoder(encoder.settings.model), cache_dir=tmp_path)["embedding"][:] == before
+    assert len(list(tmp_path.glob("*/state.json"))) == 2
+
+
 def test_two_at_once_make_cached_vectors_once(tmp_path):
     started, made = threading.Event(), []
 

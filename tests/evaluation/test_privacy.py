@@ -28,7 +28,7 @@ def test_a_secret_rotation_is_undone_by_alignment(rows):
     assert rows["secret rotation, aligned anew"]["top1"] > 0.95
     assert rows["secret rotation, aligned anew"]["verdict"] == "aligned"
     assert rows["secret rotation"]["attribute_accuracy"] < 0.75
-    assert rows["secret rotation, aligned anew"]["attribute_accuracy"] > 0.9
+    assert rows["secret rotation, aligned anew"]["attribute_accuracy"] > 0.8  # .91 to .95 by the seed
 
 
 def test_noise_takes_from_attacker_and_owner_alike(rows):

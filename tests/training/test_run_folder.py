@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from helpers.training import arguments, build, spaces
 from hf_vec2vec import UnpairedEmbeddings, Vec2VecModel, Vec2VecTrainer
@@ -37,6 +39,35 @@ def trained_once(tmp_path_factory):
     """A folder with a translator, and what training it gave."""
     folder = tmp_path_factory.mktemp("trained") / "model"
     return folder, train(folder)
+
+
+class Reporter(TrainerCallback):
+    """A place to log to that begins a run with the first figure, as Trackio does, and ends it with training."""
+
+    runs: list[list[str]]
+
+    def __init__(self):
+        self.open = False
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not self.open:
+            self.runs.append([])
+        self.open = True
+        self.runs[-1] += logs
+
+    def on_train_end(self, *args, **kwargs):
+        self.open = False
+
+
+def test_all_figures_are_of_one_run_where_they_are_logged(tmp_path, monkeypatch):
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Reporter)
+    monkeypatch.setattr(Reporter, "runs", [], raising=False)
+    trained = train(tmp_path / "model", report_to="trackio")
+    (figures,) = Reporter.runs
+    assert figures.count("eval_alignment_score") == 2
+    assert "train_runtime" in figures
+    last = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"][-1]
+    assert last["eval_alignment_score"] == trained.selection.after
 
 
 @pytest.fixture
@@ -77,6 +108,7 @@ def test_what_is_returned_is_what_is_saved(trained_once):
     assert facts["selection"] == trained.selection.to_dict()
     assert facts["report"]["verdict"] == trained.report.verdict
     assert "Kept: the" in str(trained.selection)
+    assert f"{facts['validation_rows']} unpaired rows a side, held out from alignment and training" in str(trained.selection)
     assert "model_name: model\n" in (folder / "README.md").read_text()
     assert not (folder / WORK).exists()
 

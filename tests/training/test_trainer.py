@@ -227,6 +227,28 @@ def test_a_last_batch_of_one_row_does_not_stop_batch_norm(tmp_path):
     build(tmp_path, config=config, per_device_train_batch_size=19, max_steps=8).train()  # 96 rows: 5 batches and 1
 
 
+@pytest.mark.parametrize("objective", DISTANCES)
+def test_a_last_batch_of_one_row_does_not_stop_a_distance(tmp_path, objective):
+    epoch = {"max_steps": -1, "num_train_epochs": 1, "objective": objective}
+    trainer = build(tmp_path, per_device_train_batch_size=19, **epoch)
+    trainer.train()
+    assert trainer.state.global_step == 5  # of 19 rows each, of 96
+    other = build(tmp_path, per_device_train_batch_size=20, **epoch)
+    other.train()
+    assert other.state.global_step == 5  # the last one of 16 rows
+
+
+def test_batch_norm_trains_on_fewer_rows_than_the_default_batch(tmp_path):
+    config = Vec2VecConfig(embedding_dims={"a": 6, "b": 4}, hidden_dim=16, norm="batch")
+    of_default = Vec2VecTrainingArguments.per_device_train_batch_size
+    trainer = build(tmp_path, config, per_device_train_batch_size=of_default, max_steps=-1, num_train_epochs=2)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    full = build(tmp_path, per_device_train_batch_size=of_default, dataloader_drop_last=True, max_steps=-1)
+    with pytest.raises(ValueError, match="`per_device_train_batch_size` is 256, but the larger space has 96 rows"):
+        full.train()
+
+
 def test_rows_meet_in_another_order_each_epoch(tmp_path):
     trainer, met = build(tmp_path), []
     loader = trainer.get_train_dataloader()
