@@ -79,7 +79,7 @@ def check_model(argument: str, name: str, known: tuple[str, ...] = BUNDLED) -> s
     return name
 
 
-def check_verdict(folder: str, *, allowed: bool) -> str | None:
+def check_verdict(folder: str, *, allowed: bool, argument: str = "DIR") -> str | None:
     """The verdict on a translator's alignment, where it is recorded.
 
     Raises:
@@ -94,12 +94,12 @@ def check_verdict(folder: str, *, allowed: bool) -> str | None:
         if allowed:
             return None
         raise OSError(
-            f"`DIR` {error} So it is not known whether the verdict on its alignment is 'not aligned'. Run this once with a "
-            "network, or set `allow_not_aligned`."
+            f"`{argument}` {error} So it is not known whether the verdict on its alignment is 'not aligned'. Run this once "
+            "with a network, or set `allow_not_aligned`."
         ) from error
     if verdict == "not aligned" and not allowed:
         raise ValueError(
-            f"`DIR` {folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "
+            f"`{argument}` {folder!r}: the verdict on its alignment is 'not aligned': its translations are likely wrong. "
             "Train it anew with more rows or `--effort thorough`, or set `allow_not_aligned`."
         )
     return verdict

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from .checks import check_folder, check_input, check_model
+from .checks import check_folder, check_input, check_model, check_verdict
 from .flags import Flags, flag
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class QueryEncoderFlags(QueryTrainingFlags):
     index: str = flag("Vectors of the index, or a sample of them: .npy, .parquet, Arrow and more. It is only read.")
     output_dir: str = flag("Folder for the new encoder, which SentenceTransformer opens.")
     translator: str | None = flag("Folder or Hub id of a translator from the student's space to the index's.", None)
+    allow_not_aligned: bool = flag("Use a translator whose alignment's verdict is 'not aligned'.", False)
     student_space: str | None = flag("Its space of the student; default: the other one.", None)
     index_space: str | None = flag("Its space of the index; default: the other one.", None)
     pairs: list[str] | None = flag(
@@ -91,7 +92,7 @@ class QueryEncoderFlags(QueryTrainingFlags):
     def __post_init__(self) -> None:
         if self.translator is None and self.pairs is None:
             raise ValueError("give `translator`, `pairs` or both: nothing else says how student and index belong together.")
-        if self.translator is None and (wrong := self.given & {"student_space", "index_space"}):
+        if self.translator is None and (wrong := self.given & {"student_space", "index_space", "allow_not_aligned"}):
             raise ValueError(f"`{min(wrong)}` is of a `translator`, and none is given. Give one, or leave it out.")
         if self.max_pairs is not None and self.pairs is None:
             raise ValueError(f"`max_pairs` is {self.max_pairs}, but there are no `pairs`. Leave it out, or give them.")
@@ -113,6 +114,7 @@ def run(flags: QueryEncoderFlags) -> None:
     check_model("student", flags.student)
     if flags.translator is not None:
         check_model("translator", flags.translator, ())
+        check_verdict(flags.translator, allowed=flags.allow_not_aligned, argument="translator")
     files = [("index", flags.index), ("queries", flags.queries), *(("pairs", path) for path in flags.pairs or ())]
     read = [(argument, path) for argument, path in files if path is not None]
     for argument, path in read:

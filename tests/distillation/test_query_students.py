@@ -117,6 +117,18 @@ def test_what_is_refused(speaker, bert, static, tmp_path, capsys):
     assert SentenceTransformer(str(tmp_path / "asker"), device="cpu").encode_query("a dog").shape == (6,)
 
 
+def test_a_translator_that_is_not_aligned_is_refused(bert, tmp_path, capsys):
+    save_embeddings(to_dataset(torch.randn(20, 5)), tmp_path / "index.parquet")
+    random_translator(8, 5).save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "training.json").write_text(json.dumps({"report": {"verdict": "not aligned"}}))
+    files = ["--index", tmp_path / "index.parquet", "--translator", tmp_path / "model", "--output_dir", tmp_path / "out"]
+    words = ["query-encoder", "--student", bert, "--student_space", "old", *files]
+    assert run(*words) == 2
+    assert "`translator` '" in (said := capsys.readouterr().err)
+    assert "the verdict on its alignment is 'not aligned'" in said
+    assert run(*words, "--allow_not_aligned") == 0
+
+
 def test_settings_that_differ_from_the_translators(bert, speaker, tmp_path, capsys):
     made = {"model": "elsewhere/bert", "pooling": "mean", "layer": -1, "max_length": 16, "normalize": True}
     made |= {"mask_first_token": False, "prompt": "", "prompt_name": ""}
