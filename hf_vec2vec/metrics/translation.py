@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..data.devices import in_full_precision
 from ..model.modeling_vec2vec import check_embeddings
-from .hubness import hub_penalties
+from .hubness import NEIGHBOURS, hub_penalties
 
 RESAMPLES = 1000  # draws of a bootstrap
 CONFIDENCE = 0.95  # of its intervals
@@ -43,9 +43,11 @@ def mean_cosines(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[
         mean: `(d,)`, of the target space's *training* rows.
 
     Raises:
-        ValueError: for rows that do not go one by one, or hold NaN or infinite values. So do all functions here.
+        ValueError: for rows that do not go one by one, or hold NaN or infinite values, or a mean of another dimension. So do
+            all functions here.
     """
     predictions, references = _checked(predictions, references)
+    _check_mean(mean, references)
     return {
         "cosine": F.cosine_similarity(predictions, references, dim=1).mean().item(),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1).mean().item(),
@@ -62,6 +64,14 @@ def _checked(predictions: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
             "text."
         )
     return ours, theirs
+
+
+def _check_mean(mean: Tensor, references: Tensor) -> None:
+    if mean.shape != references.shape[1:] or not mean.isfinite().all():
+        raise ValueError(
+            f"`mean` must be {references.shape[1]} finite numbers, the mean of the target space's training rows; got the "
+            f"shape {tuple(mean.shape)}{'' if mean.isfinite().all() else ', not all finite'}."
+        )
 
 
 @in_full_precision
@@ -132,9 +142,13 @@ def csls_metrics(
         other_predictions: `(m, d)`, translations of other texts, which tell what real vectors are hubs.
         other_references: `(k, d)`, real vectors of other texts, which tell what translations are hubs. No pairs.
     """
+
+    def corrected(queries: Tensor, store: Tensor, sample: Tensor) -> Tensor:
+        return ranks(queries, store, penalties=hub_penalties(store, sample, k=min(NEIGHBOURS, len(sample))))
+
     found = {
-        "csls_top1": ranks(predictions, references, penalties=hub_penalties(references, other_predictions)),
-        "csls_reverse_top1": ranks(references, predictions, penalties=hub_penalties(predictions, other_references)),
+        "csls_top1": corrected(predictions, references, other_predictions),
+        "csls_reverse_top1": corrected(references, predictions, other_references),
     }
     return {name: (values <= 1).float().mean().item() for name, values in found.items()}
 
@@ -247,6 +261,7 @@ def bootstrap_intervals(
             f"`confidence` must be between 0 and 1 and `resamples` at least 1, got {confidence} and {resamples}."
         )
     predictions, references = _checked(predictions, references)
+    _check_mean(mean, references)
     figures = _rank_figures(predictions, references) | {
         "cosine": F.cosine_similarity(predictions, references, dim=1),
         "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),

@@ -11,6 +11,7 @@ from hf_vec2vec.metrics.translation import (
     TranslationStructure,
     _draws,
     bootstrap_intervals,
+    csls_metrics,
     linear_cka,
     mean_cosines,
     neighbour_overlap,
@@ -132,6 +133,18 @@ def test_answers_without_information_get_the_middle_rank():
 def test_predictions_without_value_are_refused():
     with pytest.raises(ValueError, match="NaN"):
         ranks(torch.full((4, 4), torch.nan), TRUTH)
+
+
+@pytest.mark.parametrize("mean", [torch.zeros(1), torch.zeros(5), torch.tensor(0.0), torch.tensor([0.0, 0, 0, torch.nan])])
+def test_a_mean_that_is_none_of_the_space_is_refused(mean):
+    """One number would be taken off every coordinate without a word."""
+    for figures in (mean_cosines, translation_metrics, bootstrap_intervals):
+        with pytest.raises(ValueError, match=r"`mean` must be 4 finite numbers"):
+            figures(TRUTH, TRUTH, mean)
+
+
+def test_few_pairs_have_hubs_too():
+    assert csls_metrics(TRUTH, TRUTH, TRUTH, TRUTH) == {"csls_top1": 1.0, "csls_reverse_top1": 1.0}
 
 
 def test_centred_cosine_sees_through_the_mean_vector():
