@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from ..data.json_files import read_object
 from .bundled import find_encoder
-from .pooling import POOLINGS
+from .pooling import POOLINGS, has_decoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -184,18 +184,21 @@ def chosen_prompt(
 def check_whole(folder: Path, model: PreTrainedModel, missing: Iterable[str], unused: Sequence[str] = ()) -> None:
     """Raise if a model's folder lacks weights that make its vectors: they would be random numbers, new each time.
 
+    The decoder behind an encoder is none of them.
+
     Args:
         folder: of the model.
         model: as it was loaded; of one with a head, which may be new, the body counts.
         missing: names of weights that were not in the folder, as `from_pretrained` reports them.
-        unused: parts of names of weights that are not needed, besides poolers and decoders.
+        unused: parts of names of weights that are not needed, besides poolers.
 
     Raises:
         ValueError: then.
     """
     body = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
     weights = {name for name, _ in model.named_parameters()}
-    parts = ("pooler", "decoder", "logit_", *unused)
+    # Language models such as OPT are decoders, and call themselves so.
+    parts = ("pooler", "logit_", *(["decoder"] if has_decoder(model.config) else []), *unused)
     lacking = sorted(n for n in missing if n in weights and n.startswith(body) and not any(part in n for part in parts))
     if lacking:
         raise ValueError(

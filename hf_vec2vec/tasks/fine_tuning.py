@@ -14,10 +14,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool, token_states
-from .base import INPUTS, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
+from .base import INPUTS, SPAN_HEAD, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
 from .question_answering import QuestionAnsweringTask
-
-SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
 
 
 def fine_tune(
