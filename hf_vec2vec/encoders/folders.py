@@ -101,34 +101,44 @@ def folder_settings(folder: Path) -> dict[str, Any]:
 
     Returns:
         `pooling`, `normalize`, `prompt`, `max_length` (tokens, `None` where the folder does not say), `mask_first_token`
-        (`None`: as fits the model), `static_folder` (of a static embedding, else `None`).
+        (`None`: as fits the model), `static_folder` (of a static embedding, else `None`), `lower_case` (whether texts are
+        put in lower case, whatever the tokenizer does).
 
     Raises:
-        ValueError: for a module that is more than a transformer, its pooling and a normalisation.
+        ValueError: for a module that is more than a transformer, its pooling and a normalisation; a pooling without the
+            prompt's tokens; vectors that are cut.
     """
     found: dict[str, Any] = {"pooling": "mean", "normalize": False, "prompt": "", "max_length": None}
-    found |= {"mask_first_token": None, "static_folder": None}
+    found |= {"mask_first_token": None, "static_folder": None, "lower_case": False}
     if not is_sentence_transformer(folder):
         return found
     found["mask_first_token"] = False
     found["prompt"], _ = chosen_prompt(*folder_prompts(folder))
+    if (kept := _content(folder / "config_sentence_transformers.json").get("truncate_dim")) is not None:
+        raise _untrainable(folder, f"keeps {kept} dimensions of its vectors (`truncate_dim`)")
     for module, subfolder in _modules(folder / MODULES):
         kind, path = module.rsplit(".", 1)[-1], folder / subfolder
         if kind == "Pooling":
-            found["pooling"] = _pooling(_content(path / "config.json"))
+            said = _content(path / "config.json")
+            if said.get("include_prompt") is False:
+                raise _untrainable(folder, "leaves its prompt's tokens out of the pooling (`include_prompt`)")
+            found["pooling"] = _pooling(said)
         elif kind == "Normalize":
             found["normalize"] = True
         elif kind == "StaticEmbedding":
             found["static_folder"] = path
         elif kind == "Transformer":
-            length = _content(path / "sentence_bert_config.json").get("max_seq_length")
+            said = _content(path / "sentence_bert_config.json")
+            found["lower_case"] = said.get("do_lower_case") is True
+            length = said.get("max_seq_length")
             found["max_length"] = length or _content(path / "tokenizer_config.json").get("model_max_length")
         else:
-            raise ValueError(
-                f"`model` folder {str(folder)!r} has a {kind} module behind its layers: its vectors can be made, but not "
-                "trained here."
-            )
+            raise _untrainable(folder, f"has a {kind} module behind its layers")
     return found
+
+
+def _untrainable(folder: Path, reason: str) -> ValueError:
+    return ValueError(f"`model` folder {str(folder)!r} {reason}: its vectors can be made, but not trained here.")
 
 
 def folder_prompts(folder: Path) -> tuple[dict[str, str], str | None]:
