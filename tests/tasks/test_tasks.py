@@ -328,6 +328,15 @@ def test_a_span_head_sits_on_the_body_of_its_folder(load, tmp_path, made):
             assert torch.equal(weight, weights[name]), name
 
 
+def test_a_choice_that_leaves_no_place_for_its_question_is_told(load):
+    task = load("commonsense_qa")
+    texts = [text for choices in task.rows("train")["choices"] for text in choices["text"]]
+    longest = max(len(ENCODER(text)["input_ids"]) for text in texts) + 1  # with three special tokens
+    task.prepare(ENCODER, "train", max_length=longest + 1)
+    with pytest.raises(ValueError, match=f"`max_length` {longest} leaves no place for a question beside the choice '.*' of"):
+        task.prepare(ENCODER, "train", max_length=longest)
+
+
 @pytest.mark.parametrize(("made", "head"), [(BertModel, "qa_outputs"), (LlamaForCausalLM, "qa_outputs")])
 def test_a_span_head_is_trained_whole_under_an_adapter_of_all_layers(load, tmp_path, made, head):
     config = BertConfig(**SHAPE) if made is BertModel else LlamaConfig(**SHAPE, num_key_value_heads=2)
