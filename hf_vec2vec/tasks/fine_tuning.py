@@ -55,7 +55,7 @@ def fine_tune(
     check_lengths(loaded, features)
     task.metrics_for(features, train)  # raises where all labels are hidden
     if not isinstance(task, QuestionAnsweringTask):
-        features = features.select(np.flatnonzero(np.asarray(features["labels"][:]) >= 0))
+        features = features.select(np.flatnonzero(task.has_label(train)))  # of choices all are "wrong" where it is hidden
     adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
