@@ -28,8 +28,14 @@ def run(flags: ExportFlags) -> None:
     flags.check_folder()
     check_file("output", flags.output)
     from ..deployment.export import check_export, export
+    from ..encoders.folders import is_sentence_transformer
     from ..training.start import load_translator
 
+    if is_sentence_transformer(Path(flags.folder)):
+        raise ValueError(
+            f"`DIR` {flags.folder!r} holds an encoder, such as a query encoder, and no translator. Export it in Python: "
+            "`hf_vec2vec.deployment.query_export.export_query_encoder` writes it and compares it on queries of yours."
+        )
     path = check_export(flags.output, flags.format, overwrite=flags.overwrite)
     model = load_translator(flags.folder)
     check_verdict(flags.folder, allowed=flags.allow_not_aligned)

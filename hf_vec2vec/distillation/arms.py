@@ -263,22 +263,28 @@ def _with_labels(
         arms[LABELS_ANSWERS] = Arm(None, space, alone)
     for control in ("shuffled teacher", "random isometry"):
         arms[f"labels + {control}"] = Arm(targets[control], lesson.student_space, task)
-    known: dict[str, Any] = {"soft_labels": lesson.soft_labels}
     both = {"soft_label_weight": 1.0} if lesson.soft_labels is not None else {}
-    if _are_scores(labels) and lesson.logits is not None:
-        # The squared error to both is that to their mean, but for a constant.
-        known["labels"] = (labels + lesson.logits[:, 0]) / 2
-    if both or "labels" in known:
+    if both or (_are_scores(labels) and lesson.logits is not None):
+        known = _with_logits(lesson)
         shuffled = np.random.default_rng(seed).permutation(len(labels))
         arms[LABELS_LOGITS] = Arm(None, space, alone | both, **known)
-        arms["labels + shuffled logits"] = Arm(
-            None, space, alone | both, **{name: value if value is None else value[shuffled] for name, value in known.items()}
-        )
+        arms["labels + shuffled logits"] = Arm(None, space, alone | both, **_with_logits(lesson, shuffled))
         arms["labels + logits + ours"] = Arm(ours, lesson.student_space, task | both, **known)
         arms["labels + logits + learned projection from ridge"] = Arm(own, space, learn | both, starts[FROM_RIDGE], **known)
         arms["labels + logits + Gram loss"] = Arm(teacher, space, alone | both | {"gram_weight": 1.0}, **known)
         arms["labels + logits + ours + Gram loss"] = Arm(teacher, space, task | both | {"gram_weight": 1.0}, **known)
     return arms
+
+
+def _with_logits(lesson: Lesson, order: np.ndarray | slice = slice(None)) -> dict[str, Any]:
+    """What arms learn of labels and logits, the logits in another order, if one is given."""
+    assert lesson.labels is not None
+    soft = lesson.soft_labels
+    if soft is not None:
+        return {"soft_labels": soft[order]}
+    assert lesson.logits is not None
+    # The squared error to both is that to their mean, but for a constant.
+    return {"labels": (lesson.labels + lesson.logits[order, 0]) / 2}
 
 
 def _are_scores(labels: np.ndarray) -> bool:

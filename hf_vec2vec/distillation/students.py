@@ -36,6 +36,7 @@ from .arguments import DistillationTrainingArguments
 
 Kind = Literal["encoder", "causal_lm", "classifier"]
 HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification}
+CASES = "A The THE Berlin"  # of which a tokenizer makes the same in lower case, if it puts all texts in that
 EXPORT_RECORD = "hf_vec2vec.json"  # in a folder that a student was exported to, which may be replaced
 
 
@@ -63,7 +64,8 @@ def load_student(
         that its folder knows: `pooling`, `normalize`, `prompt`, `max_length`, `mask_first_token`.
 
     Raises:
-        ValueError: for a static embedding, which has no layers to adapt, or a head that the folder lacks.
+        ValueError: for a static embedding, which has no layers to adapt, a head that the folder lacks, or a folder whose
+            settings make other vectors than a student's could be.
     """
     folder = model_folder(model, trust_remote_code=trust_remote_code)
     settings = _folder_settings(model, folder)
@@ -146,6 +148,11 @@ def _folder_settings(model: str, folder: Path) -> dict[str, Any]:
 
 def _complete(settings: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """What a folder does not say, the model and its tokenizer do."""
+    if settings.pop("lower_case") and tokenizer(CASES)["input_ids"] != tokenizer(CASES.lower())["input_ids"]:
+        raise ValueError(
+            f"`model` {str(model.name_or_path)!r} puts texts in lower case before its tokenizer (`do_lower_case`), which "
+            "tells cases apart: its vectors can be made, but not trained here."
+        )
     settings["max_length"] = own_length(model, tokenizer, settings["max_length"])
     if settings["mask_first_token"] is None:
         settings["mask_first_token"] = is_decoder(model.config.model_type)

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from ..data.json_files import read_object
 from .bundled import find_encoder
-from .pooling import POOLINGS
+from .pooling import POOLINGS, has_decoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -101,34 +101,44 @@ def folder_settings(folder: Path) -> dict[str, Any]:
 
     Returns:
         `pooling`, `normalize`, `prompt`, `max_length` (tokens, `None` where the folder does not say), `mask_first_token`
-        (`None`: as fits the model), `static_folder` (of a static embedding, else `None`).
+        (`None`: as fits the model), `static_folder` (of a static embedding, else `None`), `lower_case` (whether texts are
+        put in lower case, whatever the tokenizer does).
 
     Raises:
-        ValueError: for a module that is more than a transformer, its pooling and a normalisation.
+        ValueError: for a module that is more than a transformer, its pooling and a normalisation; a pooling without the
+            prompt's tokens; vectors that are cut.
     """
     found: dict[str, Any] = {"pooling": "mean", "normalize": False, "prompt": "", "max_length": None}
-    found |= {"mask_first_token": None, "static_folder": None}
+    found |= {"mask_first_token": None, "static_folder": None, "lower_case": False}
     if not is_sentence_transformer(folder):
         return found
     found["mask_first_token"] = False
     found["prompt"], _ = chosen_prompt(*folder_prompts(folder))
+    if (kept := _content(folder / "config_sentence_transformers.json").get("truncate_dim")) is not None:
+        raise _untrainable(folder, f"keeps {kept} dimensions of its vectors (`truncate_dim`)")
     for module, subfolder in _modules(folder / MODULES):
         kind, path = module.rsplit(".", 1)[-1], folder / subfolder
         if kind == "Pooling":
-            found["pooling"] = _pooling(_content(path / "config.json"))
+            said = _content(path / "config.json")
+            if said.get("include_prompt") is False:
+                raise _untrainable(folder, "leaves its prompt's tokens out of the pooling (`include_prompt`)")
+            found["pooling"] = _pooling(said)
         elif kind == "Normalize":
             found["normalize"] = True
         elif kind == "StaticEmbedding":
             found["static_folder"] = path
         elif kind == "Transformer":
-            length = _content(path / "sentence_bert_config.json").get("max_seq_length")
+            said = _content(path / "sentence_bert_config.json")
+            found["lower_case"] = said.get("do_lower_case") is True
+            length = said.get("max_seq_length")
             found["max_length"] = length or _content(path / "tokenizer_config.json").get("model_max_length")
         else:
-            raise ValueError(
-                f"`model` folder {str(folder)!r} has a {kind} module behind its layers: its vectors can be made, but not "
-                "trained here."
-            )
+            raise _untrainable(folder, f"has a {kind} module behind its layers")
     return found
+
+
+def _untrainable(folder: Path, reason: str) -> ValueError:
+    return ValueError(f"`model` folder {str(folder)!r} {reason}: its vectors can be made, but not trained here.")
 
 
 def folder_prompts(folder: Path) -> tuple[dict[str, str], str | None]:
@@ -184,18 +194,21 @@ def chosen_prompt(
 def check_whole(folder: Path, model: PreTrainedModel, missing: Iterable[str], unused: Sequence[str] = ()) -> None:
     """Raise if a model's folder lacks weights that make its vectors: they would be random numbers, new each time.
 
+    The decoder behind an encoder is none of them.
+
     Args:
         folder: of the model.
         model: as it was loaded; of one with a head, which may be new, the body counts.
         missing: names of weights that were not in the folder, as `from_pretrained` reports them.
-        unused: parts of names of weights that are not needed, besides poolers and decoders.
+        unused: parts of names of weights that are not needed, besides poolers.
 
     Raises:
         ValueError: then.
     """
     body = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
     weights = {name for name, _ in model.named_parameters()}
-    parts = ("pooler", "decoder", "logit_", *unused)
+    # Language models such as OPT are decoders, and call themselves so.
+    parts = ("pooler", "logit_", *(["decoder"] if has_decoder(model.config) else []), *unused)
     lacking = sorted(n for n in missing if n in weights and n.startswith(body) and not any(part in n for part in parts))
     if lacking:
         raise ValueError(

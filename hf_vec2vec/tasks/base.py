@@ -15,11 +15,13 @@ from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig
 from ..data.progress import progress_bar
 from ..encoders.folders import check_whole, model_folder, opening, places
 from ..encoders.memory import in_batches
+from ..encoders.pooling import has_decoder
 from ..model.checkpoint_vec2vec import not_finite
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NO_LABELS = np.empty(0)  # `metrics_for` has them from the features
 TARGETS = ("labels", "start_positions", "end_positions")
+SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,12 @@ class Task:
             check_whole(folder, whole, report["missing_keys"])
             body.load_state_dict(whole.state_dict())
             missing = {name for name in missing if not name.startswith(place)}
-        check_whole(folder, loaded, missing)
+        if has_decoder(loaded.config) and (lost := sorted(name for name in missing if "decoder" in name)):
+            raise ValueError(
+                f"`model` folder {str(folder)!r} holds an encoder without the decoder that a {type(loaded).__name__} reads "
+                f"({lost[0]!r} is missing), which would be random. Take the whole model, or one of another family."
+            )
+        check_whole(folder, loaded, missing, unused=(SPAN_HEAD,))  # T5's stands beside encoder and decoder
         return loaded, missing
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, split: str, max_length: int | None = None) -> Dataset:

@@ -14,10 +14,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool, token_states
-from .base import INPUTS, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
+from .base import INPUTS, SPAN_HEAD, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
 from .question_answering import QuestionAnsweringTask
-
-SPAN_HEAD = "qa_outputs"  # its name in all models of transformers
 
 
 def fine_tune(
@@ -57,7 +55,7 @@ def fine_tune(
     check_lengths(loaded, features)
     task.metrics_for(features, train)  # raises where all labels are hidden
     if not isinstance(task, QuestionAnsweringTask):
-        features = features.select(np.flatnonzero(np.asarray(features["labels"][:]) >= 0))
+        features = features.select(np.flatnonzero(task.has_label(train)))  # of choices all are "wrong" where it is hidden
     adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}

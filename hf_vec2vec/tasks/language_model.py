@@ -242,8 +242,10 @@ class _EndOfLine(StoppingCriteria):
 def _prompt(tokenizer: PreTrainedTokenizerBase, row: dict, max_length: int) -> list[int]:
     """Tokens of the prompt, as many of the passage as there is room for."""
     before, after = "Background: ", f"\n\nQuestion: {row['question'].strip()}\n\nAnswer:"
-    encoded = tokenizer(before + row["context"] + after, return_offsets_mapping=True)
-    ids, passage_end = encoded["input_ids"], len(before) + len(row["context"])
+    encoded = tokenizer(before + row["context"] + after, return_offsets_mapping=True, return_special_tokens_mask=True)
+    last = max(i for i, special in enumerate(encoded["special_tokens_mask"]) if not special)
+    ids = encoded["input_ids"][: last + 1]  # some tokenizers write an end token, behind which nothing would follow
+    passage_end = len(before) + len(row["context"])
     excess = max(len(ids) - max_length, 0)
     passage = [i for i, (start, end) in enumerate(encoded["offset_mapping"]) if len(before) <= start < end <= passage_end]
     if excess and excess >= len(passage):

@@ -32,8 +32,8 @@ class MultipleChoiceTask(Task):
         """See [`Task`]. Columns are `(choices, tokens)`, `labels` the number of the right choice; questions are cut.
 
         Raises:
-            ValueError: also if questions differ in their number of choices, which a head cannot score in one batch, or if
-                the tokenizer makes no token of question and choice.
+            ValueError: also if questions differ in their number of choices, which a head cannot score in one batch, if the
+                tokenizer makes no token of question and choice, or a choice is as long as a row may be.
         """
         rows, max_length = self.rows(split), self.length(max_length)
         count, name = one_number_of_choices(self.name, rows), self.name
@@ -41,12 +41,15 @@ class MultipleChoiceTask(Task):
         def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
             texts = [choices["text"] for choices in batch["choices"]]
             questions = [q for q, choices in zip(batch["question"], texts, strict=True) for _ in choices]
-            encoded = tokenizer(
-                first_of_pair(tokenizer, questions),
-                [choice for choices in texts for choice in choices],
-                truncation="only_first",
-                max_length=max_length,
-            )
+            answers = [choice for choices in texts for choice in choices]
+            room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
+            lengths = map(len, tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"])
+            if long := [answer for answer, length in zip(answers, lengths, strict=True) if length >= room]:
+                raise ValueError(
+                    f"`max_length` {max_length} leaves no place for a question beside the choice {long[0][:60]!r} of "
+                    f"{split!r}. Give a larger one."
+                )
+            encoded = tokenizer(first_of_pair(tokenizer, questions), answers, truncation="only_first", max_length=max_length)
             nested = {key: [values[i : i + count] for i in range(0, len(values), count)] for key, values in encoded.items()}
             refuse_without_tokens(nested["input_ids"], numbers, name, split)
             return nested | {"labels": right_choices(batch)}

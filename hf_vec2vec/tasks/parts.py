@@ -1,6 +1,9 @@
 """Which rows a figure comes from: published splits, or parts of them."""
 
+from ..data.corpora import LABEL
+from ..data.labels import MISSING
 from .base import Task
+from .classification import ClassificationTask
 
 # Rows of the published splits for training and for validation (of MNLI the matched one); GLUE and the Hub say so.
 PUBLISHED = {
@@ -29,7 +32,7 @@ def check_splits(task: Task, *splits: str, labels: bool = True) -> None:
     Args:
         task: of `load_task`.
         splits: names.
-        labels: whether labels are needed, too.
+        labels: whether labels are needed, too; of classes, to train on, two at least.
 
     Raises:
         ValueError: then.
@@ -46,6 +49,13 @@ def check_splits(task: Task, *splits: str, labels: bool = True) -> None:
                 f"`task` {task.name!r}: its split {split!r} has no labels, on which models are {USED[split]}, as published "
                 "test sets have none. Give rows with labels (`task_source`)."
             )
+        if labels and split == "train" and isinstance(task, ClassificationTask) and task.labels:
+            present = sorted(set(task.rows(split)[LABEL][:]) - {MISSING})
+            if len(present) == 1:
+                raise ValueError(
+                    f"`task` {task.name!r}: all rows of {split!r} that have a label are {task.labels[present[0]]!r}, so "
+                    "that there is nothing to learn. Give rows of other classes, too; a label of -1 counts as none."
+                )
 
 
 def training_split(task: Task, split: str) -> str:

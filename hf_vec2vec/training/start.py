@@ -16,6 +16,8 @@ from ..alignment.verdict import AlignmentReport
 from ..data.json_files import read_object
 from ..data.spaces import UnpairedEmbeddings
 from ..data.staging import staged_folder
+from ..encoders.folders import is_sentence_transformer
+from ..model.configuration_vec2vec import Vec2VecConfig
 from ..model.modeling_vec2vec import Vec2VecModel
 from .fingerprint import Fingerprint, tensors_digest
 from .translator_arguments import TranslatorArguments
@@ -104,9 +106,21 @@ def load_translator(folder: str, dtype: torch.dtype | Literal["auto"] = torch.fl
 
     Raises:
         FileNotFoundError: if the folder has no config.
-        ValueError: if weights are truncated or damaged, or do not fit the config.
+        ValueError: if it is another model, or weights are truncated or damaged, or do not fit the config.
     """
     path = Path(folder)
+    if is_sentence_transformer(path):
+        raise ValueError(f"{folder!r} holds an encoder of sentence-transformers, and no translator.")
     if path.is_dir() and not (path / "config.json").exists():
         raise FileNotFoundError(f"{folder!r} holds no translator: there is no config.json in it.")
+    if path.is_dir() and (kind := _model_type(path / "config.json")) != Vec2VecConfig.model_type:
+        raise ValueError(f"{folder!r} holds a model of the kind {kind!r}, and no translator.")
     return Vec2VecModel.from_pretrained(folder, dtype=dtype)
+
+
+def _model_type(file: Path) -> str:
+    """What a config says of its model; a translator's, where it says nothing or is damaged, which loading tells better."""
+    try:
+        return read_object(file).get("model_type", Vec2VecConfig.model_type)
+    except ValueError:
+        return Vec2VecConfig.model_type

@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.distillation import TEXTS
+from hf_vec2vec.cli import main
 from hf_vec2vec.deployment.query_export import export_query_encoder, query_tokens, run_query_graph
 from hf_vec2vec.distillation.query_encoder import query_encoder
 from hf_vec2vec.distillation.query_starts import random_projection
 from hf_vec2vec.distillation.query_students import open_student
+from hf_vec2vec.training.start import load_translator
 
 PROMPT = "the dog "
 
@@ -55,6 +57,20 @@ def test_a_static_student_is_a_small_graph(static, tmp_path):
     found = asked(tmp_path / "asker.onnx", tmp_path, TEXTS, add_special_tokens=False)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert len(set(query_tokens(encoder, TEXTS)[1].sum(1))) > 1  # or padding would not be tried
+
+
+def test_the_command_tells_an_encoder_from_a_translator(bert, static, tmp_path, capsys):
+    for name, student in (("of_bert", bert), ("of_static", static)):
+        opened = open_student(student)
+        query_encoder(opened, random_projection(opened.get_embedding_dimension(), 5)).save(str(tmp_path / name))
+        direction = ["--source", "a", "--target", "b"]
+        assert main(["export", str(tmp_path / name), *direction, "--output", str(tmp_path / "x.onnx")]) == 2
+        assert "holds an encoder, such as a query encoder, and no translator" in (said := capsys.readouterr().err)
+        assert "export_query_encoder" in said
+        with pytest.raises(ValueError, match="holds an encoder of sentence-transformers, and no translator"):
+            load_translator(str(tmp_path / name))
+    with pytest.raises(ValueError, match="holds a model of the kind 'bert', and no translator"):
+        load_translator(bert)
 
 
 def test_what_cannot_be_exported_is_said(static, tmp_path, monkeypatch):

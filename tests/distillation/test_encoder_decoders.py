@@ -24,6 +24,7 @@ from transformers import (
 
 from helpers.distillation import TEXTS
 from helpers.encoders import save_model
+from helpers.tasks import write_task
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import (
@@ -34,6 +35,7 @@ from hf_vec2vec.distillation import (
     save_as_sentence_transformer,
     train_student,
 )
+from hf_vec2vec.tasks import load_task
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -119,6 +121,14 @@ def test_a_head_on_an_encoder_alone_is_refused_for_its_decoder_would_be_new(tmp_
     folder = save_model(MODELS["t5 encoder"](), tmp_path / "t5")
     with pytest.raises(ValueError, match=r"`kind` is 'classifier'.*encoder-decoder"):
         load_student(folder, "classifier", 2)
+
+
+@pytest.mark.parametrize("name", ["sst2", "squad"])
+def test_a_head_of_a_task_reads_the_decoder_which_must_be_there(tmp_path, name):
+    task = load_task(name, write_task(name, tmp_path / "data"))
+    task.load_model(save_model(MODELS["t5"](), tmp_path / "whole"))
+    with pytest.raises(ValueError, match=r"holds an encoder without the decoder .*\('.*decoder.block.0.*' is missing\)"):
+        task.load_model(save_model(MODELS["t5 encoder"](), tmp_path / "encoder"))
 
 
 def test_losses_of_a_head_are_refused(bart, tmp_path):

@@ -97,6 +97,23 @@ def test_targets_are_what_their_names_say(experiment):
     assert gram.std() / gram.mean() < 1e-3  # distances are the teacher's, but for one factor
 
 
+@pytest.mark.parametrize("kind", ["classes", "scores"])
+def test_shuffled_logits_leave_the_labels_where_they_are(experiment, kind):
+    lesson, count = experiment.lesson, len(experiment.train)
+    generator = np.random.default_rng(0)
+    known = {"labels": np.arange(count) / count, "logits": generator.standard_normal((count, 1))}
+    lesson = lesson if kind == "classes" else replace(lesson, **known)
+    arms = make_arms(lesson, torch.from_numpy(generator.standard_normal((count, 8))).float(), 0)
+    right, shuffled = arms["labels + logits"], arms["labels + shuffled logits"]
+
+    def said(arm):
+        return arm.soft_labels[:, 0] if kind == "classes" else 2 * arm.labels - lesson.labels
+
+    assert not np.allclose(said(right), said(shuffled))
+    np.testing.assert_allclose(np.sort(said(right)), np.sort(said(shuffled)))
+    assert kind == "scores" or shuffled.labels is None  # the lesson's own
+
+
 def test_projections_start_where_they_say(experiment, tmp_path):
     """Ridge predicts the teacher of the training texts best; ours repeats the translator, which has seen no pair."""
     student = TextEncoder(experiment.student).encode(experiment.train.texts, progress=False)

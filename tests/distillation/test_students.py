@@ -1,12 +1,17 @@
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
-from transformers import BertConfig, BertModel, BitsAndBytesConfig
+from tokenizers import normalizers
+from transformers import BertConfig, BertModel, BitsAndBytesConfig, PreTrainedTokenizerFast
 
 from helpers.distillation import TEXTS
-from helpers.encoders import SHAPE, save_model
+from helpers.encoders import SHAPE, as_sentence_encoder, save_model, tokenizer
 from helpers.threads import beside_another
 from hf_vec2vec import TextEncoder, embed
 from hf_vec2vec.distillation import (
@@ -16,6 +21,7 @@ from hf_vec2vec.distillation import (
     load_student,
     save_as_sentence_transformer,
 )
+from hf_vec2vec.distillation.students import student_settings
 from hf_vec2vec.encoders.pooling import is_decoder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -68,6 +74,38 @@ def test_a_student_in_four_bits_follows_through_its_adapter(tmp_path):
 def test_static_embeddings_cannot_be_adapted(static):  # noqa: F811
     with pytest.raises(ValueError, match="static embedding"):
         load_student(static)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("1_Pooling/config.json", {"include_prompt": False}, "leaves its prompt's tokens out of the pooling"),
+        ("config_sentence_transformers.json", {"truncate_dim": 4}, "keeps 4 dimensions of its vectors"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "puts texts in lower case before its tokenizer"),
+    ],
+)
+def test_folders_whose_vectors_no_student_makes_are_refused(tmp_path, file, changes, message):
+    folder = Path(save_model(BertModel(BertConfig(**SHAPE)), tmp_path))
+    as_sentence_encoder(folder)
+    load_student(str(folder))
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+    for load in (load_student, student_settings):
+        with pytest.raises(ValueError, match=f"{re.escape(str(folder))}.* {message} .*: its vectors can be made, but not"):
+            load(str(folder))
+
+
+def test_a_tokenizer_in_lower_case_may_be_said_to_be_so_twice(tmp_path):
+    folder = Path(save_model(BertModel(BertConfig(**SHAPE)), tmp_path))
+    as_sentence_encoder(folder)
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": True}))
+    words = tokenizer()
+    words.normalizer = normalizers.Lowercase()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    loaded, own, known = load_student(str(folder))
+    settings = DistillationTrainingArguments(str(tmp_path / "out"), **known).encoder_settings(str(folder))
+    texts = ["The small DOG", "the small dog"]
+    expected = TextEncoder(str(folder)).encode(texts, progress=False)
+    torch.testing.assert_close(StudentEncoder(loaded, own, settings).encode(texts), expected)
 
 
 @pytest.mark.parametrize(

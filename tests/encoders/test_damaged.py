@@ -14,6 +14,8 @@ from transformers import (
     BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
+    OPTConfig,
+    OPTModel,
     RobertaConfig,
     RobertaModel,
     T5Config,
@@ -71,6 +73,15 @@ def test_weights_that_are_missing_are_not_made_up(damage, kind, tmp_path, capsys
     assert not (tmp_path / "x.npy").exists()
     with pytest.raises(ValueError, match=f"lacks .* such as '{name}"):
         load_student(str(folder))
+
+
+def test_a_language_model_that_calls_its_layers_a_decoder_is_not_made_up_either(tmp_path):
+    shape = {"vocab_size": 11, "hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 16, "max_position_embeddings": 32}
+    folder = save_model(OPTModel(OPTConfig(**shape, num_hidden_layers=2, num_attention_heads=2)), tmp_path)
+    TextEncoder(folder)
+    rename(tmp_path, lambda name: None if "layers.1." in name else name)
+    with pytest.raises(ValueError, match=r"lacks .* such as 'decoder.layers.1."):
+        TextEncoder(folder)
 
 
 def test_a_head_is_put_on_no_body_of_random_numbers(tmp_path):

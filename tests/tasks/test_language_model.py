@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import processors
 from torch import nn
 from transformers import (
     BertConfig,
@@ -197,6 +198,22 @@ def test_only_the_answer_is_trained_on(load):
     row = load("commonsense_qa").prepare(TOKENIZER, "validation")[0]
     assert TOKENIZER.decode(row["input_ids"]) == "Question: Where do you keep milk cold?\nAnswer: fridge"
     assert TOKENIZER.decode([label for label in row["labels"] if label != -100]) == " fridge"
+
+
+def test_an_end_token_that_the_tokenizer_writes_ends_no_prompt(load, model):
+    plain, ending = decoder_tokenizer(), decoder_tokenizer()
+    ending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", ending.eos_token_id)]
+    )
+    assert ending("a")["input_ids"] == [*plain("a")["input_ids"], ending.eos_token_id]
+    task = load("squad")
+    set_padding(model, plain)
+    set_padding(model, ending)
+    for made in (
+        lambda tokenizer: task.prepare(tokenizer, "train")["input_ids"][:],
+        lambda tokenizer: task.answers(model.eval(), tokenizer, "validation", progress=False),
+    ):
+        assert made(ending) == made(plain)
 
 
 def test_long_passages_lose_their_end_and_nothing_else(load):

@@ -170,6 +170,14 @@ def test_splits_are_checked_before_work(name, hidden, tmp_path):
         check_splits(load(name, folder), "train", labels=False)
 
 
+def test_one_class_is_nothing_to_learn(tmp_path):
+    rows = [row for row in VALIDATION["sst2"] if row["label"]]
+    write_rows([*rows, {"sentence": "dull", "label": -1, "idx": 9}], tmp_path / "train.jsonl")
+    write_rows(rows, tmp_path / "validation.jsonl")  # may be judged
+    with pytest.raises(ValueError, match="all rows of 'train' that have a label are 'positive'.*-1 counts as none"):
+        check_splits(load("sst2", tmp_path, keep_unlabelled=True), "train", "validation")
+
+
 def test_names_do_not_clash():
     assert not set(TASKS) & set(BUNDLED_CORPORA)
 

@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from helpers.tasks import MISMATCHED, SHAPE, decoder_tokenizer, encoder_tokenizer, write_task
+from helpers.tasks import MISMATCHED, SHAPE, VALIDATION, decoder_tokenizer, encoder_tokenizer, write_rows, write_task
 from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, set_padding
 from hf_vec2vec.tasks.base import map_batches
 from hf_vec2vec.tasks.choice_pairs import as_pairs
@@ -328,6 +328,15 @@ def test_a_span_head_sits_on_the_body_of_its_folder(load, tmp_path, made):
             assert torch.equal(weight, weights[name]), name
 
 
+def test_a_choice_that_leaves_no_place_for_its_question_is_told(load):
+    task = load("commonsense_qa")
+    texts = [text for choices in task.rows("train")["choices"] for text in choices["text"]]
+    longest = max(len(ENCODER(text)["input_ids"]) for text in texts) + 1  # with three special tokens
+    task.prepare(ENCODER, "train", max_length=longest + 1)
+    with pytest.raises(ValueError, match=f"`max_length` {longest} leaves no place for a question beside the choice '.*' of"):
+        task.prepare(ENCODER, "train", max_length=longest)
+
+
 @pytest.mark.parametrize(("made", "head"), [(BertModel, "qa_outputs"), (LlamaForCausalLM, "qa_outputs")])
 def test_a_span_head_is_trained_whole_under_an_adapter_of_all_layers(load, tmp_path, made, head):
     config = BertConfig(**SHAPE) if made is BertModel else LlamaConfig(**SHAPE, num_key_value_heads=2)
@@ -351,6 +360,19 @@ def classifier(load, tmp_path):
     ENCODER.save_pretrained(tmp_path / "bert")
     adapter = LoraConfig(r=2, target_modules="all-linear")
     return lambda name="mrpc", **given: fine_tune(str(tmp_path / "bert"), load(name), adapter, disable_tqdm=True, **given)[0]
+
+
+def test_questions_without_an_answer_are_not_learned_as_wrong_throughout(load, tmp_path, monkeypatch):
+    folder = write_task("commonsense_qa", tmp_path / "commonsense_qa")
+    first, second, _ = VALIDATION["commonsense_qa"]
+    write_rows([first, second | {"answerKey": ""}], folder / "train.jsonl")
+    BertModel(BertConfig(**SHAPE)).save_pretrained(tmp_path / "bert")
+    ENCODER.save_pretrained(tmp_path / "bert")
+    seen = []
+    monkeypatch.setattr(Trainer, "train", lambda self: seen.append(self.train_dataset["labels"][:]))
+    task = as_pairs(load_task("commonsense_qa", folder, keep_unlabelled=True))
+    fine_tune(str(tmp_path / "bert"), task, LoraConfig(r=2, target_modules="all-linear"), use_cpu=True)
+    assert seen == [[0, 1, 0, 0, 0]]
 
 
 def test_a_model_that_diverged_is_neither_returned_nor_judged(classifier, load):
