@@ -377,8 +377,15 @@ class DistillationTrainer(BaseTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        file = Path(resume_from_checkpoint) / f"{PROJECTION}.safetensors"
-        if file.exists():
+        self._load_projection(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self._load_projection(self.state.best_model_checkpoint)
+
+    def _load_projection(self, checkpoint: str | None) -> None:
+        """The learned projection of a checkpoint, if it stands beside the adapter there."""
+        if checkpoint and (file := Path(checkpoint) / f"{PROJECTION}.safetensors").exists():
             getattr(self.student, PROJECTION).load_state_dict(load_file(file))
 
 

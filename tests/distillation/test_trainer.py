@@ -4,6 +4,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, load_from_disk
 from peft import IA3Config, LoraConfig
+from safetensors.torch import load_file
 from tokenizers import normalizers
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -16,6 +17,7 @@ from hf_vec2vec import TextEncoder, Vec2VecModel
 from hf_vec2vec.alignment import Alignment, fit_statistics
 from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import DistillationTrainer, DistillationTrainingArguments, load_student
+from hf_vec2vec.distillation.adapters import PROJECTION
 from hf_vec2vec.distillation.data import prepare
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -124,6 +126,18 @@ def test_resume_is_bit_exact(folders, tmp_path, projection):
     for name, p in adapter(whole).items():
         assert torch.equal(p, adapter(resumed)[name]), name
     assert any("projection" in name for name in adapter(whole)) == projection
+
+
+def test_the_best_checkpoint_comes_back_with_its_projection(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, **LEARNED | {"save_strategy": "steps", "save_steps": 3})
+    trainer.train()
+    best = load_file(tmp_path / "checkpoint-3" / f"{PROJECTION}.safetensors")
+    found = getattr(trainer.student, PROJECTION).state_dict()
+    assert not any(torch.equal(found[name], weight) for name, weight in best.items())  # it went on
+    trainer.state.best_model_checkpoint = str(tmp_path / "checkpoint-3")
+    trainer._load_best_model()
+    for name, weight in getattr(trainer.student, PROJECTION).state_dict().items():
+        assert torch.equal(weight, best[name]), name
 
 
 @pytest.mark.parametrize("words", [0, 2], ids=["texts", "spans"])
