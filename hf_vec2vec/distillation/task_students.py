@@ -42,7 +42,7 @@ class TaskStudent:
         tokenizer: its own.
         arm: that it was trained in.
         rows: for the teacher and each arm: `arm`, official figures of the validation split, and `held_out`, mean of the same
-            figures on training rows that nobody was trained on.
+            figures on training rows that no student was trained on (the teacher may have been).
         verdict: of the translator, which saw no pair.
     """
 
