@@ -273,7 +273,8 @@ def test_what_the_translator_does_not_record_the_student_s_folder_says(project, 
 
 @pytest.mark.parametrize("command", ["distill-check", "distill-compare"])
 def test_a_split_that_is_missing_is_told_before_models_are_loaded(project, folders, command, capsys, monkeypatch):
-    write_rows(glue(("sentence1", "sentence2"), [("a dog", "the cat", 1)] * 9), project / "rte" / "train.jsonl")
+    rows = [("a dog", "the cat", 1), ("a cat", "the dog", 0)] * 5
+    write_rows(glue(("sentence1", "sentence2"), rows), project / "rte" / "train.jsonl")
     monkeypatch.setattr(Teaching, "teacher", None)
     words = ["--task", "rte", "--task_source", project / "rte", "--output_dir", project / "out"]
     assert run(project, folders, *words, command=command) == 2
