@@ -172,10 +172,8 @@ def apart_from(pairs: PairedEmbeddings, others: PairedEmbeddings) -> PairedEmbed
             f"`oracle_pairs` are held-out ones, too: of {len(others):,} only {len(kept)} are not. Give at least "
             f"{LEAST_PAIRS} pairs of other texts, or none."
         )
-    logger.warning(
-        "%s of the %s pairs that oracles are to be fitted on are held-out ones, too. They are left out.",
-        f"{len(others) - len(kept):,}", f"{len(others):,}",
-    )  # fmt: skip
+    left_out = f"{len(others) - len(kept):,} of the {len(others):,} pairs"
+    logger.warning("%s that oracles are to be fitted on are held-out ones, too. They are left out.", left_out)
     return PairedEmbeddings({name: rows[kept] for name, rows in others.spaces.items()})
 
 
