@@ -12,6 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from ..tasks.fine_tuning import with_whole_head
 from .arguments import DistillationTrainingArguments
 from .bases import check_base
 from .students import is_encoder_decoder
@@ -74,7 +75,10 @@ def with_adapter(model: Student, peft_config: PeftConfig | None, args: Distillat
     """The model under a new adapter, if one is asked for, with nothing left to train that no loss reaches."""
     set_seed(args.seed)  # new adapters depend on the seed, not on what came before
     if peft_config is not None:
-        model = get_peft_model(model, copy.deepcopy(peft_config))  # which writes this model's layers into its copy
+        bare = cast(PreTrainedModel, model)
+        whole = peft_config.task_type == "SEQ_CLS"
+        # A copy, into which this model's layers are written.
+        model = get_peft_model(bare, with_whole_head(bare, peft_config) if whole else copy.deepcopy(peft_config))
     freeze_unused(model, args)
     if args.gradient_checkpointing:
         model.enable_input_require_grads()

@@ -188,7 +188,7 @@ def train_spans(
         raise ValueError(f"`name` must be one of {[TASK, LABELS_OURS, LABELS_RIDGE]}, got {name!r}.")
     set_seed(seed)
     model, tokenizer = _new(lesson.task, lesson.student, trust_remote_code)
-    adapted: Any = get_peft_model(model, adapter_for(lesson.task, peft_config))
+    adapted: Any = get_peft_model(model, adapter_for(model, lesson.task, peft_config))
     targets, seen = {
         TASK: (None, nn.Identity()),
         LABELS_OURS: (lesson.targets, lesson.translator.normalizers["student"]),

@@ -3,12 +3,12 @@
 import copy
 import tempfile
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
 
@@ -16,6 +16,8 @@ from ..encoders.folders import model_folder
 from ..encoders.pooling import is_decoder, pool, token_states
 from .base import INPUTS, SPAN_HEAD, Task, TaskCollator, check_finite, check_lengths, map_batches, set_padding
 from .question_answering import QuestionAnsweringTask
+
+SomeConfig = TypeVar("SomeConfig", bound=PeftConfig)
 
 
 def fine_tune(
@@ -56,7 +58,7 @@ def fine_tune(
     task.metrics_for(features, train)  # raises where all labels are hidden
     if not isinstance(task, QuestionAnsweringTask):
         features = features.select(np.flatnonzero(task.has_label(train)))  # of choices all are "wrong" where it is hidden
-    adapted: Any = get_peft_model(loaded, adapter_for(task, peft_config))
+    adapted: Any = get_peft_model(loaded, adapter_for(loaded, task, peft_config))
     with tempfile.TemporaryDirectory() as folder:
         given: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "remove_unused_columns": False}
         given |= {"label_names": ["labels"], "dataloader_pin_memory": torch.cuda.is_available()}
@@ -72,13 +74,26 @@ def fine_tune(
     return adapted.merge_and_unload(), tokenizer
 
 
-def adapter_for(task: Task, peft_config: LoraConfig) -> LoraConfig:
+def adapter_for(model: PreTrainedModel, task: Task, peft_config: LoraConfig) -> LoraConfig:
     """A copy of an adapter's config, under which the new head of a task is trained as a whole."""
-    copied = copy.deepcopy(peft_config)
     spans = isinstance(task, QuestionAnsweringTask)
+    copied = with_whole_head(model, peft_config)
     copied.task_type = "QUESTION_ANS" if spans else "SEQ_CLS"
     if spans and copied.exclude_modules is None:
         copied.exclude_modules = [SPAN_HEAD]  # which peft, unlike other heads, would count among all linear layers
+    return copied
+
+
+def with_whole_head(model: PreTrainedModel, peft_config: SomeConfig) -> SomeConfig:
+    """A copy of an adapter's config, under which all that stands beside a model's body is trained, and saved with it.
+
+    By itself peft knows `classifier` and `score`, but not what some models put between body and classes (DistilBERT's
+    `pre_classifier`, on which it fails, DeBERTa's `pooler`).
+    """
+    copied: Any = copy.deepcopy(peft_config)
+    if hasattr(model, model.base_model_prefix):
+        beside = {name.split(".")[0] for name, _ in model.named_parameters()} - {model.base_model_prefix}
+        copied.modules_to_save = sorted(beside.union(copied.modules_to_save or ()))
     return copied
 
 
@@ -144,4 +159,4 @@ def read_inputs(
     return torch.from_numpy(np.stack(rows)), logits
 
 
-__all__ = ["adapter_for", "fine_tune", "input_vectors", "read_inputs"]
+__all__ = ["adapter_for", "fine_tune", "input_vectors", "read_inputs", "with_whole_head"]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import (
     IA3Config,
     LoHaConfig,
@@ -12,8 +13,10 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
+from transformers import DistilBertConfig, DistilBertModel
 
 from helpers.distillation import LORA, TEXTS, make_trainer
+from helpers.encoders import save_model
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import (
@@ -105,6 +108,21 @@ def test_an_adapter_that_was_loaded_to_be_used_is_not_trained_without_a_word(fol
     frozen = PeftModel.from_pretrained(model, tmp_path / "one")
     with pytest.raises(ValueError, match="no weight that may be trained.*is_trainable=True"):
         DistillationTrainer(frozen, arguments(tmp_path, known), train_dataset=stored, processing_class=tokenizer)
+
+
+def test_a_head_of_several_parts_is_saved_with_its_adapter(folders, tmp_path):
+    """DistilBERT's has two, of which peft knows one."""
+    body = DistilBertModel(DistilBertConfig(vocab_size=11, dim=8, n_layers=1, n_heads=2, hidden_dim=8))
+    folder = save_model(body, tmp_path / "distilbert")
+    model, tokenizer, known = load_student(folder, "classifier", 2)
+    data = Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(len(TEXTS))]})
+    args = arguments(tmp_path / "run", known, task_weight=1.0, cosine_weight=0.0)
+    lora = LoraConfig(r=2, target_modules="all-linear", task_type="SEQ_CLS")
+    made = train_student(model, args, processing_class=tokenizer, train_dataset=data, peft_config=lora).student.eval()
+    again = PeftModel.from_pretrained(load_student(folder, "classifier", 2)[0], tmp_path / "run").eval()
+    inputs = tokenizer(TEXTS, padding=True, return_token_type_ids=False, return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).logits, made(**inputs).logits)
 
 
 @pytest.mark.parametrize("kind", [PromptTuningConfig, PrefixTuningConfig, PromptEncoderConfig])
