@@ -30,6 +30,7 @@ from ..encoders.pooling import first_layers, has_decoder, is_decoder, pool, toke
 from ..encoders.text import EncoderSettings, TextEncoder
 from ..model.checkpoint_vec2vec import not_finite
 from ..model.modes_vec2vec import evaluating
+from ..tasks.base import check_head
 from ..training.run_folder import MODELS
 from ..version import __version__
 from .arguments import DistillationTrainingArguments
@@ -64,8 +65,8 @@ def load_student(
         that its folder knows: `pooling`, `normalize`, `prompt`, `max_length`, `mask_first_token`.
 
     Raises:
-        ValueError: for a static embedding, which has no layers to adapt, a head that the folder lacks, or a folder whose
-            settings make other vectors than a student's could be.
+        ValueError: for a static embedding, which has no layers to adapt, a head that the folder lacks or that reads padding,
+            or a folder whose settings make other vectors than a student's could be.
     """
     folder = model_folder(model, trust_remote_code=trust_remote_code)
     settings = _folder_settings(model, folder)
@@ -94,6 +95,7 @@ def load_student(
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     check_whole(folder, loaded, report["missing_keys"])
+    check_head(loaded)
     _complete(settings, loaded, tokenizer)
     if kind == "causal_lm" and report["missing_keys"]:
         raise ValueError(f"`model` {model!r} is no language model: its folder lacks {sorted(report['missing_keys'])[0]!r}.")

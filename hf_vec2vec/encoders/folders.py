@@ -277,7 +277,7 @@ def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, said:
     512 where nobody says.
     """
     limits = (_positions(model), tokenizer.model_max_length, said)
-    return min((length for length in limits if length and length < UNLIMITED), default=PLAIN_LENGTH)
+    return min((length for length in limits if length and 0 < length < UNLIMITED), default=PLAIN_LENGTH)
 
 
 def _positions(model: PreTrainedModel) -> int | None:

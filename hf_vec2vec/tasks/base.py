@@ -251,12 +251,23 @@ def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
     A classification head on a causal language model finds the end of each text as the last token that is no padding.
 
     Raises:
-        ValueError: if the tokenizer has neither token.
+        ValueError: if the tokenizer has neither token, or for a head that reads padding.
     """
+    check_head(model)
     if tokenizer.pad_token_id is None:
         padding_id(tokenizer)  # there is an end token
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def check_head(model: nn.Module) -> None:
+    """Raise a ValueError for a head that reads the last place of a row, as XLNet's: in a batch it may be padding."""
+    config: Any = model.config
+    if hasattr(model, "sequence_summary") and config.summary_type == "last":
+        raise ValueError(
+            f"`model` is a {type(model).__name__}, whose head reads the last place of a row, where shorter rows of a batch "
+            "have padding: its answers would depend on the batch. Take a model of another family."
+        )
 
 
 def check_finite(model: nn.Module) -> None:
@@ -271,7 +282,7 @@ def check_finite(model: nn.Module) -> None:
 def check_lengths(model: PreTrainedModel, features: Dataset) -> None:
     """Raise a ValueError if rows have more tokens than a model has places for."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have none
-    known = [number for number in (limit, places(model)) if number is not None]
+    known = [number for number in (limit, places(model)) if number is not None and number > 0]  # XLNet has -1 for no end
     found = max(_tokens(ids) for ids in features["input_ids"])
     if known and found > min(known):
         raise ValueError(

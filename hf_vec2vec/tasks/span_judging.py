@@ -97,7 +97,7 @@ def _check_layers(encoder: TextEncoder, task: QuestionAnsweringTask) -> None:
         made_by = "a table of tokens" if encoder.is_static else "other modules" if encoder.is_dual else others
         raise ValueError(f"`encoder` {encoder.settings.model!r} makes vectors with {made_by}; spans need states of tokens.")
     longest = getattr(encoder.model.config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and longest < task.default_length:  # some have no limit
+    if longest is not None and 0 < longest < task.default_length:  # some have no limit
         raise ValueError(
             f"`encoder` {encoder.settings.model!r} reads {longest} tokens at most, and windows of {task.name!r} have "
             f"{task.default_length}: take an encoder of longer texts."

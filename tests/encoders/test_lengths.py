@@ -23,6 +23,8 @@ from transformers import (
     T5EncoderModel,
     XLMRobertaConfig,
     XLMRobertaModel,
+    XLNetConfig,
+    XLNetModel,
 )
 
 from helpers.encoders import SHAPE, tokenizer
@@ -55,6 +57,9 @@ MODELS = {
     ),
     "t5, where nobody says": (
         lambda: T5EncoderModel(T5Config(d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2, vocab_size=11)), None, 512,
+    ),
+    "xlnet, which has -1 for no end": (
+        lambda: XLNetModel(XLNetConfig(d_model=8, n_layer=2, n_head=2, d_inner=16, vocab_size=11)), None, 512,
     ),
     "few positions": (lambda: BertModel(BertConfig(**positions(40))), None, 40),
 }  # fmt: skip

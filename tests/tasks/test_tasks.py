@@ -14,6 +14,10 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
     EvalPrediction,
     GPT2Config,
     GPT2ForSequenceClassification,
@@ -23,16 +27,21 @@ from transformers import (
     LlamaForSequenceClassification,
     LlamaModel,
     Qwen2Model,
+    RobertaConfig,
+    RobertaModel,
     Trainer,
     TrainingArguments,
+    XLNetConfig,
+    XLNetForSequenceClassification,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from helpers.tasks import MISMATCHED, SHAPE, VALIDATION, decoder_tokenizer, encoder_tokenizer, write_rows, write_task
-from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, set_padding
+from hf_vec2vec.distillation import load_student
+from hf_vec2vec.tasks import TaskCollator, evaluate_task, load_task, load_trained_model, set_padding
 from hf_vec2vec.tasks.base import map_batches
 from hf_vec2vec.tasks.choice_pairs import as_pairs
-from hf_vec2vec.tasks.fine_tuning import fine_tune, input_vectors
+from hf_vec2vec.tasks.fine_tuning import adapter_for, fine_tune, input_vectors
 
 ENCODER, DECODER = encoder_tokenizer(), decoder_tokenizer()
 
@@ -245,6 +254,20 @@ def test_models_without_the_right_head_are_refused(load):
         evaluate_task(three, ENCODER, load("sst2"), progress=False)
 
 
+def test_a_head_that_reads_padding_is_refused(load, tmp_path):
+    config = XLNetConfig(vocab_size=500, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    task, model = load("sst2"), XLNetForSequenceClassification(config)
+    for part in (model, ENCODER):
+        part.save_pretrained(folder := tmp_path / "model")
+    message = "`model` is a XLNetForSequenceClassification, whose head reads the last place of a row"
+    with pytest.raises(ValueError, match=message):
+        evaluate_task(model, ENCODER, task, progress=False)
+    with pytest.raises(ValueError, match=message):
+        fine_tune(str(folder), task, LoraConfig(r=2, target_modules="all-linear"), max_steps=1)
+    with pytest.raises(ValueError, match=message):
+        load_student(str(folder), "classifier")
+
+
 def test_hidden_labels_and_unknown_splits_are_refused(load):
     task = load("sst2")
     with pytest.raises(ValueError, match=r"`split` must be one of \['train', 'validation'\], got 'test'"):
@@ -350,6 +373,35 @@ def test_a_span_head_is_trained_whole_under_an_adapter_of_all_layers(load, tmp_p
     again = fine_tune(str(tmp_path / "model"), task, adapter, **few | {"learning_rate": 0.0})[0]
     assert not torch.equal(dict(again.named_parameters())[f"{head}.weight"], weights[0])
     assert adapter.task_type is None
+
+
+DISTILBERT = DistilBertConfig(vocab_size=500, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (DistilBertModel(DISTILBERT), {"pre_classifier", "classifier"}),
+        (DebertaV2Model(DebertaV2Config(**SHAPE)), {"pooler", "classifier"}),
+        (RobertaModel(RobertaConfig(**SHAPE, pad_token_id=0)), {"classifier"}),
+    ],
+    ids=["distilbert", "deberta", "roberta"],
+)
+def test_heads_of_several_parts_are_trained_whole(load, tmp_path, body, parts):
+    body.save_pretrained(tmp_path / "model")
+    ENCODER.save_pretrained(tmp_path / "model")
+    task, adapter = load("mrpc"), LoraConfig(r=2, target_modules="all-linear")
+    adapted = get_peft_model(model := task.load_model(str(tmp_path / "model")), adapter_for(model, task, adapter))
+    new = {name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix)}
+    assert {name.split(".")[0] for name in new} == parts
+    assert not any("lora" in name for name in new)
+    trained = {name for name, weights in adapted.named_parameters() if weights.requires_grad and "lora" not in name}
+    assert {name.split(".")[2] for name in trained} == parts
+    assert adapter.modules_to_save is None
+    few = {"max_steps": 1, "use_cpu": True, "disable_tqdm": True}
+    fine_tune(str(tmp_path / "model"), task, adapter, **few)[0].save_pretrained(tmp_path / "teacher")
+    ENCODER.save_pretrained(tmp_path / "teacher")
+    assert load_trained_model(str(tmp_path / "teacher"), task)
 
 
 @pytest.fixture
