@@ -279,15 +279,16 @@ def check_finite(model: nn.Module) -> None:
         )
 
 
-def check_lengths(model: PreTrainedModel, features: Dataset) -> None:
-    """Raise a ValueError if rows have more tokens than a model has places for."""
+def check_lengths(model: PreTrainedModel, features: Dataset, written: int = 0) -> None:
+    """Raise a ValueError if rows, and so many tokens `written` behind them, are more than a model has places for."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have none
     known = [number for number in (limit, places(model)) if number is not None and number > 0]  # XLNet has -1 for no end
     found = max(_tokens(ids) for ids in features["input_ids"])
-    if known and found > min(known):
+    if known and found + written > min(known):
+        answer = f" and its answer may have {written}" if written else ""
         raise ValueError(
-            f"`model` reads {min(known)} tokens at most, and the longest row has {found}: give a smaller `max_length`, or "
-            "take a model of longer texts."
+            f"`model` reads {min(known)} tokens at most, and the longest row has {found}{answer}: give a smaller "
+            "`max_length`, or take a model of longer texts."
         )
 
 

@@ -208,6 +208,7 @@ class AnswerGenerationTask(LanguageModelTask):
         room = self.length(max_length) - self.max_answer_length
         prompts = [_prompt(tokenizer, row, room) for row in rows]
         features = Dataset.from_dict({"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]})
+        check_lengths(model, features, self.max_answer_length)
 
         def step(batch: dict[str, Tensor]) -> Iterable[str]:
             length = batch["input_ids"].shape[1]

@@ -259,3 +259,13 @@ def test_rows_longer_than_a_model_has_places_are_told(load):
     short = GPT2LMHeadModel(GPT2Config(**SHAPE | {"n_positions": 4})).eval()
     with pytest.raises(ValueError, match="`model` reads 4 tokens at most"):
         evaluate_task(short, TOKENIZER, load("commonsense_qa"), progress=False)
+
+
+@pytest.mark.parametrize("kind", [LlamaForCausalLM, GPT2LMHeadModel])
+def test_prompts_leave_places_for_the_answer(load, kind):
+    """GPT-2 ended with an IndexError behind its last place, Llama wrote on from places that it had never seen."""
+    few = {"n_positions": 80} if kind is GPT2LMHeadModel else {"max_position_embeddings": 80}
+    short = kind(kind.config_class(**SHAPE | few)).eval()
+    with pytest.raises(ValueError, match=r"reads 80 tokens at most, .* has \d\d and its answer may have 32"):
+        evaluate_task(short, TOKENIZER, load("squad"), progress=False)
+    assert evaluate_task(short, TOKENIZER, load("squad"), max_length=80, progress=False)["exact_match"] == 0
