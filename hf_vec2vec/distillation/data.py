@@ -45,11 +45,13 @@ def check_texts(data: Dataset | IterableDataset, name: str) -> None:
         raise ValueError(f"`{name}` has no rows.")
     if TEXT not in data.column_names:
         raise ValueError(f"`{name}` has the columns {data.column_names}; the student reads the column '{TEXT}'.")
-    _refuse_empty(data[TEXT], name)
+    columns = [TEXT, PAIR] if PAIR in data.column_names else [TEXT]
+    _refuse_empty(zip(*(data[column] for column in columns), strict=True), name)
 
 
-def _refuse_empty(texts: Iterable[str | None], name: str, first_row: int = 0) -> None:
-    empty = [i for i, text in enumerate(texts, start=first_row) if text is None or not text.strip()]
+def _refuse_empty(rows: Iterable[tuple[str | None, ...]], name: str, first_row: int = 0) -> None:
+    """Of pairs one text may be empty, as in QQP: both are read together."""
+    empty = [i for i, texts in enumerate(rows, start=first_row) if not any(text and text.strip() for text in texts)]
     if empty:
         raise ValueError(f"`{name}` has {len(empty)} empty text(s), the first in row {empty[0]}. Drop them.")
 
@@ -198,7 +200,7 @@ def _read_rows(
     columns: Mapping[str, int | None],
 ) -> dict[str, list]:
     """The tokens of a batch of rows, whose texts and, in `columns`, vectors are checked."""
-    _refuse_empty(batch[TEXT], name, indices[0])
+    _refuse_empty(zip(*(batch[column] for column in (TEXT, PAIR) if column in batch), strict=True), name, indices[0])
     for column, dim in columns.items():
         table = pa.table({EMBEDDING: batch[column]})
         vectors(table, f"{name}: {column}, rows from {indices[0]:,}", dim)

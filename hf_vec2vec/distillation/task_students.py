@@ -141,6 +141,8 @@ def open_lesson(
     if teacher == student:
         raise ValueError(f"`teacher` and `student` are both {student!r}: there is nothing to learn.")
     check_answers(student, trust_remote_code=trust_remote_code)
+    if isinstance(task, ClassificationTask):
+        _check_texts(task)
     task = _as_classes(task, seed)
     train, labelled = task.rows("train"), task.labelled("train")
     reading = {"progress": progress, "bf16": bool(arguments.get("bf16"))}
@@ -197,6 +199,17 @@ def train_in_arm(opened: TaskLesson, name: str, seed: int, **arguments: Any) -> 
         trainer = arm_trainer(lesson, arms[name], seed, folder)
         trainer.train()
     return merged(trainer.student)
+
+
+def _check_texts(task: ClassificationTask) -> None:
+    """Raise a ValueError, before anything is read, for training rows of which no student could learn."""
+    rows = task.rows("train")
+    texts = zip(*(rows[column][:] for column in task.columns), strict=True)
+    if empty := [i for i, row in enumerate(texts) if not any(text.strip() for text in row)]:
+        raise ValueError(
+            f"`task` {task.name!r} has {len(empty)} row(s) of 'train' without any text, the first at place {empty[0]}. Drop "
+            "these rows."
+        )
 
 
 def _as_classes(task: Task, seed: int) -> ClassificationTask:

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from hf_vec2vec import TextEncoder
 from hf_vec2vec.distillation import task_students
 from hf_vec2vec.distillation.arms import Arm, arm_trainer
 from hf_vec2vec.distillation.span_students import distill_spans, word_vectors
-from hf_vec2vec.distillation.task_students import distill_task, open_lesson
+from hf_vec2vec.distillation.task_students import distill_task, open_lesson, train_in_arm
 from hf_vec2vec.encoders.pooling import token_states
 from hf_vec2vec.tasks import ClassificationTask, load_task
 
@@ -72,6 +73,22 @@ def test_students_are_trained_on_the_vectors_that_the_maps_were_fitted_to(task, 
     with torch.no_grad():
         ours, _ = trainer._rows(token_states(trainer._forward(trainer.model, inputs)), inputs)
     torch.testing.assert_close(ours["teacher"], opened.student_vectors)
+
+
+@pytest.mark.parametrize("column", ["one", "two"])
+def test_one_text_of_a_pair_may_be_empty(task, teacher, folders, column):
+    rows = task.rows("train").map(lambda row, i: row if i else row | {column: " "}, with_indices=True)
+    task = replace(task, splits=DatasetDict(train=rows, validation=rows))
+    adapter = LoraConfig(r=2, target_modules="all-linear")
+    opened = open_lesson(task, teacher, folders["llama"], adapter, progress=False, max_steps=1)
+    assert train_in_arm(opened, "labels + logits", 0)
+
+
+def test_rows_without_any_text_are_told_before_anything_is_read(task, folders):
+    rows = task.rows("train").map(lambda row, i: row if i != 7 else row | {"one": "", "two": " "}, with_indices=True)
+    task = replace(task, splits=DatasetDict(train=rows, validation=rows))
+    with pytest.raises(ValueError, match="`task` 'pairs' has 1 row.s. of 'train' without any text, the first at place 7"):
+        distill_task(task, "no/such/teacher", folders["llama"], LoraConfig(r=2), progress=False)
 
 
 T5 = {"vocab_size": 11, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
