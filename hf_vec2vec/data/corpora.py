@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,14 @@ class LabelledTexts:
         texts: n of them.
         labels: n of them, names of classes.
         descriptions: a sentence for every class, which an attacker without examples would compare texts with.
+        unlabelled: texts of the same source that have no label.
     """
 
     name: str
     texts: list[str]
     labels: list[str]
     descriptions: dict[str, str]
+    unlabelled: list[str] = field(default_factory=list, kw_only=True)
 
     def __post_init__(self):
         present = set(self.labels)
@@ -104,16 +106,17 @@ def load_labelled(
     labels = read_labels(table[label_column][:], feature.names if isinstance(feature, ClassLabel) else None)
     if unlabelled := labels.count(None):
         logger.warning(
-            f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label (-1 is one beside 1 alone): left out."
+            f"{unlabelled:,} of {len(labels):,} rows of {source!r} have no label (-1 is one beside 1 alone): no examples."
         )
-    named = [(text, label) for text, label in zip(table[text_column], labels, strict=True) if label is not None]
-    rows = [(str(text).strip(), label) for text, label in named if text and str(text).strip()]
-    if len(rows) < len(named):
-        logger.warning(f"{len(named) - len(rows):,} of {len(labels):,} rows of {source!r} have no text and are left out.")
+    found = [(str(text or "").strip(), label) for text, label in zip(table[text_column], labels, strict=True)]
+    rows = [(text, label) for text, label in found if text and label is not None]
+    if without := sum(not text and label is not None for text, label in found):
+        logger.warning(f"{without:,} of {len(labels):,} rows of {source!r} have no text and are left out.")
     texts, present = [text for text, _ in rows], [label for _, label in rows]
     classes = [name for name in feature.names if name in set(present)] if isinstance(feature, ClassLabel) else []
     sentences = descriptions or {name: f"This is about {name}." for name in classes or natural_order(set(present))}
-    return LabelledTexts(Path(source).stem, texts, present, sentences)
+    others = [text for text, label in found if text and label is None]
+    return LabelledTexts(Path(source).stem, texts, present, sentences, unlabelled=others)
 
 
 def _corpus_file(path: Path) -> dict:

@@ -121,8 +121,11 @@ def load_task(
         )
     texts = load_labelled(name)
     labels = tuple(texts.descriptions)
-    rows = with_classes(Dataset.from_dict({TEXT: texts.texts, LABEL: texts.labels}), labels)
-    return ClassificationTask(texts.name, DatasetDict(hold_out(rows, (TEXT,))), (TEXT,), labels, label_map=label_map)
+    more = texts.unlabelled if keep_unlabelled else []
+    columns = {TEXT: texts.texts + more, LABEL: texts.labels + [None] * len(more)}
+    splits = hold_out(with_classes(Dataset.from_dict(columns), labels), (TEXT,))
+    splits, unlabelled = _labelled(splits, lambda rows: np.array(rows[LABEL][:]) >= 0, keep_unlabelled)
+    return ClassificationTask(texts.name, splits, (TEXT,), labels, label_map=label_map, unlabelled=unlabelled)
 
 
 def _labelled(

@@ -151,6 +151,23 @@ def test_a_file_is_its_own_source(tmp_path):
         load(str(tmp_path / "reviews.jsonl"), tmp_path / "other")
 
 
+def test_rows_of_a_file_without_a_label_are_kept_where_a_teacher_may_label_them(tmp_path):
+    rows = [row if i % 4 else row | {"label": None} for i, row in enumerate(REVIEWS)]
+    write_rows(rows, tmp_path / "reviews.jsonl")
+    task, kept = (load(str(tmp_path / "reviews.jsonl"), keep_unlabelled=keep) for keep in (False, True))
+    assert task.labels == kept.labels == ("bad", "fair", "good")
+    known = {row["text"]: row["label"] for row in rows}
+    found = dict(zip(kept.splits["train"]["text"], kept.splits["train"]["label"], strict=True))
+    assert {text: None if label < 0 else kept.labels[label] for text, label in found.items()} == {
+        text: known[text] for text in found
+    }
+    hidden = {row["text"] for row in rows if row["label"] is None}
+    held_out = kept.unlabelled["validation"]
+    assert len(hidden & set(found)) == len(hidden) - held_out > held_out > 0
+    assert kept.splits["validation"]["text"][:] == task.splits["validation"]["text"][:]
+    assert set(task.splits["train"]["text"]) == set(found) - hidden
+
+
 @pytest.mark.parametrize(
     ("name", "hidden"), [("commonsense_qa", {"answerKey": ""}), ("squad", {"answers": None}), ("stsb", {"label": -1})]
 )
