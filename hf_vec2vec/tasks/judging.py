@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_predict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..encoders.text import TextEncoder
@@ -21,7 +21,17 @@ from .classification import ClassificationTask
 from .metrics import accuracy, accuracy_and_f1, correlations, matthews, mean_f1
 from .multiple_choice import MultipleChoiceTask, one_number_of_choices, right_choices
 from .parts import part_of, training_split
-from .probes import FOLDS, choice_features, class_probe, cosines, group_probe, pair_features, place_points, score_probe
+from .probes import (
+    FOLDS,
+    choice_features,
+    class_probe,
+    cosines,
+    folds_of_texts,
+    group_probe,
+    pair_features,
+    place_points,
+    score_probe,
+)
 from .question_answering import QuestionAnsweringTask
 from .span_judging import judge_span_head, judge_spans
 
@@ -106,7 +116,7 @@ def judge(
         vectors: of the encoder.
         task: of `load_task`.
         train: split that the probe is fitted on; default: the one whose name begins with `train`, else `split` itself, in
-            folds.
+            folds. Rows that share a text (of choices a question, of SQuAD a passage) are in one fold.
         split: that is judged.
         max_train_rows: at most so many, drawn at random.
         max_rows: the same of `split`.
@@ -190,7 +200,8 @@ def _judge_texts(
     if task.labels:
         _check_classes(task, train, labels[train])
     probe = (class_probe if task.labels else score_probe)(lambda y, found: points_of(metric, found, y), seed)
-    predictions, folds = _answers(probe, features, labels, train, split)
+    texts = list(zip(*(rows[split][column] for column in task.columns), strict=True))
+    predictions, folds = _answers(probe, features, labels, train, split, texts)
     figures = METRICS[metric](predictions, labels[split])
     if not task.labels:  # the cosine needs no training, so it is what encoders are compared by
         predictions = cosines(*sides[split])
@@ -220,20 +231,27 @@ def _judge_choices(
         if name == split:
             nearest = cosines(asked[:, None], answers).argmax(1)
     probe = group_probe(place_points, seed)
-    predictions, folds = _answers(probe, features, labels, train, split)
+    predictions, folds = _answers(probe, features, labels, train, split, [(text,) for text in rows[split]["question"]])
     figures = accuracy(predictions, labels[split]) | {"cosine_accuracy": accuracy(nearest, labels[split])["accuracy"]}
     return _judgement(task, "accuracy", predictions, labels[split], figures, folds, given)
 
 
 def _answers(
-    probe: GridSearchCV, features: dict[str, np.ndarray], labels: dict[str, np.ndarray], train: str, split: str
+    probe: GridSearchCV,
+    features: dict[str, np.ndarray],
+    labels: dict[str, np.ndarray],
+    train: str,
+    split: str,
+    texts: Sequence[tuple[str, ...]],
 ) -> tuple[np.ndarray, float]:
-    """The probe's answers to a split, and its points in folds of the rows that it was fitted on."""
+    """The probe's answers to a split of such texts, and its points in folds of the rows that it was fitted on."""
     probe.fit(features[train], labels[train])
     if train != split:
         return probe.predict(features[split]), float(probe.best_score_)
     # The penalty, too, is chosen without the rows that are judged.
-    outer = KFold(OUTER_FOLDS, shuffle=True, random_state=0)
+    outer = PredefinedSplit(folds_of_texts(texts, OUTER_FOLDS))
+    if outer.get_n_splits() < 2:
+        raise ValueError(f"`split` {split!r} cannot be judged in folds, for its rows share their texts. Give training rows.")
     return cross_val_predict(probe, features[split], labels[split], cv=outer), float(probe.best_score_)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import make_scorer
@@ -47,6 +49,22 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of each vector `(..., d)` with its partner, `(...)`; 0 of a vector without length."""
     lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
     return (first * second).sum(-1) / np.maximum(lengths, 1e-12)
+
+
+def folds_of_texts(texts: Sequence[tuple[str, ...]], count: int) -> np.ndarray:
+    """A fold, of `count`, for each of n rows, `(n,)`, at random, those that share a text, also through others, in one.
+
+    Labels of such rows depend on one another: a premise of MNLI has each class once, a question of QNLI both.
+    """
+    numbers = {text: len(texts) + i for i, text in enumerate(dict.fromkeys(text for row in texts for text in row))}
+    ends = np.array([(i, numbers[text]) for i, row in enumerate(texts) for text in row]).T
+    size = len(texts) + len(numbers)
+    groups = connected_components(coo_matrix((np.ones(ends.shape[1]), ends), (size, size)), directed=False)[1]
+    _, first, group = np.unique(groups[: len(texts)], return_index=True, return_inverse=True)
+    drawn = np.empty(len(texts), dtype=int)
+    for fold, (_, rows) in enumerate(KFold(count, shuffle=True, random_state=0).split(drawn)):
+        drawn[rows] = fold
+    return drawn[first][group]
 
 
 def class_probe(points: Points, seed: int) -> GridSearchCV:
@@ -129,6 +147,7 @@ __all__ = [
     "choice_features",
     "class_probe",
     "cosines",
+    "folds_of_texts",
     "group_probe",
     "pair_features",
     "place_points",

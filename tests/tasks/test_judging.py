@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 from transformers import BertConfig, BertModel
 
 from helpers.tasks import MILL, SHAPE, encoder_tokenizer, glue, squad, write_rows
@@ -12,7 +13,7 @@ from hf_vec2vec.encoders import TextEncoder
 from hf_vec2vec.tasks import load_task
 from hf_vec2vec.tasks.judging import TaskVectors, judge, judge_head, points_of
 from hf_vec2vec.tasks.parts import PUBLISHED
-from hf_vec2vec.tasks.probes import GroupProbe, choice_features, pair_features
+from hf_vec2vec.tasks.probes import GroupProbe, choice_features, folds_of_texts, pair_features
 
 TOPICS = ("rye", "ice", "oak")
 
@@ -182,6 +183,31 @@ def test_features_of_pairs_and_choices_are_alike():
     pair, choice = pair_features(question, choices[:, 1]), choice_features(question, choices)
     assert (pair.shape, choice.shape) == ((4, 25), (4, 3, 19))
     np.testing.assert_allclose(pair[:, 6:], choice[:, 1])
+
+
+def test_rows_that_share_a_text_are_in_one_fold():
+    alone = [(f"a {i}", f"b {i}") for i in range(20)]
+    drawn = np.empty(20)
+    for fold, (_, rows) in enumerate(KFold(5, shuffle=True, random_state=0).split(alone)):
+        drawn[rows] = fold
+    np.testing.assert_array_equal(folds_of_texts(alone, 5), drawn)
+    chained = [*alone[:17], ("a 3", "x"), ("y", "x"), ("b 5", "z")]  # of whichever side
+    found = folds_of_texts(chained, 5)
+    np.testing.assert_array_equal(found[:17], drawn[:17])
+    np.testing.assert_array_equal(found[17:], drawn[[3, 3, 5]])
+
+
+def test_what_is_known_of_a_text_does_not_tell_of_its_other_rows(load, tmp_path):
+    """As in MNLI and QNLI, whose texts stand in a row of each class: memory of the others is as good as the answer."""
+    premises = texts(60, 0)
+    rows = [(premise, other, i) for premise in premises for i, other in enumerate(texts(2, int(premise.split()[1])))]
+    write_rows(glue(("sentence1", "sentence2"), rows), tmp_path / "rte" / "validation.jsonl")
+    found = judge(TaskVectors(Telling(0)), load_task("rte", tmp_path / "rte"))
+    assert 40 < found.points < 60
+    rows = [("same", str(i), i % 2) for i in range(20)]
+    write_rows(glue(("sentence1", "sentence2"), rows), tmp_path / "one" / "validation.jsonl")
+    with pytest.raises(ValueError, match="`split` 'validation' cannot be judged in folds, for its rows share their texts"):
+        judge(TaskVectors(Telling()), load_task("rte", tmp_path / "one"))
 
 
 @pytest.fixture
