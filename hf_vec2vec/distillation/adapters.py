@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ..tasks.fine_tuning import with_whole_head
 from .arguments import DistillationTrainingArguments
-from .bases import check_base
+from .bases import check_base, has_new_pooler
 from .students import is_encoder_decoder
 
 PROJECTION = "distillation_projection"
@@ -76,9 +76,11 @@ def with_adapter(model: Student, peft_config: PeftConfig | None, args: Distillat
     set_seed(args.seed)  # new adapters depend on the seed, not on what came before
     if peft_config is not None:
         bare = cast(PreTrainedModel, model)
-        whole = peft_config.task_type == "SEQ_CLS"
-        # A copy, into which this model's layers are written.
-        model = get_peft_model(bare, with_whole_head(bare, peft_config) if whole else copy.deepcopy(peft_config))
+        copied: Any = copy.deepcopy(peft_config)  # into which this model's layers are written
+        if peft_config.task_type == "SEQ_CLS":
+            copied = with_whole_head(bare, copied)
+            copied.modules_to_save += ["pooler"] if has_new_pooler(bare) else []  # no base would have it
+        model = get_peft_model(bare, copied)
     freeze_unused(model, args)
     if args.gradient_checkpointing:
         model.enable_input_require_grads()

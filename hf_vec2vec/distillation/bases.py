@@ -35,6 +35,19 @@ def check_base(model: PreTrainedModel) -> None:
         )
 
 
+def has_new_pooler(model: PreTrainedModel) -> bool:
+    """Whether a head reads a pooler in its body that the model's folder lacks, and that was random when it was loaded."""
+    own = {name for name, _ in model.named_parameters() if ".pooler." in name}
+    folder = _folder(str(model.name_or_path))
+    if not own or folder is None:
+        return False
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as saved:
+            names = saved.keys()
+        own -= {form for name in names for form in _forms(name, model.base_model_prefix)}
+    return bool(own)
+
+
 def _folder(name: str) -> Path | None:
     """Where the weights of that name lie on this machine, if they do."""
     bundled = {encoder.hub_id: short for short, encoder in BUNDLED.items()}
@@ -67,8 +80,11 @@ def _plain(name: str) -> str:
 
 def _weight(own: dict[str, Tensor], name: str, prefix: str) -> Tensor | None:
     """The model's weight of a name in a file, which may be of the same model with a head, or without one."""
-    names = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
-    return next((own[known] for known in names if known in own), None)
+    return next((own[known] for known in _forms(name, prefix) if known in own), None)
+
+
+def _forms(name: str, prefix: str) -> tuple[str, ...]:
+    return name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")
 
 
 def _differs(value: Tensor, saved: Tensor) -> bool:

@@ -91,9 +91,9 @@ def with_whole_head(model: PreTrainedModel, peft_config: SomeConfig) -> SomeConf
     `pre_classifier`, on which it fails, DeBERTa's `pooler`).
     """
     copied: Any = copy.deepcopy(peft_config)
-    if hasattr(model, model.base_model_prefix):
-        beside = {name.split(".")[0] for name, _ in model.named_parameters()} - {model.base_model_prefix}
-        copied.modules_to_save = sorted(beside.union(copied.modules_to_save or ()))
+    parts = {name.split(".")[0] for name, _ in model.named_parameters()}
+    beside = parts - {model.base_model_prefix} if model.base_model_prefix in parts else set()
+    copied.modules_to_save = sorted(beside.union(copied.modules_to_save or ()))
     return copied
 
 

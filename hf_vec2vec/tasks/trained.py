@@ -34,12 +34,13 @@ def load_trained_model(
     folder = model_folder(bundled.get(base, base), trust_remote_code=trust_remote_code)
     loaded: PreTrainedModel | PeftModel
     loaded, missing = task.load_head(folder, trust_remote_code=trust_remote_code)
-    tokenizer_folder = str(folder)
+    tokenizer_folder, prefix = str(folder), loaded.base_model_prefix
     if adapter:
         adapted = loaded = _with_adapter(loaded, model)
         missing -= set(_in_adapter(adapted, missing))
         tokenizer_folder = model if (Path(model) / "tokenizer_config.json").exists() else tokenizer_folder
-    if new := sorted(key for key in missing if not key.startswith(f"{loaded.base_model_prefix}.")):
+    # Bodies have a pooler where the head reads it.
+    if new := sorted(key for key in missing if not key.startswith(f"{prefix}.") or ".pooler." in key):
         without = "" if isinstance(task, ClassificationTask) else " Or take a causal language model and `language_model`."
         raise ValueError(
             f"`model` {model!r} has no trained head for {task.name!r} ({new[0]!r} is missing), so that its answers would be "

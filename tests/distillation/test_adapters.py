@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from peft import (
     IA3Config,
     LoHaConfig,
@@ -13,10 +13,10 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from helpers.distillation import LORA, TEXTS, make_trainer
-from helpers.encoders import save_model
+from helpers.encoders import SHAPE, save_model
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data import to_dataset
 from hf_vec2vec.distillation import (
@@ -27,6 +27,7 @@ from hf_vec2vec.distillation import (
     train_student,
 )
 from hf_vec2vec.distillation.bases import check_base
+from hf_vec2vec.tasks import ClassificationTask, load_trained_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -110,16 +111,25 @@ def test_an_adapter_that_was_loaded_to_be_used_is_not_trained_without_a_word(fol
         DistillationTrainer(frozen, arguments(tmp_path, known), train_dataset=stored, processing_class=tokenizer)
 
 
-def test_a_head_of_several_parts_is_saved_with_its_adapter(folders, tmp_path):
-    """DistilBERT's has two, of which peft knows one."""
-    body = DistilBertModel(DistilBertConfig(vocab_size=11, dim=8, n_layers=1, n_heads=2, hidden_dim=8))
-    folder = save_model(body, tmp_path / "distilbert")
-    model, tokenizer, known = load_student(folder, "classifier", 2)
+DISTILBERT = DistilBertConfig(vocab_size=11, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+BODIES = {
+    "distilbert, whose head has two parts": DistilBertModel(DISTILBERT),
+    "bert without the pooler that its head reads": BertModel(BertConfig(**SHAPE), add_pooling_layer=False),
+    "bert with it": BertModel(BertConfig(**SHAPE)),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_all_that_is_new_in_a_classifier_is_saved_with_its_adapter(tmp_path, name):
+    folder = save_model(BODIES[name], tmp_path / "body")
+    model, tokenizer, known = load_student(folder, "classifier", labels=["no", "yes"])
     data = Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(len(TEXTS))]})
     args = arguments(tmp_path / "run", known, task_weight=1.0, cosine_weight=0.0)
     lora = LoraConfig(r=2, target_modules="all-linear", task_type="SEQ_CLS")
     made = train_student(model, args, processing_class=tokenizer, train_dataset=data, peft_config=lora).student.eval()
-    again = PeftModel.from_pretrained(load_student(folder, "classifier", 2)[0], tmp_path / "run").eval()
+    assert ("pooler" in made.peft_config["default"].modules_to_save) == ("without" in name)
+    task = ClassificationTask("moods", DatasetDict(), ("text",), ("no", "yes"))
+    again = load_trained_model(str(tmp_path / "run"), task)[0].eval()
     inputs = tokenizer(TEXTS, padding=True, return_token_type_ids=False, return_tensors="pt")
     with torch.no_grad():
         assert torch.equal(again(**inputs).logits, made(**inputs).logits)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
 from tokenizers import normalizers
-from transformers import BertConfig, BertModel, BitsAndBytesConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BitsAndBytesConfig, PreTrainedTokenizerFast
 
 from helpers.distillation import TEXTS
 from helpers.encoders import SHAPE, as_sentence_encoder, save_model, tokenizer
@@ -130,6 +130,18 @@ def test_what_the_format_cannot_say_is_refused(folders, tmp_path):  # noqa: F811
     student = encoder_of(folders["llama"], tmp_path)
     with pytest.raises(ValueError, match="mask_first_token True"):
         save_as_sentence_transformer(student.model, student.tokenizer, student.settings, tmp_path / "st")
+
+
+def test_a_head_for_other_classes_makes_room_for_a_new_one(tmp_path):
+    torch.manual_seed(0)
+    old = BertForSequenceClassification(BertConfig(**SHAPE, num_labels=2))
+    model, _, _ = load_student(save_model(old, tmp_path / "two"), "classifier", labels=["down", "level", "up"])
+    assert model.classifier.weight.shape == (3, 8)
+    assert torch.equal(model.bert.pooler.dense.weight, old.bert.pooler.dense.weight)
+    config = json.loads((tmp_path / "two" / "config.json").read_text()) | {"intermediate_size": 12}
+    (tmp_path / "two" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="lacks 6 weight.s., such as 'bert.encoder.layer.0.intermediate"):
+        load_student(str(tmp_path / "two"), "classifier", 3)
 
 
 def test_a_classifier_records_the_names_of_its_classes(folders, tmp_path):  # noqa: F811

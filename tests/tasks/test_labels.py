@@ -275,6 +275,11 @@ def test_an_adapter_holds_the_head_of_the_task(tmp_path):
     sst2 = load_task("sst2", write_task("sst2", tmp_path / "sst2"))
     with pytest.raises(ValueError, match="adapter whose weights do not fit"):
         load_trained_model(str(tmp_path / "adapter"), sst2)
+    bare = saved(BertModel(BertConfig(**SHAPE), add_pooling_layer=False), tmp_path / "bare")  # of which the head reads one
+    adapted = get_peft_model(task.load_model(bare), LoraConfig(task_type="SEQ_CLS", target_modules=["query"], r=2))
+    adapted.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match="has no trained head for 'mnli' .'bert.pooler.dense.bias' is missing"):
+        load_trained_model(str(tmp_path / "adapter"), task)
 
 
 def test_generation_counts_what_was_left_out_too(tmp_path):
