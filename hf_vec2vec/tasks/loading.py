@@ -122,8 +122,8 @@ def load_task(
     texts = load_labelled(name)
     labels = tuple(texts.descriptions)
     more = texts.unlabelled if keep_unlabelled else []
-    columns = {TEXT: texts.texts + more, LABEL: texts.labels + [None] * len(more)}
-    splits = hold_out(with_classes(Dataset.from_dict(columns), labels), (TEXT,))
+    rows = Dataset.from_dict({TEXT: texts.texts + more, LABEL: [*texts.labels, *(None for _ in more)]})
+    splits = hold_out(with_classes(rows, labels), (TEXT,))
     splits, unlabelled = _labelled(splits, lambda rows: np.array(rows[LABEL][:]) >= 0, keep_unlabelled)
     return ClassificationTask(texts.name, splits, (TEXT,), labels, label_map=label_map, unlabelled=unlabelled)
 
