@@ -262,11 +262,10 @@ def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> N
 
 def check_head(model: nn.Module) -> None:
     """Raise a ValueError for a head that reads the last place of a row, as XLNet's: in a batch it may be padding."""
-    config: Any = model.config
-    if hasattr(model, "sequence_summary") and config.summary_type == "last":
+    if hasattr(model, "sequence_summary") and cast(Any, model.config).summary_type == "last":
         raise ValueError(
-            f"`model` is a {type(model).__name__}, whose head reads the last place of a row, where shorter rows of a batch "
-            "have padding: its answers would depend on the batch. Take a model of another family."
+            f"`model` is a {type(model).__name__}, whose head reads the last place of a row, which in a batch may be padding: "
+            "its answers would depend on the batch. Take a model of another family."
         )
 
 
@@ -281,14 +280,14 @@ def check_finite(model: nn.Module) -> None:
 
 def check_lengths(model: PreTrainedModel, features: Dataset, written: int = 0) -> None:
     """Raise a ValueError if rows, and so many tokens `written` behind them, are more than a model has places for."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have none
-    known = [number for number in (limit, places(model)) if number is not None and number > 0]  # XLNet has -1 for no end
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some have none, XLNet has -1
+    known = [number for number in (limit, places(model)) if number is not None and number > 0]
     found = max(_tokens(ids) for ids in features["input_ids"])
     if known and found + written > min(known):
-        answer = f" and its answer may have {written}" if written else ""
+        longest = f"{found} and its answer may have {written}" if written else found
         raise ValueError(
-            f"`model` reads {min(known)} tokens at most, and the longest row has {found}{answer}: give a smaller "
-            "`max_length`, or take a model of longer texts."
+            f"`model` reads {min(known)} tokens at most, and the longest row has {longest}: give a smaller `max_length`, or "
+            "take a model of longer texts."
         )
 
 
