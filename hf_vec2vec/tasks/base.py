@@ -264,7 +264,7 @@ def check_head(model: nn.Module) -> None:
     """Raise a ValueError for a head that reads the last place of a row, as XLNet's: in a batch it may be padding."""
     if hasattr(model, "sequence_summary") and cast(Any, model.config).summary_type == "last":
         raise ValueError(
-            f"`model` is a {type(model).__name__}, whose head reads the last place of a row, which in a batch may be padding: "
+            f"`model` is a {type(model).__name__}, whose head reads the last place of a row, in a batch maybe padding: "
             "its answers would depend on the batch. Take a model of another family."
         )
 
