@@ -1,5 +1,6 @@
 """The task `embedding-translation` of `transformers.pipeline`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,6 +74,17 @@ class EmbeddingTranslationPipeline(Pipeline):
         if isinstance(inputs, list) and not all(isinstance(text, str) for text in inputs):
             inputs = _as_array(inputs)  # to the parent each number is an input
         return super().__call__(inputs, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Save the translator, of which `pipeline` makes this again; see [`Vec2VecModel.save_pretrained`].
+
+        The parent's would put a copy of this file beside it, which does not run without the package.
+        """
+        self._translator.save_pretrained(save_directory, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """Publish the translator; see [`Vec2VecModel.push_to_hub`]."""
+        return self._translator.push_to_hub(repo_id, **kwargs)
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> tuple[dict, dict, dict]:
         unknown = sorted(set(pipeline_parameters) - {"source", "target", "map", "queries", "trust_encoder_code"})

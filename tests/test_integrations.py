@@ -80,6 +80,15 @@ def test_a_pipeline_takes_either_map(with_two_maps, tmp_path):
         assert torch.equal(pipeline(pipelines.TASK, model=with_two_maps, device="cpu")(rows, **ends, **options), expected)
 
 
+def test_a_pipeline_saves_its_translator(with_two_maps, tmp_path):
+    ends, rows = {"source": "bert", "target": "static"}, torch.randn(4, 8)
+    translate = pipeline(pipelines.TASK, model=with_two_maps, device="cpu", **ends)
+    translate.save_pretrained(tmp_path / "saved")
+    again = pipeline(pipelines.TASK, model=str(tmp_path / "saved"), device="cpu", **ends)
+    assert torch.equal(again(rows), translate(rows))
+    assert "custom_pipelines" not in (tmp_path / "saved" / "config.json").read_text()
+
+
 def test_gradients_reach_the_encoder(translator, bert):  # noqa: F811
     model = SentenceTransformer(
         modules=[*SentenceTransformer(bert), Vec2VecModule(translator, "bert", "static")], device="cpu"

@@ -33,8 +33,8 @@ def run(flags: ExportFlags) -> None:
 
     if is_sentence_transformer(Path(flags.folder)):
         raise ValueError(
-            f"`DIR` {flags.folder!r} holds an encoder, such as a query encoder, and no translator. Export it in Python: "
-            "`hf_vec2vec.deployment.query_export.export_query_encoder` writes it and compares it on queries of yours."
+            f"`DIR` {flags.folder!r} holds an encoder, such as a query encoder, and no translator. "
+            "`export-encoder` exports it."
         )
     path = check_export(flags.output, flags.format, overwrite=flags.overwrite)
     model = load_translator(flags.folder)

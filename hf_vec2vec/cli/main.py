@@ -34,6 +34,7 @@ COMMANDS = {
     "distill-compare": "train the arms of an experiment over seeds, and compare",
     "distill-task": "train a student on a task by its labels and a fine-tuned teacher",
     "query-encoder": "a small encoder that asks an index of a large one, with no, few or many pairs",
+    "export-encoder": "a query encoder, or another encoder of texts, as ONNX or int8, to run without torch",
     "completion": "what bash or zsh needs to complete commands and flags",
     "push": "a translator and its card to the Hub",
 }

@@ -31,8 +31,8 @@ def check_student(
     """Raise, before anything is computed, for a student that these arguments cannot train.
 
     Raises:
-        ValueError: for a tokenizer that lacks something, an adapter on an adapter or on weights that lie nowhere, a head
-            without a use, a layer that the student does not have, or its own folder as `output_dir`.
+        ValueError: for a tokenizer that lacks something, an adapter that nothing could load (on another, on weights that lie
+            nowhere), a head without a use, a layer that the student does not have, or its own folder as `output_dir`.
     """
     if tokenizer.pad_token is None:
         raise ValueError("`processing_class` has no pad token: set `tokenizer.pad_token`, for instance to its `eos_token`.")
@@ -44,6 +44,18 @@ def check_student(
             "`model` has an adapter already, and `peft_config` asks for a second, which nothing could load. Merge "
             "the first (`model = model.merge_and_unload()`), save the result and give its folder to `load_student`; or "
             "leave out `peft_config` to train the first adapter further."
+        )
+    if is_adapted and not isinstance(model, PeftModel):
+        raise ValueError(
+            "`model` has an adapter that transformers put in (by `add_adapter`, or from the folder of an adapter), which no "
+            "checkpoint would bring back. Load the model without it, and pass `peft_config` or "
+            "`PeftModel.from_pretrained(model, FOLDER, is_trainable=True)`."
+        )
+    if isinstance(model, PeftModel) and model.active_adapters != ["default"]:
+        raise ValueError(
+            f"`model` would train the adapters {model.active_adapters}, but only one named 'default' is saved where it is "
+            "looked for. Leave out `adapter_name` where the adapter is made or loaded, and let it be the active one "
+            "(`model.set_adapter('default')`)."
         )
     if peft_config is not None and peft_config.is_prompt_learning:
         raise ValueError(

@@ -66,6 +66,42 @@ def with_teacher_vectors(data: Dataset, teachers: Mapping[str, TextEncoder]) -> 
     return data
 
 
+def ready(
+    data: Dataset | IterableDataset,
+    name: str,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    args: DistillationTrainingArguments,
+    config: PreTrainedConfig,
+    teachers: Mapping[str, TextEncoder],
+    teacher_dims: dict[str, int | None],
+) -> Dataset | IterableDataset:
+    """A data set as the trainer reads it: checked, with teacher vectors and tokens.
+
+    Args:
+        data, name, tokenizer, args, teacher_dims: see [`prepare`].
+        config: the student's.
+        teachers: encoders that make the vectors, if any are to be columns.
+
+    Raises:
+        ValueError: see [`prepare`] and [`check_rows`]; also for a stream whose vectors should have been made before.
+    """
+    check_rows(data, name, config, args)
+    if teachers and teacher_dims:
+        if isinstance(data, IterableDataset):
+            raise ValueError(
+                f"`{name}` is a stream, but `train_dataset` is none, and of its texts `teacher` makes vectors once, before "
+                "training. Give both as streams or neither, or set `cache_teacher` to False."
+            )
+        data = with_teacher_vectors(data, teachers)
+    return prepare(data, name, tokenizer, args, teacher_dims)
+
+
+def is_ready(data: Dataset | IterableDataset) -> bool:
+    """Whether a data set came out of [`ready`], or is a part of one that did."""
+    return isinstance(data, Dataset) and "input_ids" in data.column_names
+
+
 def prepare(
     data: Dataset | IterableDataset,
     name: str,
@@ -219,6 +255,11 @@ def _read_rows(
     return dict(found)
 
 
+def evenly_spaced(data: Dataset, count: int) -> list[dict]:
+    """At most so many rows, from all over the data."""
+    return [data[i] for i in range(0, len(data), -(-len(data) // count))]
+
+
 @dataclass
 class DistillationCollator:
     """Rows to a batch, padded on the right.
@@ -270,8 +311,11 @@ __all__ = [
     "DistillationCollator",
     "check_rows",
     "check_texts",
+    "evenly_spaced",
+    "is_ready",
     "label_column",
     "pad_offsets",
     "prepare",
+    "ready",
     "with_teacher_vectors",
 ]

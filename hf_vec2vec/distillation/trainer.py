@@ -4,6 +4,7 @@ import inspect
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,11 @@ from ..model.modeling_vec2vec import Vec2VecModel
 from ..sharing.translator_card import surroundings
 from ..training.base import BaseTrainer
 from ..training.fingerprint import adapter_hashes, rows_digest, tensors_digest, weights_digest
+from ..training.trainer_checks import check_given
 from .adapters import PROJECTION, Student, check_student, freeze_unused, new_projection, set_rate, width, with_adapter
 from .arguments import DistillationTrainingArguments
 from .callbacks import StopOnCollapse
-from .data import LABELS, SOFT_LABELS, DistillationCollator, check_rows, label_column, prepare, with_teacher_vectors
+from .data import LABELS, SOFT_LABELS, DistillationCollator, evenly_spaced, is_ready, label_column, ready
 from .losses import (
     TERMS,
     WEIGHTS,
@@ -69,10 +71,10 @@ class DistillationTrainer(BaseTrainer):
             `max_steps`, keeps its order, and asks its teacher as the texts come; its first 1,024 texts give the means.
         eval_dataset: the same.
         processing_class: the student's tokenizer.
-        kwargs: of `transformers.Trainer`.
+        kwargs: of `transformers.Trainer`; see `check_given`. `compute_metrics` needs a task.
 
     Raises:
-        ValueError: for data, spaces or arguments that do not go together, before anything is trained.
+        TypeError, ValueError: for data, spaces or arguments that do not go together, before anything is trained.
     """
 
     args: DistillationTrainingArguments
@@ -93,6 +95,9 @@ class DistillationTrainer(BaseTrainer):
         processing_class: PreTrainedTokenizerBase,
         **kwargs: Any,
     ):
+        check_given(args, DistillationTrainingArguments, kwargs)
+        if kwargs.get("compute_metrics") is not None and not args.task_weight:
+            raise ValueError("`compute_metrics` needs the logits of a task: set `task_weight`, or leave it out.")
         check_student(model, processing_class, peft_config, args)
         spaces, self.student_space = student_and_teachers(translator, teacher, args, width(model))
         self.teachers = dict(teacher) if isinstance(teacher, Mapping) else {s: teacher for s in spaces if teacher}
@@ -100,12 +105,10 @@ class DistillationTrainer(BaseTrainer):
         self.translator, self.logit_teacher, self._start = translator, logit_teacher, projection
         stored = self._stored_spaces(args, spaces, streamed=isinstance(train_dataset, IterableDataset))
         dims = teacher_dims(translator, spaces, self.student_space, width(model), args)
+        known: Any = {"args": args, "teachers": self.teachers, "teacher_dims": {space: dims[space] for space in stored}}
+        self._ready = cast(Any, partial(ready, tokenizer=processing_class, config=model.config, **known))
         data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
-        for name, rows in data.items():
-            if rows is not None:
-                check_rows(rows, name, model.config, args)
-                rows = with_teacher_vectors(rows, self.teachers) if self.teachers and stored else rows
-                data[name] = prepare(rows, name, processing_class, args, {space: dims[space] for space in stored})
+        data = {name: rows if rows is None else self._ready(rows, name) for name, rows in data.items()}
         model = with_adapter(model, peft_config, args)
         if args.learn_projection:
             there = self._teacher_width(data["train_dataset"], spaces[0], stored)
@@ -128,6 +131,11 @@ class DistillationTrainer(BaseTrainer):
 
     def _teacher_width(self, data: Dataset | IterableDataset, space: str, stored: list[str]) -> int:
         return len(next(iter(data))[label_column(space, stored)] if stored else self.teachers[space].encode(["a"])[0])
+
+    def held_out(self, argument: str, data: Any) -> Dataset | IterableDataset:
+        """A data set to evaluate on, with the columns of `eval_dataset`; raises as the trainer itself."""
+        known = id(data) in map(id, (self.train_dataset, self.eval_dataset)) or is_ready(data)
+        return data if known else self._ready(data, argument)
 
     @property
     def student(self) -> Student:
@@ -248,7 +256,7 @@ class DistillationTrainer(BaseTrainer):
         data = self.train_dataset if self.train_dataset is not None else self.eval_dataset
         if data is None or not self.args.distils:
             return {}
-        rows = list(islice(data, CENTRED_ON)) if isinstance(data, IterableDataset) else _evenly_spaced(data, CENTRED_ON)
+        rows = list(islice(data, CENTRED_ON)) if isinstance(data, IterableDataset) else evenly_spaced(data, CENTRED_ON)
         found: dict[str, list[tuple[Tensor, ...]]] = {}
         model = cast(nn.Module, self.model)
         was_training = model.training
@@ -387,11 +395,6 @@ class DistillationTrainer(BaseTrainer):
         """The learned projection of a checkpoint, if it stands beside the adapter there."""
         if checkpoint and (file := Path(checkpoint) / f"{PROJECTION}.safetensors").exists():
             getattr(self.student, PROJECTION).load_state_dict(load_file(file))
-
-
-def _evenly_spaced(data: Dataset, count: int) -> list[dict]:
-    """At most so many rows, from all over the data."""
-    return [data[i] for i in range(0, len(data), -(-len(data) // count))]
 
 
 __all__ = ["DistillationTrainer"]

@@ -30,7 +30,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
         Args:
             save_directory: folder, made if there is none.
             state_dict: weights to write in place of the model's own.
-            kwargs: of the parent.
+            kwargs: of the parent. Where `is_main_process` is False nothing is written: another process does.
 
         Raises:
             OSError: if there is no room, or no right to write. What was in `save_directory` is then as it was.
@@ -41,6 +41,8 @@ class CheckedPreTrainedModel(PreTrainedModel):
                 f"`variant` is {kwargs['variant']!r}, but a folder holds one set of weights, whose hash its config has. "
                 "Leave it out, and save to another folder."
             )
+        if not kwargs.get("is_main_process", True):  # nor may the folder be touched in which the other one works
+            return
         folder = Path(save_directory)
         staged = folder / ".partial-model"
         pushed = kwargs.pop("push_to_hub", False)
@@ -81,11 +83,12 @@ class CheckedPreTrainedModel(PreTrainedModel):
         Raises:
             OSError: if there are no weights in safetensors. Pickled ones are not read: they may run code.
             FileNotFoundError: if the name is that of a folder which is not there. No Hub is asked for it.
-            ValueError: if `use_safetensors` is False, the config is broken or of a newer version, or weights are cut short,
-                changed, missing, of another shape, NaN or infinite.
+            ValueError: if `use_safetensors` is False, `device_map` takes the model apart, the config is broken or of a newer
+                version, or weights are cut short, changed, missing, of another shape, NaN or infinite.
         """
         name = str(pretrained_model_name_or_path)
-        _check_place(name, kwargs.get("revision"))
+        if pretrained_model_name_or_path is not None:  # with `config` and `state_dict` there is no place
+            _check_place(name, kwargs.get("revision"))
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError("`use_safetensors` is False, but pickled weights may run code and are not read. Leave it out.")
         wants_report = kwargs.pop("output_loading_info", False)
@@ -102,6 +105,7 @@ class CheckedPreTrainedModel(PreTrainedModel):
                 raise
             reason = " ".join(str(error).split())
             raise OSError(f"{name!r} is no folder here, and cannot be loaded from the Hub: {reason}") from error
+        _check_one_device(model)
         if broken := not_finite(model.state_dict()):
             raise ValueError(f"{name!r} cannot be loaded: its weights {broken[0]!r} are NaN or infinite.")
         model.config.weights_sha256 = None
@@ -153,7 +157,8 @@ class CheckedPreTrainedModel(PreTrainedModel):
             options = {"tags": tags, "max_shard_size": max_shard_size} | kwargs
             return super().push_to_hub(repo_id, **options)  # type: ignore[arg-type]  # a decorator hides its signature
         save = partial(self.save_pretrained, max_shard_size=max_shard_size)
-        return sharing.publish(save, repo_id, card=sharing.short_card(repo_id, tags, kwargs.get("token")), **kwargs)
+        card = sharing.short_card(repo_id, tags, kwargs.get("token"), kwargs.get("revision"))
+        return sharing.publish(save, repo_id, card=card, **kwargs)
 
 
 def weights_sha256(weights: dict[str, Tensor]) -> str:
@@ -168,6 +173,16 @@ def weights_sha256(weights: dict[str, Tensor]) -> str:
 def not_finite(weights: dict[str, Tensor]) -> list[str]:
     """Names of the tensors that hold NaN or infinite values."""
     return [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def _check_one_device(model: PreTrainedModel) -> None:
+    """Refuse a model whose parts lie in several places, or not in memory: they are not moved to where each is needed."""
+    places = set(getattr(model, "hf_device_map", {}).values())  # which transformers sets if there may be several
+    if len(places) > 1 or "disk" in places:
+        raise ValueError(
+            f"`device_map` puts parts of the model on {sorted(map(str, places))}. A translator is small and works on one "
+            "device: leave it out, or name one."
+        )
 
 
 def _check_place(name: str, revision: str | None) -> None:

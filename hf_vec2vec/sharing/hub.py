@@ -170,15 +170,23 @@ class CommitUnknownError(OSError):
     """The Hub fell silent before it said whether it made a commit."""
 
 
-def short_card(repo_id: str, tags: list[str] | None, token: str | bool | None) -> Callable[[Path], str]:
-    """The card of a model of which no run is known, for [`publish`]; the repository's own, if it has one already."""
+def short_card(
+    repo_id: str, tags: list[str] | None, token: str | bool | None, revision: str | None = None
+) -> Callable[[Path], str]:
+    """The card of a model of which no run is known, for [`publish`]; the repository's own, if it has one already.
+
+    A branch that is there has its own, and a new one begins with that of `main`.
+    """
 
     def write(folder: Path) -> str:
         api = HfApi(token=token)
-        if api.file_exists(repo_id, CARD):
-            card = ModelCard(Path(api.hf_hub_download(repo_id, CARD)).read_text(encoding="utf-8"))
+        repo = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"  # which is where it will be pushed
+        branch = revision if revision and api.revision_exists(repo, revision) else None
+        if api.file_exists(repo, CARD, revision=branch):
+            file = api.hf_hub_download(repo, CARD, revision=branch)
+            card = ModelCard(Path(file).read_text(encoding="utf-8"))
         else:
-            card = model_card(folder, {}, name=repo_id)
+            card = model_card(folder, {}, name=repo)
         data = cast(ModelCardData, card.data)
         data.tags = list(dict.fromkeys([*(data.tags or []), *(tags or [])]))
         return str(card)

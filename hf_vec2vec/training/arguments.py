@@ -57,8 +57,6 @@ class Vec2VecTrainingArguments(LossArguments, BaseTrainingArguments):
     per_device_eval_batch_size: int = field(default=1024, metadata={"help": "Rows in an evaluation batch."})
 
     def __post_init__(self):
-        if self.fp16_full_eval or self.bf16_full_eval:
-            raise ValueError("`fp16_full_eval` and `bf16_full_eval` must be False: evaluation is cheap and needs float32.")
         self._check_of_others()
         if self.discriminator_steps < 1:
             raise ValueError(f"`discriminator_steps` must be at least 1, got {self.discriminator_steps}.")

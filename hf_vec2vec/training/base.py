@@ -25,6 +25,7 @@ from .energy import EnergyMeter
 from .fingerprint import Fingerprint
 from .finite import TrainingDivergedError
 from .hub_trainer import HubTrainer
+from .trainer_checks import check_given_optimizer
 
 STAGING = ".partial-checkpoint"
 
@@ -39,16 +40,16 @@ class BaseTrainer(HubTrainer):
     - Training rows may be streams.
     - Parts of the loss are logged by name, and `cost` knows time and energy.
 
-    A subclass gives `save_published`, `card`, `write_card` and `hashes`.
+    A subclass gives `save_published`, `card`, `write_card`, `hashes` and `held_out`.
 
     Args:
         model: what is trained.
         args: of the subclass.
         train_dataset: a data set, or a stream: [`StreamedEmbeddings`] or `datasets.IterableDataset`.
-        kwargs: of `transformers.Trainer`.
+        kwargs: of `transformers.Trainer`; see `check_given`.
 
     Raises:
-        ValueError: for fp16, or arguments that streams do not go with.
+        ValueError: for fp16, arguments that streams do not go with, or an optimizer without what is trained.
     """
 
     args: BaseTrainingArguments
@@ -64,6 +65,8 @@ class BaseTrainer(HubTrainer):
         if self.accelerator.mixed_precision == "fp16":  # as `accelerate launch` may set it
             raise ValueError("`mixed_precision` is 'fp16', which this trainer cannot use. Use 'bf16' or 'no'.")
         self.can_return_loss, self.label_names, self.loss_is_scaled_for_ga = True, [], False
+        if self.optimizer is not None:
+            check_given_optimizer(self.optimizer, self.trained_parameters())
         self._loss_parts: dict[str, list[Any]] = defaultdict(lambda: [0.0, 0])  # sum and count since the last log
         self._spent = (0.0, 0.0)  # seconds, watt-hours of earlier calls of `train`
         self._meter: EnergyMeter | None = None
@@ -73,6 +76,11 @@ class BaseTrainer(HubTrainer):
     def order_seed(self) -> int:
         """Of the order of rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What updates change, by name."""
+        model = cast(torch.nn.Module, self.model)
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def hashes(self) -> dict[str, str]:
         """Of the data and the models that the run is made of, before it begins."""
@@ -160,6 +168,33 @@ class BaseTrainer(HubTrainer):
         """The parent's; raises TrainingDivergedError, and writes nothing, if a weight is not finite."""
         self.check_weights()
         super().save_model(output_dir, _internal_call)
+
+    def held_out(self, argument: str, data: Any) -> Any:
+        """A data set to evaluate on, as the data loader takes it; raises for one that the model cannot be evaluated on."""
+        raise NotImplementedError
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """The parent's; of a data set that is given see `held_out`.
+
+        With persistent workers the parent would read its own once more in place of that.
+        """
+        if eval_dataset is None:
+            return super().get_eval_dataloader()
+        rows = self.held_out("eval_dataset", eval_dataset)
+        return self._get_dataloader(rows, "Evaluation", self.args.eval_batch_size, sampler_fn=self._get_eval_sampler)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """The parent's; see `held_out`."""
+        return super().get_test_dataloader(self.held_out("test_dataset", test_dataset))
+
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """The parent's; `dataloader_drop_last` is for training alone: an evaluation would lose rows, or all of them."""
+        drops = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drops and kwargs.get("is_training", False)
+        try:
+            return super()._get_dataloader(*args, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drops
 
     def cost(self) -> dict[str, float | str]:
         """Of all training so far, as [`EnergyMeter.cost`] gives it. Processes other than this one are not counted."""

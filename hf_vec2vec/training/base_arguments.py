@@ -43,6 +43,15 @@ class BaseTrainingArguments(TrainingArguments):
             )
         if self.remove_unused_columns:
             raise ValueError("`remove_unused_columns` must be False: vectors are columns of the data that no model names.")
+        if self.fp16_full_eval or self.bf16_full_eval:
+            raise ValueError(
+                "`fp16_full_eval` and `bf16_full_eval` must be False: an evaluation would round the weights for good. "
+                "`bf16` computes in bfloat16 there, too."
+            )
+        if "inputs" in self.include_for_metrics:
+            raise ValueError(
+                "`include_for_metrics` must not have 'inputs', which are more than one tensor here. Leave it out."
+            )
         self._check_numbers()
         # Without a GPU there is nothing to pin for, and torch would warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()

@@ -42,6 +42,11 @@ def check_checkpoint(checkpoint: Path) -> None:
             f"`resume_from_checkpoint` {str(checkpoint)!r} is damaged: {FILES} cannot be read. Delete it and take an "
             "earlier one."
         )
+    if sizes and NEEDED[0] not in sizes:
+        raise ValueError(
+            f"`resume_from_checkpoint` {str(checkpoint)!r} holds the model alone, as `save_only_model` asks for: no run can "
+            "go on from it. It can be loaded as a model."
+        )
     for name in sorted({*NEEDED, *sizes}):
         file = checkpoint / name
         if not file.exists() or file.stat().st_size != sizes.get(name, file.stat().st_size):

@@ -1,10 +1,37 @@
-"""What a trainer of translators asks of its data and of what chooses a checkpoint."""
+"""What a trainer of translators asks of its model, its data and of what chooses a checkpoint."""
+
+from typing import Any
+
+import torch
 
 from ..data.spaces import PairedEmbeddings, UnpairedEmbeddings
 from ..data.streaming import StreamedEmbeddings
 from ..model.configuration_vec2vec import Vec2VecConfig
+from ..model.modeling_vec2vec import Vec2VecModel
+from .adversarial import Vec2VecForAdversarialTraining
 from .arguments import Vec2VecTrainingArguments
 from .finite import check_magnitudes
+
+
+def check_model(model: Any) -> None:
+    """Raise for what is no translator, or one that cannot be trained as it is.
+
+    Raises:
+        TypeError: for another model.
+        ValueError: for weights in half precision, as a checkpoint brings them where `dtype` was not said, or frozen ones.
+    """
+    if not isinstance(model, Vec2VecModel | Vec2VecForAdversarialTraining):
+        compiled = " To have it compiled, set `torch_compile`." if hasattr(model, "_orig_mod") else ""
+        raise TypeError(
+            f"`model` must be a Vec2VecModel or Vec2VecForAdversarialTraining, got {type(model).__name__}.{compiled}"
+        )
+    if model.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"`model` is in {str(model.dtype).removeprefix('torch.')}, in which small updates are lost. Load it with "
+            "`dtype=torch.float32`, or call its `float()`; `bf16` of the arguments computes in bfloat16 beside such weights."
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("`model` has no weight that may be trained: call its `requires_grad_(True)`.")
 
 
 def check_selection(args: Vec2VecTrainingArguments) -> None:
@@ -57,4 +84,19 @@ def check_spaces(
         raise ValueError(f"`{argument}` has the spaces and dimensions {found}, but the model has {dict(dims)}.")
 
 
-__all__ = ["check_batch", "check_discriminators", "check_selection", "check_spaces", "leaves_out_last_batch"]
+def check_held_out(argument: str, data: Any, config: Vec2VecConfig) -> None:
+    """Raise TypeError or ValueError for what a translator of this shape cannot be evaluated on."""
+    if not isinstance(data, UnpairedEmbeddings | PairedEmbeddings):
+        raise TypeError(f"`{argument}` must be UnpairedEmbeddings or PairedEmbeddings, got {type(data).__name__}.")
+    check_spaces(argument, data, dict(config.embedding_dims or {}))
+
+
+__all__ = [
+    "check_batch",
+    "check_discriminators",
+    "check_held_out",
+    "check_model",
+    "check_selection",
+    "check_spaces",
+    "leaves_out_last_batch",
+]

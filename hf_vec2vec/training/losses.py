@@ -277,6 +277,32 @@ TERMS = {
 }
 
 
+def discriminator_losses(output: AdversarialOutput, args: LossArguments, penalties: float) -> dict[str, Tensor]:
+    """What discriminators are trained by, each part by its name in the log, and their sum, the `objective`.
+
+    Args:
+        output: of the discriminators' phase.
+        args: weights and kinds.
+        penalties: share of their weights that is left by now.
+    """
+    kind, loss, accuracy = args.gan_loss, [], []
+    for (_, target), fake in output.fake_logits.items():
+        loss.append(discriminator_loss(output.real_logits[target], fake, kind))
+        accuracy.append(discriminator_accuracy(output.real_logits[target], fake, kind))
+    for k, name in enumerate(output.latent_logits):
+        real = output.latent_logits[name][:, k]
+        fake = torch.cat([logits[:, k] for other, logits in output.latent_logits.items() if other != name])
+        loss.append(discriminator_loss(real, fake, kind))
+        accuracy.append(discriminator_accuracy(real, fake, kind))
+    total = torch.stack(loss).mean()
+    losses = {"discriminator_loss": total, "discriminator_accuracy": torch.stack(accuracy).mean()}
+    for name, judged in (("r1_penalty", judged_real(output)), ("r2_penalty", judged_translated(output))):
+        if weight := getattr(args, f"{name}_weight"):
+            losses[name] = torch.stack([gradient_penalty(logits, rows) for logits, rows in judged]).mean()
+            total = total + penalties * weight * losses[name]
+    return losses | {"objective": total}
+
+
 def translator_losses(output: AdversarialOutput, args: LossArguments, *, logged: bool) -> dict[str, Tensor]:
     """Each term by its name in the log, and their weighted sum, the `objective`.
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,23 +28,26 @@ from .adversarial import AdversarialOutput, Discriminator, Pair, Phase, Vec2VecF
 from .arguments import DESCRIBED, OF_GAMES, Vec2VecTrainingArguments
 from .averaging import AfterUpdates, WeightAverage
 from .base import BaseTrainer
-from .data_checks import check_batch, check_discriminators, check_selection, check_spaces, leaves_out_last_batch
-from .fingerprint import rows_digest, tensors_digest
-from .losses import (
-    OF_DISCRIMINATORS,
-    discriminator_accuracy,
-    discriminator_loss,
-    gradient_penalty,
-    judged_real,
-    judged_translated,
-    translator_losses,
+from .data_checks import (
+    check_batch,
+    check_discriminators,
+    check_held_out,
+    check_model,
+    check_selection,
+    check_spaces,
+    leaves_out_last_batch,
 )
+from .fingerprint import rows_digest, tensors_digest
+from .losses import OF_DISCRIMINATORS, discriminator_losses, translator_losses
+from .trainer_checks import check_given
 
 Spaces = Mapping[str, Dataset | Tensor | np.ndarray]
 
 
 class Vec2VecTrainer(BaseTrainer):
     """Alternates updates of the discriminators and of the translator.
+
+    What is frozen when the trainer is made stays as it is.
 
     One optimizer holds both sides as two parameter groups, and the side whose turn it is not is frozen, so that gradient
     accumulation, resuming and several processes work as in every other Trainer. `discriminator_steps` updates of the
@@ -57,11 +60,11 @@ class Vec2VecTrainer(BaseTrainer):
             which have no length, so that `max_steps` must be set.
         eval_dataset: [`UnpairedEmbeddings`] (gives `eval_loss` and `eval_alignment_score`, which may choose a checkpoint)
             or [`PairedEmbeddings`] (gives also figures of translation, which may not).
-        kwargs: of `transformers.Trainer`.
+        kwargs: of `transformers.Trainer`; see `check_given`.
 
     Raises:
-        TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, or arguments
-            that a stream or the model's own discriminators do not go with.
+        TypeError, ValueError: for paired training data, spaces that the model does not know, wrong dimensions, half
+            precision, or arguments that a stream or the model's own discriminators do not go with.
     """
 
     args: Vec2VecTrainingArguments
@@ -76,6 +79,8 @@ class Vec2VecTrainer(BaseTrainer):
         eval_dataset: UnpairedEmbeddings | PairedEmbeddings | None = None,
         **kwargs: Any,
     ):
+        check_given(args, Vec2VecTrainingArguments, kwargs)
+        check_model(model)
         if isinstance(train_dataset, PairedEmbeddings):
             raise TypeError("`train_dataset` is PairedEmbeddings; training rows must not be paired. Use UnpairedEmbeddings.")
         if isinstance(train_dataset, Mapping):
@@ -84,30 +89,27 @@ class Vec2VecTrainer(BaseTrainer):
             raise TypeError(
                 f"`train_dataset` must be UnpairedEmbeddings or StreamedEmbeddings, got {type(train_dataset).__name__}."
             )
-        if not isinstance(eval_dataset, UnpairedEmbeddings | PairedEmbeddings | None):
-            raise TypeError(
-                f"`eval_dataset` must be UnpairedEmbeddings or PairedEmbeddings, got {type(eval_dataset).__name__}."
-            )
         if isinstance(model, Vec2VecModel):
             model.config.discriminator_norm = args.discriminator_norm
             model.config.discriminator_dim = args.discriminator_dim
             model = Vec2VecForAdversarialTraining.from_translator(model)
         check_discriminators(args, model.config)
-        dims = dict(model.config.embedding_dims or {})
-        for argument, data in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
-            if data is not None:
-                check_spaces(argument, data, dims)
+        if train_dataset is not None:
+            check_spaces("train_dataset", train_dataset, dict(model.config.embedding_dims or {}))
+        if eval_dataset is not None:
+            check_held_out("eval_dataset", eval_dataset, model.config)
         check_selection(args)
         if model.config.discriminator_dim is not None:
             _show_directions(model, train_dataset)
         if leaves_out_last_batch(args, model.config, train_dataset):
             args.dataloader_drop_last = True
+        self._frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=lambda batch: batch,  # `__getitems__` gives whole batches
+            data_collator=_as_it_is,
             **kwargs,
         )
         self._average: WeightAverage | None = None
@@ -139,28 +141,45 @@ class Vec2VecTrainer(BaseTrainer):
             return UnpairedSampler([len(rows) for rows in eval_dataset.spaces.values()], seed=self.order_seed)
         return super()._get_eval_sampler(eval_dataset)
 
+    def held_out(self, argument: str, data: Any) -> UnpairedEmbeddings | PairedEmbeddings:
+        """Rows to evaluate on; raises as the trainer itself for those that are none of the model's."""
+        check_held_out(argument, data, self.translator.config)
+        return data
+
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """One optimizer with the parameter groups `translator` and `discriminators`, each with its learning rate."""
+        """One optimizer with the parameter groups `translator` and `discriminator`, each with its learning rate.
+
+        With `optimizer_cls_and_kwargs` the `lr` there is the translator's.
+        """
         if self.optimizer is None:
             sides = self._sides()
-            rates = {"translator": self.args.learning_rate, "discriminator": self.args.discriminator_learning_rate}
+            chosen = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, self._whole)
+            optimizer_class, kwargs = chosen
+            rate = kwargs.get("lr", self.args.learning_rate)
+            rates = {"translator": rate, "discriminator": self.args.discriminator_learning_rate}
             groups = [
                 {"params": list(parameters), "lr": rates[side], "name": side, "weight_decay": self.args.weight_decay}
                 for side, parameters in sides.items()
             ]
-            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self._whole)
             self.optimizer = optimizer_class(groups, **kwargs)
         self.args.check_optimizer(self.optimizer)
         return self.optimizer
 
     def _sides(self) -> dict[Phase, list[torch.nn.Parameter]]:
-        model = self._whole
+        model, frozen = self._whole, set(map(id, self._frozen))
         translator = list(model.vec2vec.parameters())
         inside = set(map(id, translator))
-        return {"translator": translator, "discriminator": [p for p in model.parameters() if id(p) not in inside]}
+        sides: dict[Phase, list] = {"translator": translator}
+        sides["discriminator"] = [p for p in model.parameters() if id(p) not in inside]
+        return {side: [p for p in parameters if id(p) not in frozen] for side, parameters in sides.items()}
+
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What updates change, by name: without a game no discriminator."""
+        found = super().trained_parameters()
+        return {name: p for name, p in found.items() if self.args.objective == "game" or name.startswith("vec2vec.")}
 
     def train(self, *args, **kwargs):
-        """The parent's `train`; afterwards no parameter is frozen, and with `ema_decay` the translator is the average.
+        """The parent's `train`; afterwards only what was frozen is, and with `ema_decay` the translator is the average.
 
         Raises:
             ValueError: if a batch is larger than the data.
@@ -171,7 +190,8 @@ class Vec2VecTrainer(BaseTrainer):
         try:
             return super().train(*args, **kwargs)
         finally:
-            self._whole.requires_grad_(True)
+            for parameter in chain(*self._sides().values()):
+                parameter.requires_grad_(True)
             if self._average:
                 self._average.put_into(self.translator)
             self._average = None
@@ -231,7 +251,10 @@ class Vec2VecTrainer(BaseTrainer):
         )
         if phase == "translator" and self._start is not None:
             output["start_translations"] = self._by_the_start(output)
-        losses = self._discriminator_losses(output) if phase == "discriminator" else self._translator_losses(output)
+        if phase == "discriminator":
+            losses = discriminator_losses(output, self.args, self._annealed(1.0, self.args.penalty_decay))
+        else:
+            losses = self._translator_losses(output)
         loss = losses.pop("objective")
         if model.training:
             self.log_parts(losses)
@@ -243,25 +266,6 @@ class Vec2VecTrainer(BaseTrainer):
         start = cast(Vec2VecModel, self._start)
         latents = {name: start.encode(batch, name) for name, batch in output.rows.items()}
         return {(a, b): start.decode(latents[a], b) for a, b in output.translations}
-
-    def _discriminator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
-        kind, loss, accuracy = self.args.gan_loss, [], []
-        for (_, target), fake in output.fake_logits.items():
-            loss.append(discriminator_loss(output.real_logits[target], fake, kind))
-            accuracy.append(discriminator_accuracy(output.real_logits[target], fake, kind))
-        for k, name in enumerate(output.latent_logits):
-            real = output.latent_logits[name][:, k]
-            fake = torch.cat([logits[:, k] for other, logits in output.latent_logits.items() if other != name])
-            loss.append(discriminator_loss(real, fake, kind))
-            accuracy.append(discriminator_accuracy(real, fake, kind))
-        total = torch.stack(loss).mean()
-        losses = {"discriminator_loss": total, "discriminator_accuracy": torch.stack(accuracy).mean()}
-        share = self._annealed(1.0, self.args.penalty_decay)
-        for name, judged in (("r1_penalty", judged_real(output)), ("r2_penalty", judged_translated(output))):
-            if weight := getattr(self.args, f"{name}_weight"):
-                losses[name] = torch.stack([gradient_penalty(logits, rows) for logits, rows in judged]).mean()
-                total = total + share * weight * losses[name]
-        return losses | {"objective": total}
 
     def _translator_losses(self, output: AdversarialOutput) -> dict[str, Tensor]:
         return translator_losses(output, self.args, logged=self._whole.training)
@@ -375,6 +379,11 @@ class Vec2VecTrainer(BaseTrainer):
         translated = self.translator.translate(source_rows[:MOST_ROWS], source=source, target=target)
         mean = self._mean(target)
         return matched_cosines(translated - mean, target_rows - mean)
+
+
+def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`__getitems__` gives whole batches. Not a lambda: processes that read data may be started anew, not forked."""
+    return batch
 
 
 def _show_directions(model: Vec2VecForAdversarialTraining, data: UnpairedEmbeddings | StreamedEmbeddings | None) -> None:

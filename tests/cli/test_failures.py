@@ -137,6 +137,7 @@ WORDS = {
     "distill-compare": ["--translator", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "distill-task": ["--teacher", "x", "--student", "x", "--task", "x", "--output_dir", "out"],
     "query-encoder": ["--student", "x", "--index", "x", "--translator", "x", "--output_dir", "out"],
+    "export-encoder": ["x", "--texts", "x.txt", "--output", "x.onnx"],
     "push": ["x", "--repo_id", "org/name"],
     "migrate": ["x", "--from", "parquet:a", "--to", "parquet:b"],
     "completion": ["bash"],

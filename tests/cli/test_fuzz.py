@@ -51,6 +51,7 @@ LINES = {
     ],
     "query-encoder": ["--student", "bert", "--index", "held_b.npy", "--translator", "model", "--student_space", "a"]
     + ["--output_dir", "out", "--overwrite", "--train", "lora", "--queries", "texts.txt", "--steps", "1"],
+    "export-encoder": ["bert", "--texts", "texts.txt", "--output", "x.onnx", "--overwrite"],
     "push": ["model", "--repo_id", "org/name"],
     "migrate": ["model", "--source", "a", "--from", "parquet:store.parquet", "--to", "parquet:new.parquet"],
     "completion": ["bash"],

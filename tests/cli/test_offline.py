@@ -17,6 +17,7 @@ CALLS = {
     "translate": ["org/name", "--source", "a", "--target", "b", "--input", "held_a.npy", "--output", "out.npy"],
     "migrate": ["org/name", "--from", "parquet:a.parquet", "--to", "parquet:b.parquet", "--source", "a"],
     "export": ["org/name", "--source", "a", "--target", "b", "--format", "merged", "--map", "linear", "--output", "out.npz"],
+    "export-encoder": ["org/name", "--texts", "texts.txt", "--output", "out.onnx"],
     "finetune": ["--model", "org/name", "--task", "task.jsonl", "--output_dir", "out"],
     "distill": ["--translator", "org/name", "--student", "bert", "--student_space", "a", "--texts", "texts.txt"]
     + ["--output_dir", "out"],
@@ -47,7 +48,7 @@ def test_what_lies_on_the_hub_is_missing(command, trained, bert, tmp_path, monke
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "token")
     for name, text in (("texts.txt", "the dog\nthe cat\n"), ("task.jsonl", '{"text": "a", "label": "b"}\n' * 9)):
         (tmp_path / name).write_text(text)
-    here = {"texts.txt", "task.jsonl", "out", "out.npy", "out.npz"}
+    here = {"texts.txt", "task.jsonl", "out", "out.npy", "out.npz", "out.onnx"}
     words = [str(tmp_path / word) if word in here else bert if word == "bert" else word for word in CALLS[command]]
     assert run(command, *words) in (1, 2)
     said = capsys.readouterr().err.strip().splitlines()[-1]

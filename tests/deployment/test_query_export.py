@@ -66,11 +66,26 @@ def test_the_command_tells_an_encoder_from_a_translator(bert, static, tmp_path, 
         direction = ["--source", "a", "--target", "b"]
         assert main(["export", str(tmp_path / name), *direction, "--output", str(tmp_path / "x.onnx")]) == 2
         assert "holds an encoder, such as a query encoder, and no translator" in (said := capsys.readouterr().err)
-        assert "export_query_encoder" in said
+        assert "`export-encoder` exports it" in said
         with pytest.raises(ValueError, match="holds an encoder of sentence-transformers, and no translator"):
             load_translator(str(tmp_path / name))
     with pytest.raises(ValueError, match="holds a model of the kind 'bert', and no translator"):
         load_translator(bert)
+
+
+def test_the_command_writes_what_the_function_writes(static, tmp_path, capsys):
+    encoder = query_encoder(open_student(static), random_projection(6, 5), prompt=PROMPT)
+    encoder.save(str(tmp_path / "asker"))
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    words = [str(tmp_path / "asker"), "--texts", str(tmp_path / "texts.txt"), "--output", str(tmp_path / "x.onnx")]
+    assert main(["export-encoder", *words]) == 0
+    assert f"on {len(TEXTS)} texts the least cosine of a vector to the encoder's own is 1.0000" in capsys.readouterr().out
+    found = asked(tmp_path / "x.onnx", tmp_path / "asker", TEXTS, add_special_tokens=False)
+    torch.testing.assert_close(found, encoder.encode_query(TEXTS, convert_to_tensor=True), atol=1e-5, rtol=0)
+    assert main(["export-encoder", *words]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["export-encoder", *words, "--overwrite", "--column", "query"]) == 2
+    assert "has no columns" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_said(static, tmp_path, monkeypatch):

@@ -448,3 +448,48 @@ def test_several_data_sets_to_evaluate_on_are_refused(folders, tmp_path, wrap):
             eval_dataset=wrap(rows),
             processing_class=tokenizer,
         )
+
+
+@pytest.mark.parametrize("changes", [{}, {"cache_teacher": False}, {"kind": "classifier", "task_weight": 1.0}])
+def test_other_data_sets_are_evaluated_as_the_first_one(folders, tmp_path, changes):
+    rows = Dataset.from_dict({"text": TEXTS[:20], "labels": [i % 2 for i in range(20)]})
+    trainer = make_trainer(folders, tmp_path, eval_dataset=rows, **changes)
+    expected = trainer.evaluate()["eval_loss"]
+    assert trainer.evaluate(rows)["eval_loss"] == expected
+    assert trainer.evaluate({"x": rows})["eval_x_loss"] == expected
+    assert trainer.predict(rows).metrics["test_loss"] == expected
+    assert trainer.predict(trainer.eval_dataset).metrics["test_loss"] == expected
+    for call, name in ((trainer.evaluate, "eval_dataset"), (trainer.predict, "test_dataset")):
+        with pytest.raises(ValueError, match=f"`{name}` has the columns .* the student reads the column 'text'"):
+            call(rows.rename_column("text", "sentence"))
+        with pytest.raises(ValueError, match=f"`{name}` must be one data set, .* got a list"):
+            call(TEXTS)
+
+
+def test_a_stream_is_not_evaluated_beside_vectors_that_were_made_before(folders, tmp_path):
+    rows = Dataset.from_dict({"text": TEXTS[:20]})
+    for call in (lambda: make_trainer(folders, tmp_path, eval_dataset=rows.to_iterable_dataset()),
+                 lambda: make_trainer(folders, tmp_path).evaluate(rows.to_iterable_dataset())):  # fmt: skip
+        with pytest.raises(ValueError, match="`eval_dataset` is a stream, but `train_dataset` is none.*`cache_teacher`"):
+            call()
+    live = make_trainer(folders, tmp_path, eval_dataset=rows.to_iterable_dataset(), cache_teacher=False)
+    assert live.evaluate()["eval_loss"] > 0
+
+
+def test_metrics_of_logits_need_a_task(folders, tmp_path):
+    given = {"compute_metrics": lambda prediction: {"accuracy": 1.0}}
+    with pytest.raises(ValueError, match="`compute_metrics` needs the logits of a task: set `task_weight`"):
+        make_trainer(folders, tmp_path, given=given)
+
+
+def test_an_optimizer_that_lacks_the_adapter_is_refused(folders, tmp_path):
+    model = load_student(folders["llama"])[0]
+    given = {"optimizers": (torch.optim.SGD(model.parameters(), lr=0.1), None)}
+    with pytest.raises(ValueError, match="`optimizers` has an optimizer without .*lora_A.* pass `optimizer_cls_and_kwargs`"):
+        make_trainer(folders, tmp_path, given=given)
+
+
+def test_small_data_sets_are_evaluated_where_the_last_batch_is_not_trained_on(folders, tmp_path):
+    rows = Dataset.from_dict({"text": TEXTS[:3]})
+    trainer = make_trainer(folders, tmp_path, eval_dataset=rows, dataloader_drop_last=True)
+    assert trainer.evaluate()["eval_loss"] > 0

@@ -33,6 +33,8 @@ def make_trainer(
     lora=LORA,
     logit_teacher=None,
     projection=None,
+    eval_dataset=None,
+    given=None,
     **changes,
 ):
     model, tokenizer, known = load_student(folders["llama"], kind, 2 if kind == "classifier" else None)
@@ -40,8 +42,14 @@ def make_trainer(
     if translator == "linear":
         start = TextEncoder(folders["llama"]).encode(TEXTS, progress=False)
         translator = linear_translator(bert.encode(TEXTS, progress=False), start)
-    given = {"max_steps": 6, "per_device_train_batch_size": 8, "logging_steps": 1, "report_to": "none", "disable_tqdm": True}
-    arguments = DistillationTrainingArguments(str(output), **known | given | {"save_strategy": "no"} | changes)
+    defaults = {
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    arguments = DistillationTrainingArguments(str(output), **known | defaults | {"save_strategy": "no"} | changes)
     return DistillationTrainer(
         model,
         arguments,
@@ -51,5 +59,7 @@ def make_trainer(
         logit_teacher=logit_teacher,
         projection=projection,
         train_dataset=Dataset.from_dict({"text": TEXTS, "labels": [i % 2 for i in range(32)]}) if data is None else data,
+        eval_dataset=eval_dataset,
         processing_class=tokenizer,
+        **given or {},
     )

@@ -307,3 +307,34 @@ def test_what_a_killed_save_left_goes_with_the_next(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path)
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")) == []
     Vec2VecModel.from_pretrained(tmp_path)
+
+
+def test_of_several_processes_one_writes_and_none_disturbs_it(tiny_model, tmp_path):
+    at_work = tmp_path / ".partial-model"
+    at_work.mkdir()
+    (at_work / "model.safetensors").write_bytes(b"half")
+    tiny_model.save_pretrained(tmp_path, is_main_process=False)
+    tiny_model.save_pretrained(tmp_path / "other", is_main_process=False)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        ".partial-model",
+        ".partial-model/model.safetensors",
+    ]
+    tiny_model.save_pretrained(tmp_path, is_main_process=True)
+    Vec2VecModel.from_pretrained(tmp_path)
+
+
+def test_a_model_that_is_taken_apart_is_refused(saved, tiny_model, tmp_path):
+    parts = {"normalizers": "cpu", "input_adapters": "disk", "backbone": "cpu", "output_adapters": "disk"}
+    for device_map in (parts, {"": "disk"}):
+        with pytest.raises(ValueError, match="`device_map` puts parts of the model on .*'disk'.*leave it out, or name one"):
+            Vec2VecModel.from_pretrained(saved, device_map=device_map, offload_folder=tmp_path / "offloaded")
+    rows = torch.randn(3, 6)
+    for device_map in ("cpu", "auto", dict.fromkeys(parts, "cpu")):
+        whole = Vec2VecModel.from_pretrained(saved, device_map=device_map)
+        assert torch.equal(*(m.translate(rows, source="a", target="b") for m in (whole, tiny_model)))
+
+
+def test_weights_may_come_without_a_place(tiny_model):
+    rows, given = torch.randn(3, 6), {"config": tiny_model.config, "state_dict": tiny_model.state_dict()}
+    again = Vec2VecModel.from_pretrained(None, **given)
+    assert torch.equal(*(m.translate(rows, source="a", target="b") for m in (again, tiny_model)))

@@ -150,6 +150,33 @@ model.save_pretrained({str(tmp_path / "copy")!r}, push_to_hub=True, repo_id="org
     assert metadata(card)["base_model"] == ["org/encoder"]  # a folder's name may be another model on the Hub
 
 
+def test_a_card_on_the_hub_is_kept_on_its_branch_and_under_a_short_name(tmp_path, hub, publisher, tiny_model):
+    tiny_model.save_pretrained(tmp_path / "short")
+    code = f"""
+from huggingface_hub import HfApi
+from hf_vec2vec import Vec2VecModel
+api, model = HfApi(), Vec2VecModel.from_pretrained({str(tmp_path / "short")!r})
+model.push_to_hub("org/short")
+api.create_branch("org/short", branch="own")
+for branch in ("main", "own"):
+    text = f"---\\nlicense: mit\\n---\\n\\nOf {{branch}}.\\n".encode()
+    api.upload_file(path_or_fileobj=text, path_in_repo="README.md", repo_id="org/short", revision=branch)
+model.save_pretrained({str(tmp_path / "short")!r}, push_to_hub=True)
+model.push_to_hub("short", revision="own")
+model.push_to_hub("short", revision="new")
+model.push_to_hub("fresh")
+"""
+    done = publisher.run(code)
+    assert done.returncode == 0, done.stderr
+    cards = {branch: hub.read("org/short", "README.md", branch).decode() for branch in ("main", "own", "new")}
+    assert {branch: card.strip().splitlines()[-1] for branch, card in cards.items()} == {
+        "main": "Of main.",
+        "own": "Of own.",
+        "new": "Of main.",
+    }
+    assert 'from_pretrained("org/fresh")' in hub.read("org/fresh", "README.md").decode()
+
+
 def test_weights_in_parts_take_the_place_of_whole_ones_and_back(tmp_path, hub, publisher, tiny_model):
     tiny_model.save_pretrained(tmp_path / "model")
     hub.part_size = 3000  # so that whole weights are uploaded in parts

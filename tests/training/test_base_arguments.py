@@ -40,6 +40,9 @@ BOTH = [Vec2VecTrainingArguments, DistillationTrainingArguments]
         ("load_best_model_at_end", True),
         ("fp16", True),
         ("remove_unused_columns", True),
+        ("fp16_full_eval", True),
+        ("bf16_full_eval", True),
+        ("include_for_metrics", ["loss", "inputs"]),
     ],
 )
 def test_both_trainers_refuse(tmp_path, kind, name, value):

@@ -85,6 +85,14 @@ def test_the_newest_whole_checkpoint_is_used(tmp_path, straight):
         check_checkpoint(run / "checkpoint-8")
 
 
+@pytest.mark.parametrize("asked", [True, "checkpoint-2"])
+def test_a_checkpoint_without_an_optimizer_is_not_called_damaged(tmp_path, asked):
+    build(tmp_path, **RUN, save_only_model=True).train()
+    with pytest.raises(ValueError, match="checkpoint-2' holds the model alone, as `save_only_model` asks for") as caught:
+        build(tmp_path, **RUN).train(resume_from_checkpoint=asked if asked is True else str(tmp_path / asked))
+    assert "elete" not in str(caught.value)
+
+
 def test_a_full_disk_leaves_earlier_checkpoints(tmp_path, monkeypatch):
     trainer = build(tmp_path, **RUN)
 

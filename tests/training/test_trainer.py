@@ -428,7 +428,6 @@ def test_a_batch_larger_than_the_rows_is_refused(tmp_path):
     ("kwargs", "message"),
     [
         ({"fp16": True}, "`fp16`"),
-        ({"bf16_full_eval": True}, "`bf16_full_eval`"),
         ({"remove_unused_columns": True}, "`remove_unused_columns`"),
         ({"discriminator_steps": 0}, "`discriminator_steps`"),
         (dict.fromkeys(LOSS_WEIGHTS, 0.0), "all weights of losses are 0"),
