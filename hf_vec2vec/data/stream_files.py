@@ -84,8 +84,8 @@ def _tables(
             if id_column is not None:
                 columns[ID] = columns.pop(id_column)
             if len(kept.rows):
-                # A copy, for the block's memory is used again.
-                yield start, pa.table({**columns, EMBEDDING: to_table(kept.rows.clone())[EMBEDDING]})
+                # A copy, for the block's memory is used again; of one type, whatever those of the files are.
+                yield start, pa.table({**columns, EMBEDDING: to_table(kept.rows.clone().float())[EMBEDDING]})
 
 
 __all__ = ["open_stream"]

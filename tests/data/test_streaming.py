@@ -109,6 +109,18 @@ def test_processes_share_out_the_rows(kind, tmp_path, monkeypatch):
     assert together == alone
 
 
+def test_files_of_several_types_are_one_stream(tmp_path):
+    rows = numbered(60, 4)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i, (part, dtype) in enumerate(zip(rows.split(20), (np.float64, np.float16, np.float32), strict=True)):
+            np.save(tmp_path / name / f"{i}.npy", part.numpy().astype(dtype))
+    spaces = {name: open_stream(tmp_path / name) for name in "ab"}
+    data = StreamedEmbeddings(spaces, buffer_rows=32, strict_unpaired=False)
+    found = numbers(list(StreamedBatches(data, 10, 6, seed=0)), "a")
+    assert sorted(found) == list(range(1, 61))
+
+
 def test_held_out_rows_are_never_trained_on(tmp_path, monkeypatch):
     data = pair("folder", tmp_path, monkeypatch)
     left, sample, held_out = data.split(20, sample_rows=130, seed=0)
