@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel
 
-from ..data.columns import to_dataset
+from ..data.columns import EMBEDDING, to_dataset
 from ..data.devices import chosen_device
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 IMAGE = "image"
 CHUNK = 2048  # images that are encoded between two saves of the cache
+UPRIGHT = "upright"  # part of what the cache goes by: earlier versions saw photos as they lay in the camera
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IMAGE_FORMATS = f"a folder of images ({', '.join(SUFFIXES)}), or a .parquet or Arrow folder with a column of images"
 
@@ -52,7 +53,8 @@ class ImageEncoderSettings:
 class ImageEncoder:
     """The image side of a CLIP-like model, frozen. Its text side is a [`TextEncoder`] of the same model.
 
-    Images are resized by Pillow, whatever else is installed: other libraries give slightly other vectors.
+    Images are resized by Pillow, whatever else is installed: other libraries give slightly other vectors. Photos are turned
+    as their files say (EXIF), which data sets of images and transformers do, too.
 
     Args:
         model: local folder or Hub id.
@@ -125,7 +127,7 @@ class ImageEncoder:
         dtype, device = self.model.dtype, self.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        return model_digest(self.folder, self.model, [asdict(self.settings) | {"model": None}, str(dtype)])
+        return model_digest(self.folder, self.model, [asdict(self.settings) | {"model": None}, str(dtype), UPRIGHT])
 
 
 def embed_images(
@@ -156,6 +158,8 @@ def embed_images(
     if isinstance(found, Dataset):
         parts, known = _column_in_parts(found), found._fingerprint
         others = found.remove_columns(image_column(found))
+        if EMBEDDING in others.column_names:
+            raise ValueError(f"`images` has a column {EMBEDDING!r}, which the vectors would be. Rename or drop it first.")
     else:
         files = [Path(file) for file in found]
         known = [(str(file.absolute()), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
@@ -166,7 +170,9 @@ def embed_images(
         try:
             return encoder.encode(parts(slice(start, stop)), batch_size=batch_size, progress=progress)
         except ValueError as error:
-            raise ValueError(f"Of images {start:,} to {stop:,}: {error}") from error
+            if not start:
+                raise
+            raise ValueError(f"Of images {start:,} to {stop:,}, the first of which is index 0 here: {error}") from error
 
     def finish(rows: np.ndarray) -> Dataset:
         vectors = to_dataset(rows)
@@ -217,11 +223,13 @@ def _part(images: Sequence, start: int, count: int) -> Sequence:
 
 def _picture(image: "Picture | str | Path | None", number: int) -> "Picture":
     from PIL import Image as pillow
+    from PIL.ImageOps import exif_transpose
 
     if image is None:
         raise ValueError(f"`images` has no image at index {number}. Drop the row.")
     try:
-        return (pillow.open(image) if isinstance(image, str | Path) else image).convert("RGB")
+        opened = pillow.open(image) if isinstance(image, str | Path) else image
+        return exif_transpose(opened).convert("RGB")
     except OSError as error:
         name = image if isinstance(image, str | Path) else f"index {number}"
         raise ValueError(f"`images`: {name} cannot be read: {error}") from error

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
+from PIL import ExifTags
 from PIL import Image as pillow
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -73,6 +74,21 @@ def test_both_sides_are_the_models_own_projections(clip, tmp_path):
     assert expected.shape == (7, 6)
     unit = ImageEncoder(clip, normalize=True, device="cpu").encode(files, progress=False)
     torch.testing.assert_close(unit, torch.nn.functional.normalize(expected, dim=1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_photos_are_turned_as_their_files_say(clip, tmp_path, orientation):
+    """As in a column of images, whose data set turns them when they are read."""
+    photo = pillow.fromarray(np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
+    exif = pillow.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    photo.save(tmp_path / "photo.png", exif=exif)
+    turned = photo.transpose({3: pillow.Transpose.ROTATE_180, 6: pillow.Transpose.ROTATE_270}[orientation])
+    encoder = ImageEncoder(clip, device="cpu")
+    found = encoder.encode([tmp_path / "photo.png"], progress=False)
+    assert torch.equal(found, encoder.encode([turned], progress=False))
+    column = Dataset.from_dict({"image": [str(tmp_path / "photo.png")]}, features=Features({"image": Image()}))
+    assert torch.equal(found, encoder.encode(column["image"], progress=False))
 
 
 def test_siglip_reads_texts_at_full_length(clip, tmp_path):
@@ -174,6 +190,18 @@ def test_what_cannot_be_embedded(clip, bert, tmp_path, capsys):  # noqa: F811
         assert main([*map(str, ["embed", *flags, *out])]) == 2
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_which_row_of_a_data_set_is_wrong(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.encoders.images.CHUNK", 3)
+    encoder, options = ImageEncoder(clip, device="cpu"), {"cache_dir": tmp_path / "cache", "progress": False}
+    rows = {"image": [*map(str, save_images(tmp_path / "images", 5)), None]}
+    data = Dataset.from_dict(rows, features=Features({"image": Image()}))
+    with pytest.raises(ValueError, match="^Of images 3 to 6, the first of which is index 0 here: .*no image at index 2"):
+        embed_images(data, encoder, **options)
+    data = data.select(range(5)).add_column("embedding", [[0.5]] * 5)
+    with pytest.raises(ValueError, match="`images` has a column 'embedding'.*Rename or drop it first"):
+        embed_images(data, encoder, **options)
 
 
 @pytest.mark.slow
