@@ -51,12 +51,14 @@ def pool(states: Tensor, mask: Tensor, pooling: str, mask_first_token: bool = Fa
         return states[:, 0]
     if pooling == "last":
         return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
-    weights = mask.to(states.dtype)
+    # Sums of many tokens, and of their places, leave the range of half precision.
+    exact = states.float() if states.dtype.itemsize == 2 else states
+    weights = mask.to(exact.dtype)
     if mask_first_token:
         weights[:, 0] = (mask.sum(1) == 1).to(weights.dtype)
     if pooling == "weighted_mean":
         weights = weights * torch.arange(1, weights.shape[1] + 1, device=weights.device)
-    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
+    return ((exact * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)).to(states.dtype)
 
 
 def token_states(outputs: ModelOutput) -> tuple[Tensor, ...]:
