@@ -169,7 +169,7 @@ def _check(
 def scale_as_learned(student: SentenceTransformer, translation: Translation) -> None:
     """Let a student end in a `Normalize`, in place, if its translator learned from vectors of norm 1 and it makes others."""
     unit = abs(translation.model.normalizer(translation.student).usual_norm() - 1) < UNIT
-    if unit and not any(isinstance(module, Normalize) for module in student):
+    if unit and not isinstance(student[-1], Normalize):
         student.append(Normalize())
 
 

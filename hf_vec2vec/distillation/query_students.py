@@ -33,9 +33,9 @@ def open_student(
 
     Raises:
         OSError: if it is nowhere.
-        ValueError: for pickled weights, a `max_length` below 1, beyond the model's positions or of a static embedding, a
-            `layer` that the model does not have or of a SentenceTransformer, or a language model without a token to open
-            texts.
+        ValueError: for pickled weights, vectors that are cut, a `max_length` below 1, beyond the model's positions or of a
+            static embedding, a `layer` that the model does not have or of a SentenceTransformer, or a language model
+            without a token to open texts.
     """
     if max_length is not None and max_length < 1:
         raise ValueError(f"`max_length` must be at least 1 token, got {max_length}.")
@@ -53,6 +53,11 @@ def open_student(
                 str(folder), model_kwargs=known | trusted, config_kwargs=trusted, processor_kwargs=trusted
             )
             encoder = SentenceTransformer(modules=[transformer, *_pooling(model, transformer, layer)], device="cpu")
+    if encoder.truncate_dim is not None:
+        raise ValueError(
+            f"`model` {model!r} keeps {encoder.truncate_dim} dimensions of its vectors (`truncate_dim`), which none of its "
+            "modules does: what is built on these would get them all. Take another, or save it without."
+        )
     if max_length is not None:
         if isinstance(encoder[0], StaticEmbedding):
             raise ValueError(f"`max_length` is for transformers; `model` {model!r} reads texts of any length: leave it out.")

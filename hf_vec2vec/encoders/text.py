@@ -155,7 +155,8 @@ class TextEncoder:
         length = chain.max_seq_length
         return {
             "pooling": named or ("mean" if self.is_static else "own"),
-            "normalize": any(isinstance(module, Normalize) for module in chain),
+            # Behind a module that comes after it, or a cut, vectors are of other lengths again.
+            "normalize": isinstance(chain[-1], Normalize) and chain.truncate_dim is None,
             "max_length": UNLIMITED if length is None else int(min(length, UNLIMITED)),
             "mask_first_token": False,
         }
@@ -229,11 +230,15 @@ class TextEncoder:
             raise ValueError(
                 f"`model` {settings.model!r} is a static embedding: it has one layer and `pooling` 'mean' only."
             )
-        others = self.other_modules()
-        if others or not all(module.include_prompt for module in self.chain or () if isinstance(module, Pooling)):
+        reasons = self.other_modules()
+        if not all(module.include_prompt for module in self.chain or () if isinstance(module, Pooling)):
+            reasons.append("a pooling that leaves out the prompt")
+        if self.chain is not None and self.chain.truncate_dim is not None:
+            reasons.append(f"a cut to {self.chain.truncate_dim} dimensions")
+        if reasons:
             raise ValueError(
                 f"`{changed[0]}` cannot be changed: {settings.model!r} makes its vectors with modules of its own "
-                f"({', '.join(others) or 'a pooling that leaves out the prompt'})."
+                f"({', '.join(reasons)})."
             )
         self.chain = None
         self._pad_on_the_right()
@@ -295,6 +300,11 @@ class TextEncoder:
             raise ValueError(
                 f"`model` {self.settings.model!r} makes NaN or infinite values of {texts[_first_wrong(vectors)][:80]!r}. "
                 "Its weights are damaged, or it cannot run in this precision."
+            )
+        if not (told := vectors.any(1)).all():
+            raise ValueError(
+                f"`model` {self.settings.model!r} makes only zeros of {texts[int(told.int().argmin())][:80]!r}: its "
+                "tokenizer may know nothing of it. Leave the text out."
             )
         return check_embeddings(vectors, "texts")
 
@@ -371,9 +381,7 @@ def embed(
         A memory-mapped data set with the columns `text` and `embedding`; the encoder's settings, as JSON, are its
         `info.description`.
     """
-    texts = load_texts(texts) if isinstance(texts, str | Path) else list(texts)
-    if not texts:
-        raise ValueError("`texts` is empty.")
+    texts = load_texts(texts) if isinstance(texts, str | Path) else checked_texts(list(texts))  # before any work
     key = hashlib.sha256(json.dumps([encoder.fingerprint(), texts]).encode()).hexdigest()[:32]
 
     def encode(start: int, stop: int) -> Tensor:

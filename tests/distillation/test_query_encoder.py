@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
 from torch.nn import functional as F
 
 from helpers.commands import run
@@ -95,7 +96,9 @@ def test_unpaired_start_is_the_translators_map_for_queries(student):
     }
 
 
-def test_a_student_is_scaled_as_the_vectors_that_its_translator_knows(student):
+@pytest.mark.parametrize("behind", [[], [Normalize(), Dense(8, 8)]], ids=["plain", "of norm 1 before the last"])
+def test_a_student_is_scaled_as_the_vectors_that_its_translator_knows(student, behind):
+    student.extend(behind)
     rows = F.normalize(student_vectors(student, TEXTS), dim=1)
     model = random_translator(8, DIM)
     model.normalizer("old").mean.copy_(rows.mean(0))
@@ -255,7 +258,7 @@ def test_nothing_is_replaced_unasked(student, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_what_is_refused(student, llama):
+def test_what_is_refused(student, llama, tmp_path):
     pairs, index = Pairs(TEXTS, teacher(TEXTS)), teacher(TEXTS)
     translation = Translation(random_translator(6, DIM), "old", "new")
     with pytest.raises(ValueError, match="`student` makes vectors of dimension 8, but the translator's space 'old' has 6"):
@@ -282,6 +285,10 @@ def test_what_is_refused(student, llama):
         check_queries(student, ["a dog", "dog " * 600])
     with pytest.raises(ValueError, match="is a language model whose tokenizer has no token to open a text with"):
         open_student(llama)
+    student.truncate_dim = 3
+    student.save(str(tmp_path / "cut"), create_model_card=False)
+    with pytest.raises(ValueError, match=r"keeps 3 dimensions of its vectors \(`truncate_dim`\)"):
+        open_student(str(tmp_path / "cut"))
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         QueryTraining(steps=0)
 

@@ -55,6 +55,7 @@ CHAINS = {
     "projected": [Pooling(8, "mean"), Dense(8, 5)],
     "projected twice": [Pooling(8, "mean"), Dense(8, 12), Dense(12, 3), Normalize()],
     "layer norm": [Pooling(8, "mean"), LayerNorm(8)],
+    "of norm 1 before the last": [Pooling(8, "mean"), Normalize(), Dense(8, 5)],
 }
 
 
@@ -108,9 +109,12 @@ def test_texts_are_cut_where_the_folder_says(length, make):
 
 
 def test_dimensions_that_the_makers_cut_away(make):
-    folder = make(truncate_dim=3)
-    assert ours(folder).shape == (len(TEXTS), 3)
-    torch.testing.assert_close(ours(folder), reference(folder), rtol=1e-4, atol=1e-5)
+    for behind in ((), (Pooling(8, "mean"), Normalize())):
+        folder = make(*behind, truncate_dim=3)
+        assert ours(folder).shape == (len(TEXTS), 3)
+        torch.testing.assert_close(ours(folder), reference(folder), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="`layer` cannot be changed: .*a cut to 3 dimensions"):
+        TextEncoder(folder, layer=1)
 
 
 def test_settings_that_differ_take_the_transformer_alone(make):

@@ -32,6 +32,13 @@ def test_pooling_by_hand():
     assert pool(states, only_one, "mean", mask_first_token=True).item() == 10.0
 
 
+@pytest.mark.parametrize("pooling", ["mean", "weighted_mean"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_pools_as_many_tokens(pooling, dtype):
+    states, mask = torch.full((1, 1000, 2), 300.0), torch.ones(1, 1000)
+    assert pool(states.to(dtype), mask, pooling).tolist() == [[300.0, 300.0]]  # of which the sum is beyond float16
+
+
 @pytest.mark.parametrize("kind", ["bert", "llama", "static"])
 def test_batches_and_order_do_not_change_vectors(kind, request):
     encoder = TextEncoder(request.getfixturevalue(kind), device="cpu")
@@ -182,6 +189,18 @@ def test_bad_texts(bert, static):
         TextEncoder(bert).encode("dog")
     with pytest.raises(TypeError, match="got a NoneType at index 1"):
         TextEncoder(bert).encode(["dog", None])
+    encoder = TextEncoder(static)
+    encoder.model.weight.data[1] = 0  # of a word that the tokenizer does not know
+    with pytest.raises(ValueError, match="makes only zeros of 'xyz'.*Leave the text out"):
+        encoder.encode(["dog", "xyz"])
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(" ", "empty.*at index 5"), (b"dog", "a bytes at index 5")])
+def test_texts_are_all_looked_at_before_any_work(static, tmp_path, wrong, message, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.encoders.text.CHUNK", 2)
+    with pytest.raises((TypeError, ValueError), match=message):
+        embed([*"abcde", wrong], TextEncoder(static), cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_an_autocast_made_is_cached_apart(bert, tmp_path):
