@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
@@ -269,6 +270,21 @@ def check_length(model: str, length: int | None, limit: int | None) -> None:
         raise ValueError(f"`model` {model!r}: its maximal length is {length!r}, which must be at least 1 token.")
     if length is not None and limit is not None and length > limit:
         raise ValueError(f"`max_length` is {length:,}, but `model` {model!r} reads {limit:,} tokens at most.")
+
+
+def check_room(tokenizer: object, prompt: str, length: int) -> None:
+    """Raise a ValueError if a prompt, and what a tokenizer puts around each text, take all `length` tokens that are read."""
+    if isinstance(tokenizer, Tokenizer):  # of a static embedding
+        taken = len(tokenizer.encode(prompt, add_special_tokens=False))
+    elif isinstance(tokenizer, PreTrainedTokenizerBase):
+        taken = len(tokenizer(prompt)["input_ids"])
+    else:
+        return
+    if taken >= length:
+        raise ValueError(
+            f"`max_length` is {length:,}, of which the prompt and the tokens around a text take {taken:,}: nothing of a "
+            "text would be read, and all would get one vector. Give more, or a shorter `prompt`."
+        )
 
 
 def own_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, said: int | None = None) -> int:

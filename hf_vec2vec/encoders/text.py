@@ -27,6 +27,7 @@ from .folders import (
     UNLIMITED,
     check_length,
     check_module_whole,
+    check_room,
     check_whole,
     chosen_prompt,
     fit,
@@ -123,6 +124,7 @@ class TextEncoder:
             self.tokenizer.enable_truncation(self.settings.max_length)
         elif self.chain is not None and self.settings.max_length != own["max_length"]:
             self.chain.max_seq_length = self.settings.max_length
+        check_room(self.tokenizer, prompt, self.settings.max_length)
 
     def _load_modules(self, dtype: torch.dtype, trust_remote_code: bool) -> dict[str, Any]:
         """Load the modules of a SentenceTransformer; what they say of themselves."""

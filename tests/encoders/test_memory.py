@@ -1,5 +1,7 @@
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from hf_vec2vec import TextEncoder
 from hf_vec2vec.data.devices import chosen_device
@@ -69,6 +71,25 @@ def test_lengths_below_one(length, bert, static):
     for model in (bert, static):
         with pytest.raises(ValueError, match=f"`max_length` must be at least 1 token, got {length}"):
             TextEncoder(model, max_length=length)
+
+
+@pytest.mark.parametrize("kind", ["bert", "static"])
+def test_a_prompt_that_leaves_no_room_for_a_text(kind, request):
+    model, options = request.getfixturevalue(kind), {"prompt": "the small dog ", "device": "cpu"}
+    with pytest.raises(ValueError, match="`max_length` is 3, of which the prompt and .* take 3: nothing of a text"):
+        TextEncoder(model, max_length=3, **options)
+    found = TextEncoder(model, max_length=4, **options).encode(["a dog", "cat"], progress=False)
+    assert not torch.allclose(found[0], found[1])
+
+
+def test_ends_that_leave_no_room_for_a_text(bert):
+    words = PreTrainedTokenizerFast.from_pretrained(bert)
+    ends = [("[UNK]", 1), ("[PAD]", 0)]
+    words.backend_tokenizer.post_processor = TemplateProcessing(single="[UNK] $A [PAD]", special_tokens=ends)
+    words.save_pretrained(bert)
+    with pytest.raises(ValueError, match="`max_length` is 2, of which the prompt and .* take 2: nothing of a text"):
+        TextEncoder(bert, max_length=2)
+    assert TextEncoder(bert, max_length=3).settings.max_length == 3
 
 
 def test_the_memory_that_is_left_is_what_the_system_says(monkeypatch, tmp_path):
