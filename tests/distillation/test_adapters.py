@@ -1,5 +1,7 @@
 """Adapters: one at a time, of a kind whose vectors are the text's own, and what is saved can be loaded."""
 
+import copy
+
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -144,7 +146,7 @@ def test_an_adapter_of_transformers_own_is_refused(folders, tmp_path, stored):
 
 
 def named(model):
-    return get_peft_model(model, LORA, adapter_name="mine")
+    return get_peft_model(model, copy.deepcopy(LORA), adapter_name="mine")  # which peft changes
 
 
 def beside_another(model):
