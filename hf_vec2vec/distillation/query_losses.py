@@ -58,7 +58,7 @@ def contrast_with_index(student: Tensor, target: Tensor, seen: Tensor, temperatu
 
 
 def neighbours_to_index(student: Tensor, target: Tensor, seen: Tensor, temperature: float = 0.05) -> Tensor:
-    """The student's queries shall find the rows that the targets find: cross-entropy of softmaxes of cosines, in nats.
+    """How far each query is from finding the rows that its target finds: cross-entropies of softmaxes of cosines, in nats.
 
     Args:
         student: `(n, d)`, norm 1.
@@ -66,10 +66,13 @@ def neighbours_to_index(student: Tensor, target: Tensor, seen: Tensor, temperatu
         seen: `(m, d)`, norm 1, rows of the index.
         temperature: by which cosines are divided.
 
+    Returns:
+        `(n,)`.
+
     Source: SEED, Fang et al., 2021.
     """
     wanted = (target @ seen.T / temperature).softmax(1)
-    return F.cross_entropy(student @ seen.T / temperature, wanted)
+    return F.cross_entropy(student @ seen.T / temperature, wanted, reduction="none")
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -70,9 +70,10 @@ def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -
 def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
     """Ridge regression on pairs; with a start, of what the start leaves over, so that few pairs change it little.
 
-    The penalty is the one of `STRENGTHS` with which pairs that are left out, each in turn, find the rows of the index that
-    they should (`neighbours_to_index`, less the index's mean). The least squared error would let few pairs change too
-    much. The bias is penalised like a weight.
+    The penalty is the one of `STRENGTHS` with which pairs that are left out, each in turn, find best the rows of the index
+    that they should (`neighbours_to_index`, less the index's mean); the least squared error would let few pairs change too
+    much. Where a start is as good within a standard error, it has the benefit of the doubt: the largest such penalty is
+    taken. The bias is penalised like a weight.
 
     Args:
         student: `(p, d_student)`, the student's vectors of p texts.
@@ -102,13 +103,16 @@ def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Pr
     def centred(some: Tensor) -> Tensor:
         return F.normalize(some.float() - middle, dim=1)
 
-    def left_out_error(strength: float) -> float:
+    def left_out_errors(strength: float) -> Tensor:
         shares = values.square() / (values.square() + strength * unit)
         leverages = (left[judges].square() * shares).sum(1, keepdim=True)
         errors = (missing[judges] - left[judges] @ (shares[:, None] * turned)) / (1 - leverages)
-        return neighbours_to_index(centred(wanted[judges] - errors), centred(wanted[judges]), centred(seen)).item()
+        return neighbours_to_index(centred(wanted[judges] - errors), centred(wanted[judges]), centred(seen))
 
-    strength = min(reversed(STRENGTHS), key=left_out_error)
+    found = torch.stack([left_out_errors(strength) for strength in STRENGTHS])
+    excess = found - found[found.mean(1).argmin()]
+    doubt = excess.std(1, correction=0) / len(judges) ** 0.5 if start is not None else torch.zeros(len(excess))
+    strength = max(strength for strength, good in zip(STRENGTHS, excess.mean(1) <= doubt, strict=True) if good)
     solution = right.T @ ((values / (values.square() + strength * unit))[:, None] * turned)
     weight, bias = solution[:-1], solution[-1] * constant
     if start is not None:

@@ -86,13 +86,16 @@ def test_the_penalty_is_that_of_a_loop_over_the_pairs():
                 x, y = inputs[keep], (targets - base)[keep].double()
                 return torch.linalg.solve(x.T @ x + strength * unit * torch.eye(9, dtype=torch.double), x.T @ y).float()
 
-            def error(strength, inputs=inputs, base=base, targets=targets, solved=solved):
+            def errors(strength, inputs=inputs, base=base, targets=targets, solved=solved):
                 others = [[j for j in range(15) if j != i] for i in range(15)]
                 guesses = torch.stack([base[i] + inputs[i].float() @ solved(others[i], strength) for i in range(15)])
-                centred = (F.normalize(each - index.mean(0), dim=1) for each in (guesses, targets, index))
-                return neighbours_to_index(*centred).item()
+                return neighbours_to_index(*(F.normalize(each - index.mean(0), dim=1) for each in (guesses, targets, index)))
 
-            expected = solved(list(range(15)), min(reversed(STRENGTHS), key=error))
+            strength = min(reversed(STRENGTHS), key=lambda each, errors=errors: errors(each).mean())
+            if start is not None:  # the largest that is as good within a standard error
+                worse = {each: errors(each) - errors(strength) for each in STRENGTHS}
+                strength = max(each for each, found in worse.items() if found.mean() <= found.std(correction=0) / 15**0.5)
+            expected = solved(list(range(15)), strength)
             weight = expected[:-1] if start is None else start.weight + expected[:-1]
             torch.testing.assert_close(found.weight, weight, atol=1e-4, rtol=0)
 
