@@ -224,10 +224,10 @@ def start(route: Route, arm: str, pairs: int, seed: int) -> Projection:
         return random_projection(route.pool.shape[1], route.index.shape[1], seed)
     if arm == "refined":
         targets, kept = confident_targets(route.translator(route.pool), route.index)
-        return fitted_projection(route.pool[kept], targets, route.translator)
+        return fitted_projection(route.pool[kept], targets, route.index, route.translator)
     if arm == "translator" or not pairs:
         return route.translator
-    return fitted_projection(pool[chosen], known[chosen], route.translator if arm == "ours" else None)
+    return fitted_projection(pool[chosen], known[chosen], route.index, route.translator if arm == "ours" else None)
 
 
 def mixed(route: Route, arm: str, seed: int) -> dict:

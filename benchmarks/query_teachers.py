@@ -178,7 +178,7 @@ def cell(setting: Setting, way: str, student: str, trained: bool) -> dict:
         return setting.judged(lambda name: setting.way(way, lambda encoder: setting.asked(name, encoder)) - centre)
     pairs = way == setting.args.index
     targets = setting.pool[way] @ setting.secret if pairs else setting.way(way, setting.pool.__getitem__)
-    fitted = fitted_projection(setting.pool[student], targets)
+    fitted = fitted_projection(setting.pool[student], targets, setting.index)
     if not trained:
         settled = off_the_middle(fitted, setting.index)
         return setting.judged(lambda name: settled(setting.asked(name, student)))

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, IterableDataset, Value, load_dataset_builder
+from datasets import Dataset, DatasetBuilder, Features, IterableDataset, Value, load_dataset_builder
+from datasets.packaged_modules.csv.csv import Csv
+from datasets.packaged_modules.json.json import Json
 from datasets.table import CastError
 
 from ..data.blocks import Block, VectorFile
@@ -98,9 +100,16 @@ def open_dataset(
     """
     try:
         builder = load_dataset_builder(name, config, data_files=data_files)
+        if isinstance(builder, Json):
+            _keep_texts(builder)
         data = builder.as_streaming_dataset(split=split)
     except Exception as error:  # of the Hub, of a builder, of a file
         raise ValueError(f"`dataset` {name!r} cannot be loaded: {' '.join(str(error).split())}") from error
+    if isinstance(builder, Csv) and (files := files_read(data)):
+        raise ValueError(
+            f"`dataset` {name!r} would make numbers of texts such as 007, and gaps of words such as NA, in {files[0]!r}. "
+            "Give the files, unpacked, as `input`, which reads values as they stand."
+        )
     _check_texts(data, name)
     facts = {"dataset": name, "config": builder.config_id, "split": split, "hash": builder.hash}
     return data, facts
@@ -119,15 +128,36 @@ def told_of_types() -> Iterator[None]:
 
 def _check_texts(data: IterableDataset, name: str) -> None:
     """Raise ValueError where `datasets` would make numbers of the texts of a local Parquet file, as of `007`."""
-    kinds = {column: kind.dtype for column, kind in (data.features or {}).items() if isinstance(kind, Value)}
-    other = {column: kind for column, kind in kinds.items() if "string" not in kind and "binary" not in kind}
     for file in (file for file in files_read(data) if file.endswith(".parquet")):
-        for field in pq.read_schema(file):
-            if field.name in other and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
-                raise ValueError(
-                    f"`dataset` {name!r} has {other[field.name]} in the column {field.name!r} of its first file, but texts "
-                    f"in that of {file!r}, which would not stay as they are. {MIXED}"
-                )
+        for column, kind in _lost_texts(pq.read_schema(file), data.features):
+            raise ValueError(
+                f"`dataset` {name!r} has {kind} in the column {column!r} of its first file, but texts in that of {file!r}, "
+                f"which would not stay as they are. {MIXED}"
+            )
+
+
+def _keep_texts(builder: DatasetBuilder) -> None:
+    """Have a builder of JSON raise where it would make numbers of texts: it knows the types of the first rows alone."""
+    cast: Any = builder._cast_table  # type: ignore[attr-defined]  # no public place is before the cast
+
+    def checked(table: pa.Table, *args: Any, **kwargs: Any) -> pa.Table:
+        for column, kind in _lost_texts(table.schema, builder.info.features):
+            raise ValueError(
+                f"it has {kind} in the column {column!r} of its first rows, but texts in later ones, which would not stay "
+                f"as they are. {MIXED}"
+            )
+        return cast(table, *args, **kwargs)
+
+    builder._cast_table = checked  # type: ignore[attr-defined]
+
+
+def _lost_texts(schema: pa.Schema, features: Features | None) -> Iterator[tuple[str, str]]:
+    """Columns of texts that are to become something else, and what."""
+    kinds = {column: kind.dtype for column, kind in (features or {}).items() if isinstance(kind, Value)}
+    other = {column: kind for column, kind in kinds.items() if "string" not in kind and "binary" not in kind}
+    for field in schema:
+        if field.name in other and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+            yield field.name, other[field.name]
 
 
 def open_streams(data: IterableDataset, name: str, column: str | None = None) -> list[VectorStream]:

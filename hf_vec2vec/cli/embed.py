@@ -108,7 +108,7 @@ def _encoder(flags: EmbedFlags) -> "TextEncoder":
 
 
 def _embed_texts(flags: EmbedFlags) -> "Dataset":
-    from ..data.columns import ID, TEXT
+    from ..data.columns import ID, TEXT, check_ids
     from ..data.texts import load_table, load_texts
     from ..encoders.text import embed
 
@@ -121,7 +121,8 @@ def _embed_texts(flags: EmbedFlags) -> "Dataset":
             raise ValueError(
                 f"`id_column` is {flags.id_column!r}, but {flags.texts!r} has the columns {', '.join(table.column_names)}."
             )
-        ids = table[flags.id_column].to_pylist()
+        check_ids(flags.id_column, table.schema, table.column_names, f"`texts` {flags.texts!r}")
+        ids = table[flags.id_column]  # as they are: not every whole number or time comes back out of Python's
     data = embed(texts, _encoder(flags), batch_size=flags.batch_size, cache_dir=flags.cache_dir, progress=flags.progress)
     return data if ids is None else data.add_column(ID, ids)
 

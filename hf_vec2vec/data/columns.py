@@ -1,6 +1,8 @@
 """Columns of tables: their names, which one holds the vectors, its rows as an array, and back."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from ..model.modeling_vec2vec import check_embeddings
 
+logger = logging.getLogger(__name__)
 ID, TEXT, EMBEDDING, LABEL = "id", "text", "embedding", "label"
 HEAD = 64  # first rows of a table that tell which column holds vectors
 BRACKETS = "[](){} \t\r\n,"  # around a vector that is written as a string: by pgvector, Postgres, pandas, NumPy
@@ -129,6 +132,39 @@ def foreign_columns(schema: pa.Schema) -> dict[str, str]:
         except ValueError:
             foreign[field.name] = str(field.type)
     return foreign
+
+
+def without_foreign(table: pa.Table, path: str | Path) -> pa.Table:
+    """The table of a file without `foreign_columns`, of which a warning tells."""
+    foreign = foreign_columns(table.schema)
+    tell_foreign(foreign, path)
+    return table.drop_columns(list(foreign))
+
+
+def tell_foreign(foreign: dict[str, str], path: str | Path) -> None:
+    """Warn of columns that are left out; see `foreign_columns`."""
+    if foreign:
+        logger.warning("%s: columns of types that data sets do not know are left out: %s.", path, foreign)
+
+
+def check_ids(id_column: str | None, schema: pa.Schema | None, others: Sequence[str], where: str) -> None:
+    """Raise ValueError if the column with the ids is not there, or of a type that no data set can hold.
+
+    Args:
+        id_column: its name, if there is one.
+        schema: of all columns.
+        others: names of the columns beside the vectors.
+        where: what the columns are of, for errors.
+    """
+    if id_column is None:
+        return
+    if schema is None or id_column not in others:
+        raise ValueError(f"{where} has the columns {list(others)} beside the vectors, not {id_column!r}.")
+    if foreign := foreign_columns(pa.schema([schema.field(id_column)])):
+        raise ValueError(
+            f"{where} has in the column {id_column!r}, `id_column`, values of type {foreign[id_column]}, which no data set "
+            "can hold. Rewrite them as texts."
+        )
 
 
 def _element(kind: pa.DataType) -> pa.DataType | None:
@@ -270,13 +306,16 @@ __all__ = [
     "LABEL",
     "TEXT",
     "RowError",
+    "check_ids",
     "first_dimension",
     "foreign_columns",
     "list_array",
+    "tell_foreign",
     "to_dataset",
     "to_table",
     "vector_column",
     "vector_dimension",
     "vector_rows",
     "vectors",
+    "without_foreign",
 ]

@@ -13,7 +13,7 @@ import yaml
 from datasets import ClassLabel, Dataset, load_dataset
 from transformers.utils import logging
 
-from .columns import LABEL, TEXT
+from .columns import LABEL, TEXT, without_foreign
 from .labels import natural_order, read_labels
 from .texts import load_table
 
@@ -96,7 +96,7 @@ def load_labelled(
         # Named after itself: several such files may read one table, each another of its columns.
         return replace(load_labelled(**_corpus_file(Path(source))), name=Path(source).stem)
     if Path(source).exists():
-        table = Dataset(load_table(source))
+        table = Dataset(without_foreign(load_table(source), source))
     else:
         table = load_dataset(source, subset, split=split)
     missing = [column for column in (text_column, label_column) if column not in table.column_names]

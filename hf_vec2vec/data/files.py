@@ -1,6 +1,5 @@
 """Vectors on disk, read and written whole."""
 
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,14 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 
 from .blocks import Block
-from .columns import EMBEDDING, ID, foreign_columns, to_table, vectors
+from .columns import EMBEDDING, ID, check_ids, foreign_columns, tell_foreign, to_table, vectors
 from .raw_files import check_no_weights
 from .staging import check_apart, locked, staged_file, staged_folder
 from .table_files import MADE_BY
 from .validity import InvalidRows, check_choice, keep_valid
 from .vector_files import Store, open_files
 
-logger = logging.getLogger(__name__)
 BLOCK = 8_192  # rows that are read and checked at a time
 DATASET_FILES = ("data-*.arrow", "dataset_info.json", "state.json")  # what `Dataset.save_to_disk` makes
 OUTPUTS = "a folder, .parquet, .npy or .safetensors"
@@ -69,11 +67,10 @@ def load_numbered(
     store = open_files(path, column, argument=argument)
     first = store.files[0]
     others = [name for name in first.other_columns() if name != EMBEDDING]
-    if id_column is not None and id_column not in others:
-        raise ValueError(f"`{argument}` {str(path)!r} has the columns {others} beside the vectors, not {id_column!r}.")
-    if foreign := {} if first.schema is None else foreign_columns(first.schema):
-        logger.warning("%s: columns of types that data sets do not know are left out: %s.", path, foreign)
-        others = [name for name in others if name not in foreign]
+    check_ids(id_column, first.schema, others, f"`{argument}` {str(path)!r}")
+    foreign = {} if first.schema is None else foreign_columns(first.schema)
+    tell_foreign(foreign, path)
+    others = [name for name in others if name not in foreign]
     found = list(_valid_tables(store, others, invalid_rows))
     if not found:
         raise ValueError(f"`{argument}` {str(path)!r} holds no valid row.")

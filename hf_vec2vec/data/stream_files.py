@@ -9,7 +9,7 @@ from datasets import DatasetInfo, IterableDataset, load_dataset
 from datasets.iterable_dataset import ArrowExamplesIterable
 
 from .blocks import VectorFile
-from .columns import EMBEDDING, ID, TEXT, to_table
+from .columns import EMBEDDING, ID, TEXT, check_ids, to_table
 from .validity import InvalidRows, check_choice, keep_valid
 from .vector_files import Store, open_files
 
@@ -47,11 +47,7 @@ def open_stream(
             raise
         return _of_hub(on_hub[1], on_hub[2] or "train", column, id_column)
     first = store.files[0]
-    others = [name for name in first.other_columns() if name in (TEXT, id_column)]
-    if id_column is not None and id_column not in others:
-        raise ValueError(
-            f"`path` {str(path)!r} has the columns {first.other_columns()} beside the vectors, not {id_column!r}."
-        )
+    check_ids(id_column, first.schema, first.other_columns(), f"`path` {str(path)!r}")
     shards = [(store, file, part, id_column, invalid_rows) for file in store.files for part in _shards(file)]
     info = DatasetInfo(description=store.description)
     return IterableDataset(ArrowExamplesIterable(_tables, {"shards": shards}), info=info)

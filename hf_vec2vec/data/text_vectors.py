@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from .blocks import Block, BufferPool, VectorFile
@@ -12,6 +13,7 @@ from .columns import HEAD, TEXT, RowError, first_dimension, list_array, vector_c
 from .text_tables import TABLES, TextTable, column_of
 
 PIECE = 4_096  # rows between two places from which a file can be read
+EXACT = 2**53  # up to which floats hold all whole numbers
 
 
 class TextVectorFile(VectorFile):
@@ -20,6 +22,7 @@ class TextVectorFile(VectorFile):
     def __init__(self, path: Path, column: str | None):
         self.table = table = TextTable(path)
         kinds: dict[str, set[pa.DataType]] = {}
+        self.large: set[str] = set()  # columns with whole numbers that floats would round
         self.starts: dict[int, tuple[int, int]] = {}  # by row, where it stands in the file
         rows, place, dim, chosen = 0, table.start, 0, ""
         reader = table.rows()
@@ -27,6 +30,8 @@ class TextVectorFile(VectorFile):
             columns = _columns(table, [values for _, values, _ in block])
             for name, values in columns.items():
                 kinds.setdefault(name, set()).add(values.type)
+                if pa.types.is_int64(values.type) and any(abs(end) > EXACT for end in pc.min_max(values).as_py().values()):
+                    self.large.add(name)
             if not rows:
                 head = pa.table({name: values.slice(0, HEAD) for name, values in columns.items()})
                 chosen = vector_column(head, "it", column)
@@ -37,7 +42,7 @@ class TextVectorFile(VectorFile):
             rows, place = rows + len(block), block[-1][2]
         if not rows:
             raise ValueError("it is empty: it has no rows.")
-        self.kinds = {name: _common(found) for name, found in kinds.items()}
+        self.kinds = {name: _common(found, large=name in self.large) for name, found in kinds.items()}
         schema = pa.schema(list(self.kinds.items()))
         super().__init__(path, rows, dim, cuts=list(self.starts), schema=schema, column=chosen)
 
@@ -98,12 +103,12 @@ def _columns(table: TextTable, rows: list[dict]) -> dict[str, pa.Array]:
     }
 
 
-def _common(kinds: set[pa.DataType]) -> pa.DataType:
-    """The type that values of all these types can have."""
+def _common(kinds: set[pa.DataType], *, large: bool) -> pa.DataType:
+    """The type that values of all these types can have, with whole numbers that a float would round (`large`) or without."""
     kinds = kinds - {pa.null()}
     if len(kinds) == 1:
         return next(iter(kinds))
-    return pa.float64() if kinds == {pa.int64(), pa.float64()} else pa.string()
+    return pa.float64() if kinds == {pa.int64(), pa.float64()} and not large else pa.string()
 
 
 OPENERS = dict.fromkeys(TABLES, TextVectorFile)

@@ -148,9 +148,11 @@ def _common_field(files: list[VectorFile], name: str, argument: str) -> pa.Field
     """A column that holds what all files have in one of theirs. Where they are texts, it can always be text."""
     fields = {file.path: file.schema.field(name) for file in files if file.schema is not None}
     found = next(iter(fields.values()))
+    texts = [file for file in files if isinstance(file, text_vectors.TextVectorFile)]
+    large = any(name in file.large for file in texts)
     for path, other in fields.items():
-        if (merged := _merged(found, other)) is None:
-            texts = [file for file in files if isinstance(file, text_vectors.TextVectorFile)]
+        merged = _merged(found, other)
+        if merged is None or (large and pa.types.is_floating(merged.type)):
             for file in texts:  # which have no types of their own: they are read again, as they stand there
                 file.kinds[name] = pa.string()
             if texts:

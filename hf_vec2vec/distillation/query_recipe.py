@@ -99,7 +99,7 @@ def make_query_encoder(
         if texts is not None:
             check_queries(student, texts, argument, prompt)
     seed = training.seed if training else 0
-    projection = _start(student, rows.shape[1], start, translation, pairs, prompt, seed, progress)
+    projection = _start(student, rows, start, translation, pairs, prompt, seed, progress)
     linear = isinstance(projection, Projection)
     settled = off_the_middle(projection, rows) if centre and isinstance(projection, Projection) else projection
     encoder = query_encoder(student, settled if training is None else projection, prompt=prompt)
@@ -175,7 +175,7 @@ def scale_as_learned(student: SentenceTransformer, translation: Translation) -> 
 
 def _start(
     student: SentenceTransformer,
-    dim: int,
+    index: Tensor,
     start: Start,
     translation: Translation | None,
     pairs: Pairs | None,
@@ -186,7 +186,7 @@ def _start(
     if start == "random":
         width = student.get_embedding_dimension()
         assert width is not None
-        return random_projection(width, dim, seed)
+        return random_projection(width, index.shape[1], seed)
     prior = None
     if start == "translator":
         assert translation is not None  # checked
@@ -198,7 +198,7 @@ def _start(
         assert prior is not None  # a ridge has pairs
         return prior
     rows = student_vectors(student, pairs.texts, prompt=prompt, progress=progress)
-    return fitted_projection(rows, F.normalize(pairs.vectors.float(), dim=1), prior)
+    return fitted_projection(rows, F.normalize(pairs.vectors.float(), dim=1), index, prior)
 
 
 def averaged(several: list[Pairs]) -> Pairs:

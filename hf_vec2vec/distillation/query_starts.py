@@ -8,9 +8,11 @@ from torch.nn import functional as F
 
 from ..deployment.merging import merged_linear
 from ..model.modeling_vec2vec import Vec2VecModel, check_embeddings
+from .query_losses import neighbours_to_index, some_of
 
 # Penalties that are tried, in units of the mean eigenvalue of the pairs' second moments.
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-8, 9))
+JUDGES = 1000  # pairs that are left out in turn, at most
 
 
 @dataclass(frozen=True)
@@ -65,37 +67,46 @@ def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -
     return Projection(projection.weight, projection.bias - length * F.normalize(index.float(), dim=1).mean(0))
 
 
-def fitted_projection(student: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
+def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
     """Ridge regression on pairs; with a start, of what the start leaves over, so that few pairs change it little.
 
-    The penalty is the one of `STRENGTHS` whose squared error is least when each pair is left out in turn. The bias is
-    penalised like a weight.
+    The penalty is the one of `STRENGTHS` with which pairs that are left out, each in turn, find the rows of the index that
+    they should (`neighbours_to_index`, less the index's mean). The least squared error would let few pairs change too
+    much. The bias is penalised like a weight.
 
     Args:
         student: `(p, d_student)`, the student's vectors of p texts.
-        index: `(p, d_index)`, the vectors that the index's encoder made of the same texts.
+        targets: `(p, d_index)`, the vectors that the index's encoder made of the same texts.
+        index: `(m, d_index)`, rows of the index.
         start: what the penalty pulls to; default: zero.
 
     Raises:
         TypeError, ValueError: for rows that `check_embeddings` refuses, or more on one side than on the other.
     """
     rows = check_embeddings(student, "student").double()
-    targets = check_embeddings(index, "index").double()
-    if len(rows) != len(targets):
-        raise ValueError(f"`student` and `index` have {len(rows)} and {len(targets)} rows: row i of both must be one text.")
+    wanted = check_embeddings(targets, "targets").double()
+    if len(rows) != len(wanted):
+        raise ValueError(f"`student` and `targets` have {len(rows)} and {len(wanted)} rows: row i of both must be one text.")
     constant = rows.square().sum(1).mean().sqrt()  # as long as a row: a bias of its size costs what such a row costs
     inputs = torch.cat([rows, constant.expand(len(rows), 1)], dim=1)
+    missing = wanted
     if start is not None:
-        targets = targets - Projection(start.weight.double(), start.bias.double())(rows)
+        missing = wanted - Projection(start.weight.double(), start.bias.double())(rows)
     left, values, right = torch.linalg.svd(inputs, full_matrices=False)
-    turned = left.T @ targets
+    turned = left.T @ missing
     unit = values.square().sum() / inputs.shape[1]
+
+    judges = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:JUDGES]
+    seen, middle = some_of(index), F.normalize(index.float(), dim=1).mean(0)
+
+    def centred(some: Tensor) -> Tensor:
+        return F.normalize(some.float() - middle, dim=1)
 
     def left_out_error(strength: float) -> float:
         shares = values.square() / (values.square() + strength * unit)
-        leverages = (left.square() * shares).sum(1, keepdim=True)
-        errors = (targets - left @ (shares[:, None] * turned)) / (1 - leverages)
-        return errors.square().mean().item()
+        leverages = (left[judges].square() * shares).sum(1, keepdim=True)
+        errors = (missing[judges] - left[judges] @ (shares[:, None] * turned)) / (1 - leverages)
+        return neighbours_to_index(centred(wanted[judges] - errors), centred(wanted[judges]), centred(seen)).item()
 
     strength = min(reversed(STRENGTHS), key=left_out_error)
     solution = right.T @ ((values / (values.square() + strength * unit))[:, None] * turned)

@@ -1,11 +1,10 @@
 """Training of a query encoder: the student and its projection together, towards vectors of the index's space."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -15,57 +14,9 @@ from torch.nn import functional as F
 from transformers import set_seed
 
 from ..training.finite import TrainingDivergedError
-from .losses import cosine_loss
+from .query_losses import LOSSES, Loss, some_of
 
-Loss = Literal["squared_error", "cosine", "gram", "contrastive"]
 Trained = Literal["lora", "whole"]
-SEEN_ROWS = 2048  # of the index, that a loss compares a query with
-
-
-def squared_error(student: Tensor, target: Tensor, seen: Tensor) -> Tensor:
-    """Mean squared distance of unit rows, `(n, d)` each."""
-    return (student - target).square().sum(1).mean()
-
-
-def gram_to_index(student: Tensor, target: Tensor, seen: Tensor) -> Tensor:
-    """The student's queries shall lie to rows of the index as the targets do: mean squared difference of cosines, times d.
-
-    Args:
-        student: `(n, d)`, norm 1.
-        target: `(n, d)`, norm 1.
-        seen: `(m, d)`, norm 1, rows of the index.
-    """
-    return ((student - target) @ seen.T).square().mean() * student.shape[1]
-
-
-def contrast_with_index(student: Tensor, target: Tensor, seen: Tensor, temperature: float = 0.05) -> Tensor:
-    """Each query shall be nearer to its target than to rows of the index: cross-entropy in nats.
-
-    Rows that lie as near to the target as the target's own neighbours do would be false negatives: the target's nearest
-    hundredth is left out.
-
-    Args:
-        student: `(n, d)`, norm 1.
-        target: `(n, d)`, norm 1.
-        seen: `(m, d)`, norm 1, rows of the index.
-        temperature: by which cosines are divided.
-
-    Source: InfoNCE, van den Oord et al., 2018.
-    """
-    own = (student * target).sum(1, keepdim=True)
-    near = target @ seen.T
-    bound = near.topk(max(1, len(seen) // 100), dim=1).values[:, -1:]
-    others = (student @ seen.T).masked_fill(near >= bound, -torch.inf)
-    logits = torch.cat([own, others], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "squared_error": squared_error,
-    "cosine": lambda student, target, seen: cosine_loss(student, target),
-    "gram": gram_to_index,
-    "contrastive": contrast_with_index,
-}
 
 
 class QueryLoss(nn.Module):
@@ -180,7 +131,6 @@ def train_query_encoder(
         layers = LoraConfig(r=training.lora_r, lora_alpha=2 * training.lora_r, target_modules="all-linear")
         first.model = get_peft_model(first.model, layers)
     data = Dataset.from_dict({"text": [prompt + text for text in texts], "label": F.normalize(targets, dim=1).numpy()})
-    rows = torch.randperm(len(index), generator=torch.Generator().manual_seed(training.seed))[:SEEN_ROWS]
     projection = rf"^model\.{len(encoder) - 2}\."  # in front of the normalisation
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
@@ -198,11 +148,11 @@ def train_query_encoder(
             report_to="none",
             disable_tqdm=not progress,
         )
-        loss = QueryLoss(encoder, training.loss, F.normalize(index[rows], dim=1).to(encoder.device))
+        loss = QueryLoss(encoder, training.loss, some_of(index, training.seed).to(encoder.device))
         SentenceTransformerTrainer(encoder, arguments, train_dataset=data, loss=loss).train()
     if training.trained == "lora":
         first.model = first.model.merge_and_unload()
     encoder.eval()
 
 
-__all__ = ["LOSSES", "QueryLoss", "QueryTraining", "train_query_encoder"]
+__all__ = ["QueryLoss", "QueryTraining", "train_query_encoder"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
-from ..data.corpora import LABEL
+from ..data.columns import LABEL, without_foreign
 from ..data.text_tables import text_encoding, unquoted
 from ..data.texts import load_table
 from ..data.vector_files import naming
@@ -25,7 +25,7 @@ FILE_NAME = re.compile(  # as the authors of GLUE, SNLI, MultiNLI, MRPC, STS-B, 
     r"(?:multinli_[\d.]+_|snli_[\d.]+_|msr_paraphrase_|sts-|socialiwa_v[\d.]+_)?"
     rf"({'|'.join(SPLITS)})(_matched|_mismatched)?(?:-v\d\.\d)?(?:_rand_split)?(?:_no_answers)?"
 )
-SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002, as the Hub has them
+SHARD = re.compile(r"-\d+-of-(\d+)$")  # train-00000-of-00002, as the Hub has them
 WITHOUT_HEADER = {  # authors' files whose first line is a row: columns by place
     "cola": ("source", LABEL, "annotation", "sentence"),
     "stsb": ("genre", "file", "year", "id", LABEL, "sentence1", "sentence2"),
@@ -71,12 +71,29 @@ def local_splits(
                 "Leave one."
             )
     return {
-        split: concatenate_datasets([_read(name, part, needed, split) for part in parts]) for split, parts in shards.items()
+        split: _joined(source, split, parts, [_read(name, part, needed, split) for part in parts])
+        for split, parts in shards.items()
     }
+
+
+def _joined(source: Path, split: str, parts: list[Path], rows: list[Dataset]) -> Dataset:
+    """The rows of a split, of one file or of shards, whose number their names tell."""
+    whole = max(int(found[1]) if (found := SHARD.search(part.stem)) else 1 for part in parts)
+    if whole > len(parts):
+        logger.warning("%s: of %s files of %r only %s are there.", source, f"{whole:,}", split, f"{len(parts):,}")
+    try:
+        return concatenate_datasets(rows)
+    except ValueError as error:
+        raise ValueError(
+            f"`source` {str(source)!r}: the {len(parts)} files of {split!r} have columns of unlike types: {error} Rewrite "
+            "one as the others are."
+        ) from error
 
 
 def _is_data(file: Path) -> bool:
     suffix = file.suffix.lower()
+    if file.name[0] == ".":  # as `._train.tsv`, which macOS puts beside `train.tsv`
+        return False
     return suffix in SUFFIXES or (suffix in BY_NAME and FILE_NAME.fullmatch(file.stem.lower()) is not None)
 
 
@@ -106,12 +123,16 @@ def _read(name: str, file: Path, needed: list[str], split: str) -> Dataset:
             return in_hub_schema(name, Dataset.from_list(list(_separated(name, file))), needed, split)
         if "answerKey" in needed:
             is_json = suffix in (".jsonl", ".ndjson", ".json")
-            return read_questions(_objects(file) if is_json else Dataset(load_table(file)))
+            return read_questions(_objects(file) if is_json else _table(file))
         if "context" in needed and suffix == ".json":
             content = _json(file)
             if isinstance(content, dict) and isinstance(content.get("data"), list):
                 return Dataset.from_list(list(_articles(name, content)))
-    return in_hub_schema(name, Dataset(load_table(file)), needed, split)
+    return in_hub_schema(name, _table(file), needed, split)
+
+
+def _table(file: Path) -> Dataset:
+    return Dataset(without_foreign(load_table(file), file))
 
 
 def _has_tabs(file: Path) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, concatenate_datasets, load_dataset, load_from_disk
+from datasets import Dataset, concatenate_datasets, load_dataset, load_dataset_builder, load_from_disk
 
 from helpers.stores import vectors_of
 from hf_vec2vec.bulk import translate_store
@@ -91,3 +91,28 @@ def test_files_whose_columns_do_not_fit_the_first_are_refused_in_words(columns, 
 
     with pytest.raises(ValueError, match=f"`dataset` 'parquet.* {message}.* as `input`"):
         translate()
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_texts_that_would_become_numbers_are_told(model, tmp_path, files):
+    """The types of a data set of JSON are those of its first rows, to which `datasets` casts all others."""
+    rows = [{"id": id, "embedding": row} for id, row in zip([1, 2, "007", "008"], vectors_of(4).tolist(), strict=True)]
+    parts = [rows] if files == 1 else [rows[:2], rows[2:]]
+    for k, part in enumerate(parts):
+        (tmp_path / f"{k}.jsonl").write_text("\n".join(map(json.dumps, part)))
+    size = len(json.dumps(rows[0])) + 10  # bytes that are read at a time, and the rest of a line
+    builder = load_dataset_builder("json", data_files=str(tmp_path / "*.jsonl"), chunksize=size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_vec2vec.bulk.streams.load_dataset_builder", lambda *args, **kwargs: builder)
+        data, facts = open_dataset("json", None, "train", str(tmp_path / "*.jsonl"))
+    with pytest.raises(
+        ValueError, match="`dataset` .*it has int64 in the column 'id' of its first rows, but texts in later"
+    ):
+        translate_store(model, data, tmp_path / "out.parquet", facts=facts, **SMALL)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_local_csv_is_read_as_input_alone(tmp_path):
+    (tmp_path / "x.csv").write_text('id,embedding\n007,"[1.0, 2.0]"\n')
+    with pytest.raises(ValueError, match="would make numbers of texts such as 007.*x.csv.*as `input`"):
+        open_dataset("csv", None, "train", str(tmp_path / "x.csv"))

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -25,6 +27,14 @@ def test_labelled_texts_are_read_from_local_files(tmp_path, suffix):
     assert (found.name, found.texts, found.labels) == ("mood", ["good", "bad"], ["up", "down"])
     assert found.descriptions == {"down": "This is about down.", "up": "This is about up."}
     assert found.take([0, 1]) == found
+
+
+def test_columns_that_no_data_set_can_hold_are_left_out(tmp_path, caplog):
+    table = pa.table({name: [row[name] for row in ROWS] for name in ("text", "label")})
+    facts = pa.array([[("year", 1999)]] * len(ROWS), pa.map_(pa.string(), pa.int64()))
+    pq.write_table(table.append_column("facts", facts), tmp_path / "mood.parquet")
+    assert load_labelled(str(tmp_path / "mood.parquet")).labels == ["up", "down"]
+    assert "mood.parquet: columns of types that data sets do not know are left out: {'facts': " in caplog.text
 
 
 def test_numbers_become_names_where_the_data_set_knows_them(tmp_path):

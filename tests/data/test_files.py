@@ -160,7 +160,7 @@ def _strange(path: Path, *, twice: bool) -> Path:
 
 def test_columns_that_no_data_set_can_hold_are_left_out_and_told(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("hf_vec2vec.data.files.logger.warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("hf_vec2vec.data.columns.logger.warning", lambda text, *values: said.append(text % values))
     found = load_embeddings(_strange(tmp_path / "x.parquet", twice=False))
     assert set(found.column_names) == {"id", "embedding"}
     assert len(said) == 1

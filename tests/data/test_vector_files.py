@@ -22,6 +22,7 @@ from helpers.stores import read_output
 from hf_vec2vec import Vec2VecConfig, Vec2VecModel
 from hf_vec2vec.bulk import translate_store
 from hf_vec2vec.data import load_embeddings, open_stream, vectors
+from hf_vec2vec.data.text_vectors import PIECE
 from hf_vec2vec.data.texts import load_texts
 from hf_vec2vec.data.vector_files import open_files
 
@@ -118,6 +119,39 @@ def test_ids_and_texts_stay_beside_their_vectors(tmp_path):
         load_embeddings(tmp_path / "x.csv", id_column="key")
     with pytest.raises(ValueError, match="beside the vectors, not 'key'"):
         open_stream(tmp_path / "x.csv", id_column="key")
+
+
+LARGE = 2**53 + 1  # which no float is
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_large_ids_are_not_rounded_where_fractions_come_later(tmp_path, suffix):
+    """Within a file, behind the rows that are read at a time, and in another file."""
+
+    def lines(*ids) -> str:
+        rows = [{"id": id, "embedding": [1.0, 2.0]} for id in ids]
+        if suffix == ".jsonl":
+            return "\n".join(map(json.dumps, rows))
+        return "\n".join(["id,embedding", *(f'{row["id"]},"[1.0, 2.0]"' for row in rows)])
+
+    (tmp_path / f"one{suffix}").write_text(lines(*[LARGE] * PIECE, 0.5))
+    (tmp_path / "two").mkdir()
+    for name, id in (("a", LARGE), ("b", 0.5)):
+        (tmp_path / "two" / f"{name}{suffix}").write_text(lines(id))
+    for path in (tmp_path / f"one{suffix}", tmp_path / "two"):
+        found = load_embeddings(path, id_column="id")["id"]
+        assert (found[0], found[-1]) == (str(LARGE), "0.5")
+        assert [row["id"] for row in open_stream(path, id_column="id")][-1] == "0.5"
+
+
+def test_ids_that_no_data_set_can_hold_are_refused(tmp_path):
+    """UUIDs, as Arrow reads them out of Parquet; as a column like others they are left out, and told."""
+    ids = pa.array([bytes([k] * 16) for k in range(len(ROWS))], pa.uuid())
+    pq.write_table(pa.table({"id": ids, "embedding": ROWS.tolist()}), tmp_path / "x.parquet")
+    for reader in (load_embeddings, open_stream):
+        with pytest.raises(ValueError, match="x.parquet' has in the column 'id', `id_column`, values of type .*uuid"):
+            reader(tmp_path / "x.parquet", id_column="id")
+    assert load_embeddings(tmp_path / "x.parquet").column_names == ["embedding"]
 
 
 def test_classes_of_a_saved_data_set_keep_their_names(tmp_path):

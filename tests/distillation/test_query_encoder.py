@@ -17,10 +17,11 @@ from hf_vec2vec import Vec2VecModel
 from hf_vec2vec.data.columns import to_dataset
 from hf_vec2vec.data.files import save_embeddings
 from hf_vec2vec.distillation.query_encoder import check_queries, save_query_encoder, student_vectors
+from hf_vec2vec.distillation.query_losses import LOSSES, neighbours_to_index
 from hf_vec2vec.distillation.query_recipe import Pairs, Translation, averaged, drawn, make_query_encoder
-from hf_vec2vec.distillation.query_starts import Projection, fitted_projection, translator_projection
+from hf_vec2vec.distillation.query_starts import STRENGTHS, Projection, fitted_projection, translator_projection
 from hf_vec2vec.distillation.query_students import open_student
-from hf_vec2vec.distillation.query_training import LOSSES, QueryTraining
+from hf_vec2vec.distillation.query_training import QueryTraining
 from hf_vec2vec.distillation.store_targets import confident_targets
 
 DIM = 5  # of the index
@@ -49,15 +50,15 @@ def test_ridge_finds_the_map_and_few_pairs_change_a_start_little():
     torch.manual_seed(0)
     true = Projection(torch.randn(12, DIM), torch.randn(DIM))
     rows = torch.randn(300, 12)
-    found = fitted_projection(rows, true(rows))
+    index = true(torch.randn(500, 12))
+    found = fitted_projection(rows, true(rows), index)
     torch.testing.assert_close(found(rows), true(rows), atol=2e-2, rtol=0)
     near = Projection(true.weight + 0.1 * torch.randn(12, DIM), true.bias)
     noise = 0.3 * torch.randn(300, DIM)
     errors = {
-        (start is not None, pairs): (fitted_projection(rows[:pairs], (true(rows) + noise)[:pairs], start)(rows) - true(rows))
-        .square()
-        .mean()
-        .item()
+        (start is not None, pairs): F.mse_loss(
+            fitted_projection(rows[:pairs], (true(rows) + noise)[:pairs], index, start)(rows), true(rows)
+        ).item()
         for start in (None, near)
         for pairs in (6, 300)
     }
@@ -67,13 +68,33 @@ def test_ridge_finds_the_map_and_few_pairs_change_a_start_little():
     assert errors[False, 300] < 0.02
 
 
-def test_left_out_errors_choose_as_leaving_out_would():
-    """The penalty is that of an explicit loop over the pairs."""
+def test_the_penalty_is_that_of_a_loop_over_the_pairs():
     torch.manual_seed(1)
-    rows, targets = torch.randn(15, 8), torch.randn(15, 3)
-    found = fitted_projection(rows, targets)  # nothing to learn: the penalty must be large
-    assert found.weight.norm() < 0.5
-    assert fitted_projection(rows, rows[:, :3]).weight.norm() > 1.5  # all to learn
+    index = F.normalize(torch.randn(60, 3) + 1, dim=1)
+    near = Projection(torch.randn(8, 3), torch.zeros(3))
+    for noise in (0.05, 0.5, 3.0):
+        rows = torch.randn(15, 8)
+        targets = F.normalize(near(rows) + noise * torch.randn(15, 3), dim=1)
+        for start in (None, near):
+            found = fitted_projection(rows, targets, index, start)
+            base = torch.zeros(15, 3) if start is None else start(rows)
+            bias = rows.square().sum(1).mean().sqrt()
+            inputs = torch.cat([rows, bias.expand(15, 1)], dim=1).double()
+            unit = inputs.square().sum() / 9
+
+            def solved(keep, strength, inputs=inputs, base=base, targets=targets, unit=unit):
+                x, y = inputs[keep], (targets - base)[keep].double()
+                return torch.linalg.solve(x.T @ x + strength * unit * torch.eye(9, dtype=torch.double), x.T @ y).float()
+
+            def error(strength, inputs=inputs, base=base, targets=targets, solved=solved):
+                others = [[j for j in range(15) if j != i] for i in range(15)]
+                guesses = torch.stack([base[i] + inputs[i].float() @ solved(others[i], strength) for i in range(15)])
+                centred = (F.normalize(each - index.mean(0), dim=1) for each in (guesses, targets, index))
+                return neighbours_to_index(*centred).item()
+
+            expected = solved(list(range(15)), min(reversed(STRENGTHS), key=error))
+            weight = expected[:-1] if start is None else start.weight + expected[:-1]
+            torch.testing.assert_close(found.weight, weight, atol=1e-4, rtol=0)
 
 
 def test_unpaired_start_is_the_translators_map_for_queries(student):

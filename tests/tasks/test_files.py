@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -76,6 +78,30 @@ def test_separated_files_of_glue(name, single, tmp_path):
 def test_suffixes_in_capitals_are_the_same(tmp_path):
     (tmp_path / "DEV.TSV").write_text(SEPARATED["sst2"][1], encoding="utf-8")
     assert load_task("sst2", tmp_path).splits["validation"]["sentence"][:] == [QUOTE, "a bore"]
+
+
+def test_columns_that_no_data_set_can_hold_are_left_out(tmp_path):
+    kinds = {"sentence": pa.string(), "label": pa.int64(), "facts": pa.map_(pa.string(), pa.int64())}
+    table = pa.table({"sentence": ["a bore"], "label": [0], "facts": [[("year", 1999)]]}, schema=pa.schema(kinds.items()))
+    pq.write_table(table, tmp_path / "dev.parquet")
+    assert load_task("sst2", tmp_path).splits["validation"].column_names == ["sentence", "label"]
+
+
+def test_what_macos_puts_beside_files_is_no_split(tmp_path):
+    (tmp_path / "dev.tsv").write_text(SEPARATED["sst2"][1], encoding="utf-8")
+    (tmp_path / "._dev.tsv").write_bytes(b"\0\5\x16\7")
+    assert list(load_task("sst2", tmp_path).splits) == ["validation"]
+
+
+def test_shards_that_are_missing_or_unlike_are_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("hf_vec2vec.tasks.files.logger.warning", lambda text, *values: said.append(text % values))
+    for k, labels in ((0, "01"), (2, "ab")):
+        text = "\n".join(["sentence,label", *(f"row {k},{label}" for label in labels)])
+        (tmp_path / f"train-0000{k}-of-00003.csv").write_text(text)
+    with pytest.raises(ValueError, match="`source` .*: the 2 files of 'train' have columns of unlike types: .* label "):
+        load_task("sst2", tmp_path)
+    assert said == [f"{tmp_path}: of 3 files of 'train' only 2 are there."]
 
 
 def test_jsonl_of_multinli_snli_and_boolq(tmp_path):
