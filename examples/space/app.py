@@ -1,6 +1,6 @@
 """A page to try translation between embedding spaces: the layout of a Hugging Face Space, and a page of your own machine.
 
-    pip install '.[space]'
+    pip install -e '.[space]'
     python examples/space/app.py
 
 Then open the address that it prints. Two cores will do. What visitors upload is deleted when it is read, what is made for

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 from datasets import IterableDataset
 from torch import Tensor, nn
 
 from ..data.blocks import VectorFile
+from ..data.devices import chosen_device
 from ..data.staging import check_apart
 from ..data.validity import check_choice
 from ..data.vector_files import Store, open_files
@@ -53,6 +55,7 @@ def translate_store(
     facts: dict | None = None,
     hub_sample: Tensor | None = None,
     length: float | None = None,
+    device: torch.device | str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Translate vectors on disk, or of a streamed data set, in constant memory.
@@ -87,6 +90,7 @@ def translate_store(
             `hf_vec2vec.hub_corrected`).
         length: of all translations; default: as they come. For an index by inner product that also holds native rows, of
             length 1: `hf_vec2vec.metrics.mixed_index.fair_length` tells it.
+        device: of the translations; default: a GPU if there is one, and of several processes one for each.
         progress: show a bar.
 
     Raises:
@@ -96,6 +100,8 @@ def translate_store(
             format that cannot hold what is asked for. What was complete stays.
     """
     started, processes, output = time.perf_counter(), Processes(), Path(output)
+    if device is not None:
+        processes.device = chosen_device(device)
     chosen = model.chosen_map(map, source, target)
     kind = _output_kind(output, output_format, dtype)
     single = output.suffix != ""

@@ -82,6 +82,12 @@ class DistillFlags(StudentFlags, LossFlags, AdapterFlags, DryRunFlags):
                 f"`student_head` classifier, `task_weight` above 0 and a `task` that classes single texts go together, got "
                 f"{self.student_head!r}, {self.task_weight} and {self.task!r}."
             )
+        if self.task is None and self.task_source is not None:
+            raise ValueError("`task_source` is the folder of a `task`, which is not given. Give one, or leave it out.")
+        if "projection_rate" in self.given and not self.learn_projection:
+            raise ValueError("`projection_rate` is of `learn_projection`, which is not set. Set it, or leave this out.")
+        if "contrastive_temperature" in self.given and not self.contrastive_weight:
+            raise ValueError("`contrastive_temperature` is of `contrastive_weight`, which is 0. Set it, or leave this out.")
         if self.load_in_4bit and self.export_dir:
             raise ValueError("`export_dir` needs whole weights to merge the adapter into: leave out `load_in_4bit`.")
 

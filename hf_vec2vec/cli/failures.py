@@ -25,13 +25,15 @@ CAN_WAIT, LATER = hasattr(signal, "setitimer"), 0.1  # seconds between two looks
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 
-def reported(command: str, work: Callable[[], None], *, debug: bool, after_interrupt: Callable[[], str]) -> int:
+def reported(
+    command: str, work: Callable[[], None], *, debug: Callable[[], bool], after_interrupt: Callable[[], str]
+) -> int:
     """Do the work of a command; make of what it raises one line on stderr, and an exit status.
 
     Args:
         command: its name.
         work: what it does.
-        debug: show tracebacks, too.
+        debug: whether to show tracebacks, too.
         after_interrupt: what to say of the work that Ctrl-C or SIGTERM stopped.
     """
     with _stops() as stops:
@@ -39,7 +41,7 @@ def reported(command: str, work: Callable[[], None], *, debug: bool, after_inter
             work()
         except (Exception, KeyboardInterrupt) as error:
             _close_bars()
-            if debug:
+            if debug():
                 traceback.print_exc()
             if stops or isinstance(error, KeyboardInterrupt):  # modules in C make other errors of it
                 by = stops[0] if stops else signal.SIGINT

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(explain(command, module, kind, everything="--help_all" in asked), end="")
         return 0
     work = Work(module, kind, rest)
-    return reported(command, work.run, debug="--debug" in rest, after_interrupt=work.after_interrupt)
+    return reported(command, work.run, debug=work.debug, after_interrupt=work.after_interrupt)
 
 
 class Work:
@@ -103,6 +103,10 @@ class Work:
             from ..bulk.processes import leave_group
 
             leave_group()
+
+    def debug(self) -> bool:
+        """Whether to show where an error arose; of flags that could not be read, too."""
+        return self.flags.debug if self.flags else "--debug" in self.words
 
     def after_interrupt(self) -> str:
         """What of the work is kept."""

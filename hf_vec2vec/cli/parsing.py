@@ -61,6 +61,7 @@ def parse(kind: type[F], words: list[str]) -> F:
     # A word that belongs to no flag stands first.
     placed = any(f.metadata["flag"].placeholder for f in declared.values())
     first, rest = (words[:1], words[1:]) if placed and words and not words[0].startswith("-") else ([], words)
+    _check_repeated(rest, ["config", *(spelt(name) for name in declared if Kind.of(hints[name]).many)])
     path, rest = _config_path(rest)
     from_file = as_words(_in_file(path, declared, hints)) if path is not None else []
     found, others = parser.parse_known_args([*first, *from_file, *rest])
@@ -219,6 +220,14 @@ def _in_file(path: str, declared: dict[str, Field[Any]], hints: dict[str, Any]) 
         if isinstance(value, list) and len(value) != 1 and not Kind.of(hints[name]).many:
             raise ValueError(f"`config` {path!r}: `{spelt(name)}` must be one value, got the list {value}.")
     return found
+
+
+def _check_repeated(words: list[str], names: list[str]) -> None:
+    """Raise if a flag whose values all count stands twice: argparse would keep the last ones without a word."""
+    for name in names:
+        if sum(word.partition("=")[0] == f"--{name}" for word in words) > 1:
+            several = "One file holds all flags." if name == "config" else f"Give all values behind one: --{name} A B."
+            raise ValueError(f"`{name}` stands twice on the line. {several}")
 
 
 def _config_path(words: list[str]) -> tuple[str | None, list[str]]:

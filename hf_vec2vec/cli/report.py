@@ -32,6 +32,10 @@ class ReportFlags(PairFlags):
     show_texts: bool = flag("Print texts that translations find.", False)
     trust_remote_code: bool = flag("Run the code that an encoder's repository brings along.", False)
 
+    def __post_init__(self) -> None:
+        if self.inverter_model is None and "inverter_steps" in self.given:
+            raise ValueError("`inverter_steps` are of an `inverter_model`, which is not given. Give one, or leave them out.")
+
     def after_interrupt(self) -> str:
         """An interrupted report is written with the sections that were made."""
         return f"The sections that were done are in {self.output_dir}/report.html; the same command makes all anew."

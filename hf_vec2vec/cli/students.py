@@ -19,6 +19,7 @@ class StudentFlags(EncoderFlags, DeviceFlags):
 
     translator: str = flag("Folder or Hub id of a translator that knows teacher and student.")
     student: str = flag("The model that the adapter is for: short name, local folder or Hub id.")
+    device: str | None = flag("Where the teacher embeds, for instance cpu or cuda; default: a GPU if there is one.", None)
     student_space: str | None = flag("The translator's space in which the student lives; default: the one it made.", None)
     teacher_space: str | None = flag("The translator's space of the teacher; default: the only other one.", None)
     normalize: bool | None = flag("Scale the student's vectors to norm 1.", None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .anchors import Anchors
 from .checks import check_device, check_model, named_pair
-from .columns import ColumnFlags
+from .columns import ColumnFlags, Columns
 from .dry_run import ADVERSARIAL_PASSES, DryRunFlags, Plan, alignment_seconds, seconds_a_product
 from .flags import DeviceFlags, flag
 from .trainer_flags import RunFlags, training_arguments
@@ -126,6 +126,7 @@ class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
     target: str = flag("NAME=PATH of the other space. No text may be on both sides.")
     source_encoder: str | None = flag("If the source PATH holds texts: the encoder that embeds them.", None)
     target_encoder: str | None = flag("The same for the target.", None)
+    device: str | None = flag("Where they embed, for instance cpu or cuda; default: a GPU if there is one.", None)
     anchors: list[str] | None = flag(
         "Known pairs, if there are any: NAME=PATH NAME=PATH of vectors, row by row the same texts; or a CSV, TSV or JSONL "
         "file with two columns of ids (of `id_column`, else row numbers in the files, from 0); or same_ids: rows whose ids "
@@ -146,6 +147,13 @@ class TrainFlags(ShapeFlags, ColumnFlags, DeviceFlags, DryRunFlags):
         super().__post_init__()
         if self.streaming and (self.source_encoder or self.target_encoder):
             raise ValueError("`streaming` reads vectors, but an encoder was given for texts: embed them first.")
+        if not self.streaming and (given := self.given & {"align_rows", "buffer_rows"}):
+            raise ValueError(f"`{min(given)}` is of streams, and `streaming` is not set. Set it, or leave this out.")
+        if self.device is not None and not (self.source_encoder or self.target_encoder):
+            raise ValueError(
+                f"`device` is {self.device!r}: there texts are embedded, but no encoder is given. For the rest "
+                "`use_cpu` leaves a GPU alone."
+            )
         if self.anchors and self.init == "random":
             raise ValueError("`anchors` guide an alignment, but `init` is random. Leave one of them out.")
 
@@ -168,6 +176,7 @@ def run(flags: TrainFlags) -> None:
     if flags.streaming and anchors and not anchors.vectors:
         raise ValueError("`anchors` must be NAME=PATH NAME=PATH with `streaming`: a stream has no rows to look up.")
     columns = flags.columns(paths)
+    _check_columns_of_texts(columns, [name for name, encoder in encoders.items() if encoder])
     flags.check_run()
     import numpy as np
     from transformers import set_seed
@@ -221,6 +230,17 @@ def run(flags: TrainFlags) -> None:
     if trained.report:
         print(f"Alignment: {trained.report}")
     print(trained.selection)
+
+
+def _check_columns_of_texts(columns: dict[str, Columns], embedded: list[str]) -> None:
+    """Raise if a column is named of texts that are embedded here."""
+    for name in embedded:
+        for argument, column in columns[name].items():
+            if column is not None:
+                raise ValueError(
+                    f"`{argument}` is {column!r}, but of the texts of {name!r} only the column `text` is read. "
+                    "Name that of the other side alone (NAME=COLUMN), or run `embed` first, which reads both columns."
+                )
 
 
 def _plan(

@@ -30,7 +30,7 @@ class TrainerFlags(Flags):
     learning_rate: float = flag("Step size of the optimizer.", minimum=0)
     per_device_train_batch_size: int = flag("Rows in a batch.", minimum=1)
     bf16: bool = flag("Train in bfloat16.", False)
-    use_cpu: bool = flag("Leave a GPU alone.", False)
+    use_cpu: bool = flag("Leave a GPU alone, but for encoders.", False)
     logging_steps: int = flag("Updates between two lines of the log.", minimum=1)
 
     def __post_init__(self) -> None:
@@ -81,6 +81,8 @@ class RunFlags(TrainerFlags):
         if self.resume_from_checkpoint is not None and self.resume_from_checkpoint.lower() not in ("true", "false"):
             check_input("resume_from_checkpoint", self.resume_from_checkpoint)
         check_report_to(self.report_to)
+        if not self.push_to_hub and (given := self.given & {"hub_model_id", "hub_strategy"}):
+            raise ValueError(f"`{min(given)}` says how to publish, and `push_to_hub` is not set. Set it, or leave this out.")
         if self.push_to_hub:
             check_login("push_to_hub")
 

@@ -76,6 +76,13 @@ class TranslateFlags(DirectionFlags, DeviceFlags, DryRunFlags):
             )
         if self.dataset is None and (given := self.given & {"dataset_config", "data_files", "split"}):
             raise ValueError(f"`{min(given)}` is of a `dataset`, which was not given. Leave it out.")
+        if self.texts is None and self.cache_dir is not None:
+            raise ValueError("`cache_dir` is of `texts`, which are not given. Leave it out.")
+        if Path(self.output).suffix and (given := self.given & {"shard_rows", "verify"}):
+            raise ValueError(
+                f"`{min(given)}` is of shards, but `output` {self.output!r} is one file. Leave it out, or give a folder (no "
+                "suffix)."
+            )
         if self.correct_hubs is not None and self.length is not None:
             raise ValueError("`correct_hubs` and `length` both say how long translations are. Leave out one of them.")
 
@@ -112,6 +119,8 @@ def run(flags: TranslateFlags) -> None:
     processes = Processes()
     if flags.texts and processes.count > 1:
         raise ValueError("`texts` are embedded by one process. Run `embed` first, and give several processes its output.")
+    if processes.count > 1 and flags.device not in (None, "cpu"):
+        raise ValueError(f"`device` is {flags.device!r}, but several processes have one each. Leave it out, or say cpu.")
     model = load_translator(flags.folder)
     check_verdict(flags.folder, allowed=flags.allow_not_aligned)
     if flags.dry_run:
@@ -143,6 +152,7 @@ def run(flags: TranslateFlags) -> None:
         facts=facts,
         hub_sample=sample,
         length=flags.length,
+        device=flags.device,
         progress=flags.progress,
     )
     print(_report(done, flags, processes))

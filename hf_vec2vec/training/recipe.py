@@ -191,14 +191,14 @@ def _start(
     """The model before training: made here, or by the first process, or by the run that is resumed."""
     seed, first = training_args.seed, training_args.should_save
     earlier = resume.parent / START if resume else None
-    progress = not training_args.disable_tqdm
+    device, progress = "cpu" if training_args.use_cpu else None, not training_args.disable_tqdm
     with training_args.main_process_first(local=False):
         if args.init == "random":
             model, report = starting_model(rows, args, seed)
         elif earlier or not first:
             model, report = saved_start(earlier or folder.work / START)
         else:
-            model, report = starting_model(rows, args, seed, anchors, progress=progress)
+            model, report = starting_model(rows, args, seed, anchors, device=device, progress=progress)
         model.config.encoders = encoders
         if args.init == "alignment" and first:
             made_of = start_fingerprint(rows, args, seed, anchors)

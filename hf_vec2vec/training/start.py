@@ -31,6 +31,7 @@ def starting_model(
     seed: int,
     anchors: tuple[Tensor, Tensor] | None = None,
     *,
+    device: str | None = None,
     progress: bool = True,
 ) -> tuple[Vec2VecModel, AlignmentReport | None]:
     """A translator that has not been trained, and the report of its alignment if it is one.
@@ -40,13 +41,14 @@ def starting_model(
         args: start and shape.
         seed: of everything random.
         anchors: known pairs, for the alignment.
+        device: where it runs; default: a GPU if there is one.
         progress: show its bar.
     """
     set_seed(seed)  # hidden weights that have no effect yet are drawn at random
     config = args.config(rows.dims)  # names that a model cannot have fail before the alignment, not after
     if args.init == "alignment":
         (source, x), (target, y) = rows.spaces.items()
-        options = replace(args.alignment_options(seed), progress=progress)
+        options = replace(args.alignment_options(seed), device=device, progress=progress)
         alignment = align(x, y, options, source_name=source, target_name=target, anchors=anchors)
         if alignment.interrupted:  # half of an alignment must not be taken for a whole one when the run is resumed
             raise KeyboardInterrupt

@@ -22,11 +22,8 @@ from hf_vec2vec.cli.main import COMMANDS
 from hf_vec2vec.cli.parsing import parse
 
 
-def outcome(work, capsys, **more):
-    def never() -> str:
-        return "All is kept."
-
-    status = reported("embed", work, **{"debug": False, "after_interrupt": never} | more)
+def outcome(work, capsys, debug=False):
+    status = reported("embed", work, debug=lambda: debug, after_interrupt=lambda: "All is kept.")
     return status, capsys.readouterr().err
 
 
@@ -118,7 +115,7 @@ def test_a_worker_that_was_forked_stops_without_a_word(by, capfd):
             signal.raise_signal(by)
         assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == STOPS[by][0]
 
-    assert reported("embed", work, debug=False, after_interrupt=str) == 0
+    assert reported("embed", work, debug=lambda: False, after_interrupt=str) == 0
     assert capfd.readouterr().err == ""
 
 
@@ -333,7 +330,7 @@ def test_ctrl_c_while_a_module_is_imported_is_not_lost(tmp_path, monkeypatch, ca
         time.sleep(5)
         raise AssertionError("worked on")
 
-    assert reported("train", work, debug=False, after_interrupt=lambda: "Nothing is lost.") == 130
+    assert reported("train", work, debug=lambda: False, after_interrupt=lambda: "Nothing is lost.") == 130
     assert capsys.readouterr().err == "hf-vec2vec train: interrupted. Nothing is lost.\n"
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
