@@ -45,8 +45,18 @@ class Vec2VecModule(Module):
         self.model, self.source, self.target, self.map = model, source, target, map
 
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Replace `sentence_embedding`, `(n, d_source)`, by its translation, `(n, d_target)`."""
-        rows = self.model.normalizer(self.source)(features["sentence_embedding"].to(self.model.dtype))
+        """Replace `sentence_embedding`, `(n, d_source)`, by its translation, `(n, d_target)`.
+
+        Raises:
+            ValueError: for vectors of another dimension than the source space has.
+        """
+        rows, normalizer = features["sentence_embedding"], self.model.normalizer(self.source)
+        if rows.shape[-1] != len(normalizer.mean):
+            raise ValueError(
+                f"The modules before this one make vectors of dimension {rows.shape[-1]}, but `source` {self.source!r} has "
+                f"dimension {len(normalizer.mean)}: put it behind the encoder of that space."
+            )
+        rows = normalizer(rows.to(self.model.dtype))
         chosen = self.model.chosen_map(self.map, self.source, self.target, queries=task == "query")
         translated = self.model.mapped(rows, self.source, self.target, chosen)
         return features | {"sentence_embedding": self.model.normalizer(self.target).inverse(translated)}

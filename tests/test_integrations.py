@@ -42,6 +42,9 @@ def test_a_sentence_transformer_yields_vectors_of_the_other_space(translator, be
     assert np.array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
     with pytest.raises(ValueError, match="`target` is 'mpnet'"):
         Vec2VecModule(translator, "bert", "mpnet")
+    backwards = SentenceTransformer(modules=[*encoder, Vec2VecModule(translator, "static", "bert")], device="cpu")
+    with pytest.raises(ValueError, match="make vectors of dimension 8, but `source` 'static' has dimension 6"):
+        backwards.encode(TEXTS)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from .usable_rows import UsableRows, usable_rows
 from .verdict import judge
 
 ROWS_A_CLUSTER = 4  # at least: below, centres are single rows
+LEAST_ROWS = 10  # a fifth judges, and one half of that is compared with the other
 USUAL_ROWS = 10_000  # that most pairs need; for the message
 
 
@@ -218,14 +219,14 @@ def _space(embeddings: Tensor, name: str, options: AlignmentOptions, generator: 
 
 
 def _check_number(usable: UsableRows, name: str, num_anchors: int) -> None:
-    least, rows = ROWS_A_CLUSTER * num_anchors, len(usable.rows)
+    least, rows = max(ROWS_A_CLUSTER * num_anchors, LEAST_ROWS), len(usable.rows)
     of_all = f"different ones among {rows + usable.repeated:,} " if usable.repeated else ""
     if rows == 1:
         raise ValueError(f"`{name}` has {rows + usable.repeated} rows that are all alike.")
     if rows < least:
+        fewer = f" In Python, a lower `num_anchors` than {num_anchors} asks for fewer." if least > LEAST_ROWS else ""
         raise ValueError(
-            f"`{name}` has {rows} {of_all}rows, too few to align: give at least {least}, better {USUAL_ROWS:,}. In "
-            f"Python, a lower `num_anchors` than {num_anchors} asks for fewer."
+            f"`{name}` has {rows} {of_all}rows, too few to align: give at least {least}, better {USUAL_ROWS:,}.{fewer}"
         )
 
 

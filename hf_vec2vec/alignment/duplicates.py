@@ -65,6 +65,7 @@ def _usual_distance(rows: Tensor, generator: torch.Generator) -> float:
         return 1.0
     size = max(USUAL_LEAST, min(USUAL_OF, len(rows) // USUAL_PART))
     sample = rows[torch.randperm(len(rows), generator=generator)[:size].to(rows.device)]
+    sample = sample - sample.mean(0)  # far from the origin, distances would be lost in the rounding of their squares
     distances = torch.cdist(sample, sample)
     return distances.fill_diagonal_(torch.inf).amin(1).quantile(USUAL_SHARE).item()
 

@@ -3,13 +3,16 @@
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..data.devices import in_full_precision
+from ..metrics.units import unit_rows
 from ..model.modeling_vec2vec import check_embeddings
 
 MOST_ROWS = 1000  # that are matched: half a second, and their number cubed beyond
 
 
+@in_full_precision
+@torch.no_grad()
 def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = MOST_ROWS) -> Tensor:
     """Cosines of translated rows and the target rows that the best one-to-one matching gives them.
 
@@ -29,8 +32,7 @@ def matched_cosines(translated: Tensor, target: Tensor, *, max_rows: int = MOST_
     translated = check_embeddings(translated, "translated", only_finite=True)
     target = check_embeddings(target, "target", translated.shape[1], only_finite=True)
     rows = min(len(translated), len(target), max_rows)
-    cosines = F.normalize(translated[:rows].float(), dim=1) @ F.normalize(target[:rows].float(), dim=1).T
-    cosines = cosines.cpu()
+    cosines = (unit_rows(translated[:rows]).float() @ unit_rows(target[:rows]).float().T).cpu()
     chosen = linear_sum_assignment(cosines.numpy(), maximize=True)
     return cosines[torch.as_tensor(chosen[0]), torch.as_tensor(chosen[1])]
 

@@ -51,6 +51,9 @@ def usable_rows(embeddings: Tensor, name: str, device: torch.device) -> UsableRo
     given = check_embeddings(embeddings, name, only_finite=True).detach().contiguous()
     lengths = _lengths(given)
     usual_length = lengths.median().item()
+    if not usual_length:
+        zeros = int((lengths == 0).sum())
+        raise ValueError(f"`{name}` has {zeros} rows of only zeros among {len(given)}. Drop or re-embed them.")
     if not LEAST_LENGTH < usual_length < MOST_LENGTH:
         raise ValueError(
             f"`{name}` has rows with a usual length of {usual_length:.1e}, which float32 cannot compute with. Scale all of "

@@ -63,6 +63,10 @@ class Flags:
         """Whether to show bars."""
         return not self.disable_tqdm and os.environ.get("TQDM_DISABLE", "").lower() in ("", "0", "false")
 
+    @classmethod
+    def check_incomplete(cls, given: dict[str, Any]) -> None:
+        """Raise for what no further flag would mend, before one is asked for that is missing."""
+
     def after_interrupt(self) -> str:
         """What of the work is kept after Ctrl-C, and how to go on."""
         return "Nothing was written."
@@ -79,6 +83,12 @@ class TranslatorFlags(Flags):
     def check_folder(self) -> None:
         """Raise if this can be no translator; see `check_model`."""
         check_model("DIR", self.folder, ())
+
+    @classmethod
+    def check_incomplete(cls, given: dict[str, Any]) -> None:
+        """As above."""
+        if "folder" in given:
+            check_model("DIR", given["folder"], ())
 
 
 @dataclass(kw_only=True)

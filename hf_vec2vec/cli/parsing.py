@@ -73,6 +73,7 @@ def parse(kind: type[F], words: list[str]) -> F:
     given = {name: value for name, value in vars(found).items() if name in declared and value is not None}
     for name, f in declared.items():
         if name not in given and f.default is MISSING and f.default_factory is MISSING:
+            kind.check_incomplete(given)
             facts: Flag = f.metadata["flag"]
             raise ValueError(f"`{facts.placeholder or spelt(name)}` must be given: {facts.help}")
     values = {name: convert(name, value, hints[name], declared[name]) for name, value in given.items()}

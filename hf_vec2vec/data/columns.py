@@ -55,7 +55,7 @@ def vectors(data: Dataset | pa.Table | Tensor | np.ndarray, name: str, dim: int 
         TypeError, ValueError: see `check_embeddings`; also for rows of unequal length and missing rows.
     """
     if not isinstance(data, Dataset | pa.Table):
-        return check_embeddings(torch.as_tensor(data), name, dim).float().cpu()
+        return check_embeddings(data, name, dim).float().cpu()
     table = data if isinstance(data, pa.Table) else data.with_format("arrow")[:]
     if not len(table):
         raise ValueError(f"`{name}` is empty: it has no rows.")

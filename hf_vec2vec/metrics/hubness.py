@@ -17,6 +17,7 @@ from ..data.devices import in_full_precision
 from ..data.progress import progress_bar
 from ..model.modeling_vec2vec import check_embeddings
 from .selection import largest
+from .units import unit_rows
 
 NEIGHBOURS = 10  # that tell how much of a hub a row is, as in the paper
 
@@ -60,9 +61,9 @@ def hub_penalties(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS, block: 
         raise ValueError(f"`k` must be between 1 and the {len(sample)} rows of `sample`, got {k}.")
     if block < 1:
         raise ValueError(f"`block` must be at least 1 row, got {block}.")
-    queries = F.normalize(sample.float(), dim=1).T
+    queries = unit_rows(sample.float()).T
     blocks = progress_bar(store.split(block), desc="hubs", unit="block", delay=2)  # a million rows take minutes
-    return torch.cat([penalties(F.normalize(rows.float(), dim=1) @ queries, k) for rows in blocks])
+    return torch.cat([penalties(unit_rows(rows.float()) @ queries, k) for rows in blocks])
 
 
 def hub_corrected(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
@@ -80,9 +81,9 @@ def hub_corrected(store: Tensor, sample: Tensor, *, k: int = NEIGHBOURS) -> Tens
         TypeError, ValueError: as `hub_penalties`.
     """
     penalties = hub_penalties(store, sample, k=k)
-    return torch.cat([F.normalize(check_embeddings(store, "store"), dim=1), -penalties[:, None]], dim=1)
+    return torch.cat([unit_rows(check_embeddings(store, "store")), -penalties[:, None]], dim=1)
 
 
 def hub_queries(queries: Tensor) -> Tensor:
     """Queries `(n, d)` for an index of [`hub_corrected`] rows, `(n, d + 1)`; errors as `check_embeddings`."""
-    return F.pad(F.normalize(check_embeddings(queries, "queries"), dim=1), (0, 1), value=1.0)
+    return F.pad(unit_rows(check_embeddings(queries, "queries")), (0, 1), value=1.0)

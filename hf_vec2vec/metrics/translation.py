@@ -7,11 +7,11 @@ import evaluate
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..data.devices import in_full_precision
 from ..model.modeling_vec2vec import check_embeddings
 from .hubness import NEIGHBOURS, hub_penalties
+from .units import unit_rows
 
 RESAMPLES = 1000  # draws of a bootstrap
 CONFIDENCE = 0.95  # of its intervals
@@ -43,14 +43,22 @@ def mean_cosines(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[
         mean: `(d,)`, of the target space's *training* rows.
 
     Raises:
-        ValueError: for rows that do not go one by one, or hold NaN or infinite values, or a mean of another dimension. So do
-            all functions here.
+        ValueError: for rows that do not go one by one, or hold NaN, infinite values or such as float32 has not, or a mean of
+            another dimension. So do all functions here.
     """
     predictions, references = _checked(predictions, references)
-    _check_mean(mean, references)
+    return {name: values.mean().item() for name, values in _cosine_figures(predictions, references, mean).items()}
+
+
+def _cosine_figures(predictions: Tensor, references: Tensor, mean: Tensor) -> dict[str, Tensor]:
+    mean = _checked_mean(mean, references)
+
+    def cosines(ours: Tensor, theirs: Tensor) -> Tensor:
+        return (unit_rows(ours) * unit_rows(theirs)).sum(1)
+
     return {
-        "cosine": F.cosine_similarity(predictions, references, dim=1).mean().item(),
-        "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1).mean().item(),
+        "cosine": cosines(predictions, references),
+        "centred_cosine": cosines(predictions - mean, references - mean),
     }
 
 
@@ -58,6 +66,9 @@ def _checked(predictions: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     """Both in float32: where a common mean is long, half precision leaves no ranks."""
     given = {"predictions": predictions, "references": references}
     ours, theirs = (check_embeddings(rows, name, only_finite=True).float() for name, rows in given.items())
+    for name, rows in zip(given, (ours, theirs), strict=True):
+        if not rows.isfinite().all():
+            raise ValueError(f"`{name}` has values beyond the range of float32. Scale all rows, and the mean, alike.")
     if len(ours) != len(theirs):
         raise ValueError(
             f"`predictions` and `references` have {len(ours):,} and {len(theirs):,} rows; row i of both must be the same "
@@ -66,12 +77,14 @@ def _checked(predictions: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     return ours, theirs
 
 
-def _check_mean(mean: Tensor, references: Tensor) -> None:
+def _checked_mean(mean: Tensor, references: Tensor) -> Tensor:
+    mean = torch.as_tensor(mean).to(references)
     if mean.shape != references.shape[1:] or not mean.isfinite().all():
         raise ValueError(
             f"`mean` must be {references.shape[1]} finite numbers, the mean of the target space's training rows; got the "
             f"shape {tuple(mean.shape)}{'' if mean.isfinite().all() else ', not all finite'}."
         )
+    return mean
 
 
 @in_full_precision
@@ -88,10 +101,9 @@ def ranks(predictions: Tensor, references: Tensor, block: int = 2048, penalties:
         `(n,)`, float.
     """
     predictions, references = _checked(predictions, references)
-    pool = F.normalize(references, dim=1)
-    found = []
-    for start in range(0, len(predictions), block):
-        cosines = F.normalize(predictions[start : start + block], dim=1) @ pool.T
+    queries, pool, found = unit_rows(predictions), unit_rows(references), []
+    for start in range(0, len(queries), block):
+        cosines = queries[start : start + block] @ pool.T
         if penalties is not None:
             cosines -= penalties
         rows = torch.arange(len(cosines), device=cosines.device)
@@ -157,7 +169,8 @@ def csls_metrics(
 def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, block: int = 2048) -> Tensor:
     """Share of each row's `k` nearest rows, by raw cosine, that are the same texts in both clouds.
 
-    It sees whether the translated cloud has kept who is near whom, wherever it lies. Chance is `k / (n - 1)`.
+    It sees whether the translated cloud has kept who is near whom, wherever it lies. Chance is `k / (n - 1)`. Where more
+    rows are equally near than there are places left among the `k`, each of them has the same part of these.
 
     Args:
         predictions: `(n, d)`.
@@ -169,17 +182,26 @@ def neighbour_overlap(predictions: Tensor, references: Tensor, k: int = 10, bloc
         `(n,)`, between 0 and 1.
     """
     predictions, references = _checked(predictions, references)
+    if k < 1 or len(predictions) < 2:
+        raise ValueError(f"`k` must be at least 1, of two rows or more; got {k} of {len(predictions)}.")
     k = min(k, len(predictions) - 1)
-    units = [F.normalize(rows, dim=1) for rows in (predictions, references)]
+    units = [unit_rows(rows) for rows in (predictions, references)]
     shares = []
     for start in range(0, len(predictions), block):
         nearest = []
         for unit in units:
             cosines = unit[start : start + block] @ unit.T
             cosines.diagonal(start).fill_(-2)
-            nearest.append(cosines.topk(k).indices)
-        shares.append((nearest[0][:, :, None] == nearest[1][:, None, :]).any(2).float().mean(1))
+            nearest.append(_parts(cosines, k))
+        shares.append(torch.minimum(*nearest).sum(1) / k)
     return torch.cat(shares)
+
+
+def _parts(cosines: Tensor, k: int) -> Tensor:
+    """How far each entry `(m, n)` is among the `k` largest of its row: 1, 0, or a part of the places that ties share."""
+    least = cosines.topk(k, sorted=True).values[:, -1:]
+    above, level = cosines > least + ROUNDING, (cosines - least).abs() <= ROUNDING
+    return above + level * ((k - above.sum(1, keepdim=True)) / level.sum(1, keepdim=True))
 
 
 @in_full_precision
@@ -261,12 +283,8 @@ def bootstrap_intervals(
             f"`confidence` must be between 0 and 1 and `resamples` at least 1, got {confidence} and {resamples}."
         )
     predictions, references = _checked(predictions, references)
-    _check_mean(mean, references)
-    figures = _rank_figures(predictions, references) | {
-        "cosine": F.cosine_similarity(predictions, references, dim=1),
-        "centred_cosine": F.cosine_similarity(predictions - mean, references - mean, dim=1),
-        "neighbour_overlap": neighbour_overlap(predictions, references),
-    }
+    figures = _cosine_figures(predictions, references, mean) | _rank_figures(predictions, references)
+    figures["neighbour_overlap"] = neighbour_overlap(predictions, references)
     counts = _draws(len(references), resamples, seed)
     drawn = dict(zip(figures, (counts @ torch.stack(list(figures.values()), dim=1) / len(references)).T, strict=True))
     drawn["median_rank"] = _weighted_median(figures["mean_rank"], counts)

@@ -10,19 +10,28 @@ def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, o
     """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
 
     Args:
-        embeddings: anything that `torch.as_tensor` takes. Half precision is widened to float32.
+        embeddings: anything that `torch.as_tensor` takes, or a list of tensors. Half precision is widened to float32.
         name: of the argument or space, for the error.
         dim: expected number of columns.
         only_finite: let rows of zeros pass, and values beyond float32.
 
     Raises:
-        TypeError: if the values are integers or booleans (a quantised index, or token ids by mistake).
+        TypeError: if the values are no numbers, or integers or booleans (a quantised index, or token ids by mistake), or if
+            the tensor is sparse.
         ValueError: if the shape is not `(n, d)`, n is 0, or a row holds NaN, infinity, values beyond float32 or only zeros.
     """
+    given: object = embeddings
     try:
-        rows = torch.as_tensor(embeddings)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"`{name}` must be rows of numbers, all of one length: {error}") from error
+        if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
+            given = torch.stack(list(given))  # as `encode` of sentence-transformers gives them
+        rows = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:  # tables of pandas look for a column 0
+        raise TypeError(
+            f"`{name}` must be rows of numbers, all of one length, as an array, a tensor or lists; got a "
+            f"{type(embeddings).__name__}: {error}"
+        ) from error
+    if rows.layout != torch.strided:
+        raise TypeError(f"`{name}` is a sparse tensor; translators read dense rows. Call its `to_dense()` first.")
     if not rows.is_floating_point():
         raise TypeError(
             f"`{name}` holds {rows.dtype} values; embeddings are floating-point. If they are quantised, scale them back "
@@ -34,7 +43,7 @@ def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, o
         raise ValueError(f"`{name}` is empty: it has no rows.")
     if dim is not None and rows.shape[1] != dim:
         raise ValueError(f"`{name}` has vectors of dimension {rows.shape[1]}, but this space has dimension {dim}.")
-    if rows.dtype in (torch.float16, torch.bfloat16):
+    if rows.dtype.itemsize < torch.float32.itemsize:
         rows = rows.float()
     # One pass: a row's largest magnitude is NaN or infinite if any value is, and zero only if all are.
     peaks = rows.abs().amax(1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback, set_seed
 
 from ..alignment.verdict import AlignmentReport
+from ..data.overlap import row_hashes
 from ..data.spaces import UnpairedEmbeddings
 from ..data.streaming import StreamedEmbeddings
 from ..model.modeling_vec2vec import Vec2VecModel
@@ -172,7 +173,8 @@ def _split(
     """What is trained on, what is aligned (the same, or a sample of it), and what chooses a checkpoint."""
     if isinstance(spaces, StreamedEmbeddings):
         return spaces.split(args.validation_rows, sample_rows=args.align_rows, seed=seed)
-    held_out = min(args.validation_rows, min(map(len, spaces.spaces.values())) // 5)
+    different = min(len(row_hashes(rows).unique()) for rows in spaces.spaces.values())  # copies go with their row
+    held_out = min(args.validation_rows, different // 5)
     if held_out < 2:
         raise ValueError(f"`validation_rows` leaves {held_out} rows to choose a checkpoint on; it needs at least 2.")
     training, validation = spaces.split(held_out, seed=seed)

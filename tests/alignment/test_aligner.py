@@ -269,7 +269,7 @@ def test_a_direction_that_drowns_the_others_is_pointed_out():
     [
         (lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), ValueError, "NaN or infinite.*index 7"),
         (lambda x: x.index_fill(0, torch.tensor([7]), torch.inf), ValueError, "NaN or infinite"),
-        (lambda x: x * 0, ValueError, "usual length of 0.0e.00"),
+        (lambda x: torch.cat([x, torch.zeros(201, 24)]), ValueError, "has 201 rows of only zeros among 401"),
         (lambda x: torch.cat([x, torch.full((1, 24), torch.nan), x[:9] * 1e9]), ValueError, "NaN or infinite.*index 200"),
         (lambda x: x.long(), TypeError, "int64"),
         (lambda x: x[:0], ValueError, "empty"),
@@ -281,6 +281,12 @@ def test_bad_rows_are_refused(broken, error, message):
     rows = make_cloud(200)
     with pytest.raises(error, match=message):
         align(rows, broken(rows), **QUICK)
+
+
+def test_fewer_rows_than_can_be_judged_are_refused():
+    """Of nine, none was left to compare with others: "`translated` is empty"."""
+    with pytest.raises(ValueError, match="`target` has 9 rows, too few to align: give at least 10, better 10,000.$"):
+        align(make_cloud(200), make_cloud(9), **QUICK | {"num_anchors": 2})
 
 
 @pytest.mark.short_search

@@ -47,6 +47,12 @@ def test_of_rows_that_are_the_same_the_first_stays(rows, copies):
     assert torch.equal(unique_rows(torch.cat([rows, copies(rows)])), torch.arange(len(rows)))
 
 
+def test_copies_far_from_the_origin_are_found(rows):
+    """The squares of such lengths leave no digits for the distances, which were told too small."""
+    far = torch.cat([rows, noisy(rows[:500], 1e-3)]) + 4000
+    assert torch.equal(unique_rows(far), torch.arange(len(rows)))
+
+
 def test_signs_of_zeros_make_no_difference():
     rows = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0], [1.0, -0.0], [0.0, -1.0]])
     assert unique_rows(rows).tolist() == [0, 2, 4]

@@ -11,6 +11,15 @@ def test_alignment_score_is_one_for_the_same_rows_in_any_order():
     assert alignment_score(rows.numpy(), rows.double()) == pytest.approx(1.0)
 
 
+def test_rows_of_any_length_that_are_still_trained_have_the_score_of_others():
+    rows, others = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
+    expected = alignment_score(rows, others)
+    for size in (1e-30, 1e30, 1e300):
+        assert alignment_score(size * rows.double(), size * others.double()) == pytest.approx(expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert alignment_score(rows.clone().requires_grad_(), others) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("translated", "target", "message"),
     [

@@ -119,6 +119,23 @@ def test_a_worker_that_was_forked_stops_without_a_word(by, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "student", "--output", "x.onnx"], "`DIR` 'student' holds an encoder"),
+        (["export", "./gone", "--output", "x.onnx"], "`DIR` is './gone'"),
+        (["translate", "./gone"], "`DIR` is './gone'"),
+        (["export", ".", "--output", "x.onnx"], "`source` must be given"),
+    ],
+)
+def test_what_no_further_flag_would_mend_is_said_before_a_missing_one(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "modules.json").write_text("[]")
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
 WORDS = {
     "embed": ["--texts", "x.txt", "--model", "x", "--output", "x.npy"],
     "train": ["--source", "a=x", "--target", "b=x", "--output_dir", "out"],

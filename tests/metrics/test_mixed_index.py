@@ -23,6 +23,15 @@ def test_inexact_rows_get_a_fair_share():
     assert fair_length(texts[:1000], texts[1000:], queries) == pytest.approx(1, abs=0.01)
 
 
+def test_arrays_of_any_length_have_the_length_of_tensors():
+    rows, others, queries = torch.rand(3, 20, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = fair_length(rows, others, queries)
+    assert fair_length(rows.numpy(), others.numpy(), queries.tolist()) == expected
+    assert fair_length(1e-20 * rows, 1e20 * others, queries) == pytest.approx(expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fair_length(rows, others, queries) == expected
+
+
 def test_what_is_refused():
     rows = F.normalize(torch.rand(20, 4), dim=1)
     with pytest.raises(ValueError, match="`k` must be between 1 and the 5 rows of `translated`, got 10"):

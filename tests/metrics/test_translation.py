@@ -124,6 +124,52 @@ def test_intervals_are_quantiles_of_figures_of_resampled_rows(noisy):
         assert intervals[name] == pytest.approx(expected, rel=1e-4), name
 
 
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1e-9, 1e20, 1e37])
+def test_figures_of_directions_do_not_depend_on_lengths(size, noisy):
+    predictions, references = noisy
+    mean = references.mean(0)
+    expected = translation_metrics(predictions, references, mean) | structure_metrics(predictions, references)
+    rows = size * predictions, size * references
+    found = translation_metrics(*rows, size * mean) | structure_metrics(*rows)
+    assert found == pytest.approx(expected, abs=0.01 if size < 1e-37 else 1e-4)  # what is so small has few digits
+    assert rank_metrics(rows[0], references) == pytest.approx(rank_metrics(*noisy), abs=0.01)
+    assert neighbour_overlap(rows[0], rows[0]).mean() == pytest.approx(1)
+
+
+def test_values_that_float32_has_not_are_refused(noisy):
+    """They were infinite, and of NaN no rank is better: each row was found at the first place."""
+    for figures in FIGURES:
+        with pytest.raises(ValueError, match="`predictions` has values beyond the range of float32"):
+            figures(1e300 * noisy[0].double(), noisy[1])
+
+
+@pytest.mark.parametrize("copies", [5, 15, 200])
+def test_rows_that_are_equally_near_share_the_places_among_the_neighbours(copies, noisy):
+    """By chance, other ones of them were found in either cloud."""
+    _, references = noisy
+    rows = torch.cat([references, references[:1].expand(copies, -1)])
+    turned = rows @ random_rotation(16, 20)
+    assert neighbour_overlap(turned, rows, block=100).tolist() == pytest.approx([1.0] * len(rows))
+    # All equally near: of ten places each other row has a part, and the ten true neighbours have ten of these.
+    alike = neighbour_overlap(torch.ones(200, 4), references)
+    assert alike.tolist() == pytest.approx([10 / 199] * 200)
+
+
+@pytest.mark.parametrize(("rows", "k"), [(1, 10), (200, 0)])
+def test_there_must_be_a_neighbour(rows, k, noisy):
+    with pytest.raises(ValueError, match="`k` must be at least 1, of two rows or more"):
+        neighbour_overlap(*(side[:rows] for side in noisy), k=k)
+
+
+def test_figures_take_arrays(noisy):
+    """A mean that was an array ended in a traceback."""
+    mean = noisy[1].mean(0)
+    arrays = [rows.numpy() for rows in noisy]
+    for given in (mean.numpy(), mean.double().numpy(), mean.tolist()):
+        assert translation_metrics(*arrays, given) == pytest.approx(translation_metrics(*noisy, mean))
+        assert bootstrap_intervals(*arrays, given, resamples=20) == bootstrap_intervals(*noisy, mean, resamples=20)
+
+
 def test_answers_without_information_get_the_middle_rank():
     found = rank_metrics(torch.ones(4, 4), TRUTH)
     assert found["top1"] == 0.0

@@ -2,6 +2,8 @@ import contextlib
 import dataclasses
 import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel
@@ -101,6 +103,21 @@ def test_alignments_that_normalise_a_space_differently_are_refused():
         Vec2VecModel.from_alignment([first, second])
 
 
+@pytest.mark.parametrize("size", [1e-8, 1, 300])
+def test_whether_statistics_differ_does_not_depend_on_the_unit(size):
+    """Means of vectors of length 300 in another order were taken for others; those of tiny ones for the same."""
+    rows = size * torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
+    first, second = linear_alignment("a", "b", 6, 4), linear_alignment("b", "c", 4, 5)
+    first = dataclasses.replace(first, target_statistics=fit_statistics(rows - rows.mean(0)))
+    for others, same in ((rows.flip(0), True), (rows[:2500], False)):
+        second = dataclasses.replace(second, source_statistics=fit_statistics(others - rows.mean(0)))
+        if same:
+            Vec2VecModel.from_alignment([first, second])
+        else:
+            with pytest.raises(ValueError, match="different statistics of 'b'"):
+                Vec2VecModel.from_alignment([first, second])
+
+
 def test_wider_latent_keeps_the_alignment():
     alignment, x = linear_alignment(), torch.randn(5, 6)
     model = Vec2VecModel.from_alignment(alignment, latent_dim=32)
@@ -161,6 +178,10 @@ def test_translate_ignores_dropout_batches_and_widens_half_precision(tiny_config
     assert model.training
     assert not whole.requires_grad
     assert model.translate(x.half(), source="a", target="b").dtype == torch.float32
+    eight_bits = x.to(torch.float8_e4m3fn)
+    assert model.translate(eight_bits, source="a", target="b").equal(
+        model.translate(eight_bits.float(), source="a", target="b")
+    )
     assert model.translate(x.double().numpy(), source="a", target="b").dtype == torch.float32
 
 
@@ -178,6 +199,8 @@ def test_translate_ignores_dropout_batches_and_widens_half_precision(tiny_config
         ([[1.0] * 6, [1.0] * 5], "a", TypeError, "`embeddings` must be rows of numbers, all of one length"),
         ([["one"] * 6], "a", TypeError, "`embeddings` must be rows of numbers"),
         (None, "a", TypeError, "`embeddings` must be rows of numbers"),
+        (pd.DataFrame(np.ones((2, 6))), "a", TypeError, "as an array, a tensor or lists; got a DataFrame"),
+        (torch.ones(2, 6).to_sparse(), "a", TypeError, r"`embeddings` is a sparse tensor.*`to_dense\(\)`"),
         (
             torch.full((2, 6), 1e300, dtype=torch.float64),
             "a",
@@ -223,6 +246,7 @@ def test_unknown_target(tiny_model):
 def test_check_embeddings_returns_the_rows():
     rows = torch.randn(3, 2)
     assert check_embeddings(rows, "x") is rows
+    assert check_embeddings(list(rows), "x").equal(rows)  # as `encode` of sentence-transformers gives them
 
 
 @pytest.mark.parametrize(

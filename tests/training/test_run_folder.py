@@ -15,7 +15,7 @@ from helpers.training import arguments, build, spaces
 from hf_vec2vec import UnpairedEmbeddings, Vec2VecModel, Vec2VecTrainer
 from hf_vec2vec.data.staging import locked
 from hf_vec2vec.training import TranslatorArguments, train_translator
-from hf_vec2vec.training.recipe import check_output_dir
+from hf_vec2vec.training.recipe import _split, check_output_dir
 from hf_vec2vec.training.run_folder import WORK
 
 QUICK = {"align_starts": 1, "align_steps": 1, "allow_not_aligned": True, "hidden_dim": 8}
@@ -260,3 +260,12 @@ def test_a_folder_where_nothing_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *args: False)  # whoever runs the tests may write anywhere
     with pytest.raises(PermissionError, match="`output_dir`.*nothing can be written"):
         check_output_dir(TranslatorArguments(), arguments(tmp_path / "model"))
+
+
+def test_copies_of_held_out_rows_do_not_take_all_from_the_alignment():
+    """A fifth of all rows was held out, each with its copies: 400 of 500 different ones."""
+    often = UnpairedEmbeddings({name: rows.repeat(4, 1) for name, rows in spaces(500).items()})
+    training, aligned_on, validation = _split(often, TranslatorArguments(), seed=0)
+    for name in often.spaces:
+        assert len(validation.spaces[name]) == 100
+        assert len(training.spaces[name]) == len(aligned_on.spaces[name]) == 4 * 400
