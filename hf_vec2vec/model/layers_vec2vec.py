@@ -1,12 +1,15 @@
 """Layers of a translator, and what rows they take. Travels with the model."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .configuration_vec2vec import Vec2VecConfig
 
 
-def check_embeddings(embeddings: Tensor, name: str, dim: int | None = None, *, only_finite: bool = False) -> Tensor:
+def check_embeddings(
+    embeddings: Tensor | np.ndarray | list[Tensor], name: str, dim: int | None = None, *, only_finite: bool = False
+) -> Tensor:
     """Return the rows as floating-point `(n, d)`, or raise an error that says what is wrong with them.
 
     Args:
