@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..distillation.query_training import QueryTraining
 
 SHORT = ["a small dog", "the old chair near the sea", "she wrote it down"]  # texts that settings are compared on
+INDEX_ROWS = 100_000  # that stand for the index: more tell nothing more of its mean
 SAME = 0.9999  # cosine of two vectors of one text by the same weights and settings, or above
 SYNOPSIS = "--student MODEL --index VECTORS (--translator DIR | --pairs FILE) --output_dir OUT [flags]"
 
@@ -58,7 +59,9 @@ class QueryEncoderFlags(QueryTrainingFlags):
     title: ClassVar[str] = "index and student"
 
     student: str = flag("The small model: short name, local folder or Hub id.")
-    index: str = flag("Vectors of the index, or a sample of them: .npy, .parquet, Arrow and more. It is only read.")
+    index: str = flag(
+        "Vectors of the index: .npy, .parquet, Arrow and more. It is only read; of more than 100,000 rows a sample is used."
+    )
     output_dir: str = flag("Folder for the new encoder, which SentenceTransformer opens.")
     translator: str | None = flag("Folder or Hub id of a translator from the student's space to the index's.", None)
     allow_not_aligned: bool = flag("Use a translator whose alignment's verdict is 'not aligned'.", False)
@@ -121,7 +124,7 @@ def run(flags: QueryEncoderFlags) -> None:
         check_input(argument, path)
     check_folder("output_dir", flags.output_dir)
     from ..data.columns import vectors
-    from ..data.files import load_embeddings
+    from ..data.files import sample_embeddings
     from ..data.staging import check_apart
     from ..data.texts import load_texts
     from ..distillation.query_encoder import save_query_encoder
@@ -133,7 +136,7 @@ def run(flags: QueryEncoderFlags) -> None:
     check_apart(flags.output_dir, [path for _, path in read] + translators)
     check_export_dir(flags.output_dir, overwrite=flags.overwrite, argument="output_dir")
     training = flags.training()
-    stored = load_embeddings(flags.index, argument="index")
+    stored, rows = sample_embeddings(flags.index, INDEX_ROWS, argument="index")
     index = vectors(stored, "index")
     translation = _translation(flags, stored.info.description or "")
     pairs = _pairs(flags, index.shape[1], stored.info.description or "")
@@ -161,6 +164,8 @@ def run(flags: QueryEncoderFlags) -> None:
         kind = "by lora" if training.trained == "lora" else "as a whole"
         way = f"trained {kind}, {training.steps:,} updates"
     alone = "" if facts["linear"] else ", with trust_remote_code=True and this package"
+    if rows > len(index):
+        print(f"{len(index):,} of the index's {rows:,} rows, drawn at random, stand for all.")
     print(
         f"{flags.student} for an index of dimension {index.shape[1]}, {facts['start']} start, {facts['pairs']:,} pairs, "
         f"{way} → {flags.output_dir}\nSentenceTransformer({flags.output_dir!r}) opens it{alone}."

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import torch
 from datasets import Dataset, DatasetInfo
 from safetensors import SafetensorError
 from safetensors.torch import save
@@ -80,6 +81,35 @@ def load_numbered(
         table = table.drop_columns(ID) if ID in others and id_column != ID else table
         table = table.rename_columns({id_column: ID})
     return Dataset(table, info=DatasetInfo(description=store.description)), np.concatenate(numbers)
+
+
+def sample_embeddings(path: str | Path, rows: int, *, seed: int = 0, argument: str = "path") -> tuple[Dataset, int]:
+    """Some rows, drawn at random, of files that may be larger than the memory; all are read and checked.
+
+    Args:
+        path: see `open_files`.
+        rows: how many at most.
+        seed: of the draw.
+        argument: that named the path, for errors.
+
+    Returns:
+        A data set with the column `embedding`, in the order of the files; and how many rows there are.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: as `load_embeddings`.
+    """
+    store = open_files(path, argument=argument)
+    if not store.rows:
+        raise ValueError(f"`{argument}` {str(path)!r} holds no row.")
+    drawn = np.random.default_rng(seed).choice(store.rows, min(rows, store.rows), replace=False, shuffle=False)
+    numbers, found, before = np.sort(drawn), [], 0
+    for file in store.files:
+        for block in store.read(file, 0, file.rows, BLOCK):
+            valid = keep_valid(block, "stop", store.place(file)).rows
+            first, last = np.searchsorted(numbers, [before, before + len(valid)])
+            found.append(to_table(valid[torch.from_numpy(numbers[first:last] - before)]))
+            before += len(valid)
+    return Dataset(pa.concat_tables(found), info=DatasetInfo(description=store.description)), before
 
 
 def _valid_tables(store: Store, others: list[str], invalid_rows: InvalidRows) -> Iterator[tuple[pa.Table, np.ndarray]]:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from hf_vec2vec import PairedEmbeddings, UnpairedEmbeddings
 from hf_vec2vec.data import UnpairedSampler, load_embeddings, save_embeddings, to_dataset, vectors
+from hf_vec2vec.data.files import sample_embeddings
 
 ROWS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 TEXTS = [f"text {i}" for i in range(5)]
@@ -170,3 +171,30 @@ def test_columns_that_no_data_set_can_hold_are_left_out_and_told(tmp_path, monke
 def test_two_columns_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="x.parquet' cannot be read: it has several columns of the name 'id'"):
         load_embeddings(_strange(tmp_path / "x.parquet", twice=True))
+
+
+def test_a_sample_of_files_is_rows_of_them_each_once(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(20_000, 3)).astype(np.float32)
+    np.save(tmp_path / "a.npy", rows[:9_000])
+    np.save(tmp_path / "b.npy", rows[9_000:])
+    sample, total = sample_embeddings(tmp_path, 500)
+    numbers = {row.tobytes(): number for number, row in enumerate(rows)}
+    found = [numbers[row.tobytes()] for row in vectors(sample, "x").numpy()]
+    assert total == 20_000
+    assert found == sorted(set(found))
+    assert len(found) == 500
+    assert 0.35 < np.mean(np.array(found) < 9_000) < 0.55
+    assert vectors(sample_embeddings(tmp_path, 500)[0], "x").equal(vectors(sample, "x"))
+    whole, _ = sample_embeddings(tmp_path, 10**9)
+    np.testing.assert_array_equal(vectors(whole, "x").numpy(), rows)
+
+
+def test_rows_that_a_sample_leaves_out_are_checked_too(tmp_path):
+    rows = np.ones((9_000, 3), dtype=np.float32)
+    rows[8_500, 1] = np.nan
+    np.save(tmp_path / "a.npy", rows)
+    with pytest.raises(ValueError, match=r"a\.npy.*row 8,?500"):
+        sample_embeddings(tmp_path / "a.npy", 1)
+    np.save(tmp_path / "none.npy", rows[:0])
+    with pytest.raises(ValueError, match="`index` .*no row"):
+        sample_embeddings(tmp_path / "none.npy", 1, argument="index")
