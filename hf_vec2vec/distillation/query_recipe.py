@@ -22,7 +22,7 @@ from .store_targets import confident_targets
 Start = Literal["translator", "ridge", "random"]
 STARTS = ("translator", "ridge", "random")
 UNIT = 0.01  # how far the norm of a space's vectors may be from 1 where all have norm 1, but were rounded
-FEW_PAIRS = 1000  # below, training is warned of: with 200 it made answers worse, with 3,200 better; docs/query_encoder.md
+FEW_PAIRS = 3000  # below, training is warned of: with 1,000 it made answers worse, with 3,200 better; docs/query_encoder.md
 
 
 @dataclass(frozen=True)
