@@ -64,7 +64,12 @@ def off_the_middle(projection: Projection, index: Tensor, length: float = 1.0) -
         index: `(m, d_index)`, vectors of the index.
         length: how long the projection's outputs are, where rows of the index are taken to be of length 1.
     """
-    return Projection(projection.weight, projection.bias - length * F.normalize(index.float(), dim=1).mean(0))
+    return Projection(projection.weight, projection.bias - length * _middle(index))
+
+
+def _middle(index: Tensor) -> Tensor:
+    """Mean direction of rows `(m, d)`."""
+    return F.normalize(index.float(), dim=1).mean(0)
 
 
 def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Projection | None = None) -> Projection:
@@ -98,7 +103,7 @@ def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Pr
     unit = values.square().sum() / inputs.shape[1]
 
     judges = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:JUDGES]
-    seen, middle = some_of(index), F.normalize(index.float(), dim=1).mean(0)
+    seen, middle = some_of(index), _middle(index)
 
     def centred(some: Tensor) -> Tensor:
         return F.normalize(some.float() - middle, dim=1)

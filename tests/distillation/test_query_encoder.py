@@ -332,6 +332,17 @@ def test_a_table_has_no_adapter(static):
         make_query_encoder(open_student(static), pairs.vectors, start="ridge", pairs=pairs, training=QueryTraining())
 
 
+def test_of_a_large_index_a_sample_is_used_and_told(bert, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hf_vec2vec.cli.query_encoder.INDEX_ROWS", 20)
+    np.save(tmp_path / "index.npy", teacher(TEXTS))
+    save_embeddings(to_dataset(teacher(TEXTS), TEXTS), tmp_path / "pairs.parquet")
+    files = ["--index", tmp_path / "index.npy", "--pairs", tmp_path / "pairs.parquet", "--output_dir", tmp_path / "out"]
+    assert run("query-encoder", "--student", bert, *files, "--disable_tqdm") == 0
+    assert "20 of the index's 32 rows, drawn at random, stand for all." in capsys.readouterr().out
+    assert run("query-encoder", "--student", bert, "--index", tmp_path / "pairs.parquet", *files[2:], "--overwrite") == 0
+    assert "20 of the index's 32 rows" in capsys.readouterr().out
+
+
 def test_the_command(bert, tmp_path, capsys):
     pairs, index = teacher(TEXTS), tmp_path / "index.npy"
     np.save(index, pairs)
