@@ -77,8 +77,8 @@ def fitted_projection(student: Tensor, targets: Tensor, index: Tensor, start: Pr
 
     The penalty is the one of `STRENGTHS` with which pairs that are left out, each in turn, find best the rows of the index
     that they should (`neighbours_to_index`, less the index's mean); the least squared error would let few pairs change too
-    much. Where a start is as good within a standard error, it has the benefit of the doubt: the largest such penalty is
-    taken. The bias is penalised like a weight.
+    much. With a start it is the largest of those that are as good within a standard error, so that pairs change the start
+    only where they show a gain. The bias is penalised like a weight.
 
     Args:
         student: `(p, d_student)`, the student's vectors of p texts.
